@@ -50,6 +50,10 @@ pub enum WorkerState {
 pub struct BeatReply {
     /// [`crate::VERSION`] of the writer.
     pub version: u32,
+    /// Name of the proxy, as it stands in [`crate::PROXY_HEADER`] of the requests it sends;
+    /// empty from a proxy that does not say.
+    #[serde(default)]
+    pub proxy: String,
     /// What the worker shall do now; absent when it may go on as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
