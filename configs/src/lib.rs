@@ -1,1 +1,61 @@
+//! What every daemon reads from disk: TOML configuration and token files, read strictly.
+//!
+//! A mistake is answered with file, line, key, what was found, what was expected and the nearest
+//! valid word. Nothing here knows a daemon's keys; those live in the daemon's own types.
+//!
+//! ```
+//! # use std::{path::Path, time::Duration};
+//! #[derive(Debug, serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     #[serde(with = "tidegate_config::duration")]
+//!     timeout: Duration,
+//! }
+//! impl tidegate_config::Check for Config {}
+//!
+//! let file = Path::new("proxy.toml");
+//! let config: Config = tidegate_config::parse("timeout = '30s'", file).unwrap();
+//! assert_eq!(config.timeout, Duration::from_secs(30));
+//! let mistake = tidegate_config::parse::<Config>("timeuot = '30s'", file).unwrap_err();
+//! assert_eq!(
+//!     mistake.to_string(),
+//!     "proxy.toml:1: timeuot: unknown key; expected one of timeout; did you mean \"timeout\"?"
+//! );
+//! ```
 
+mod check;
+pub mod duration;
+mod error;
+mod read;
+mod tokens;
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+pub use check::{Check, Problem};
+pub use error::{ConfigError, Mistake};
+pub use tokens::{TokenError, Tokens};
+
+/// Exit code of a daemon that was given a configuration it cannot use (`EX_CONFIG`).
+pub const BAD_CONFIG: u8 = 78;
+
+/// Reads and checks a configuration file.
+///
+/// `T` should refuse unknown keys (`#[serde(deny_unknown_fields)]`). Serde's `flatten` and
+/// internally tagged enums lose the key path of what they hold; use nested tables instead.
+pub fn load<T: DeserializeOwned + Check>(file: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
+        file: file.to_owned(),
+        source,
+    })?;
+    parse(&text, file)
+}
+
+/// As [`load`], for text that was already read; `file` only names it in messages.
+pub fn parse<T: DeserializeOwned + Check>(text: &str, file: &Path) -> Result<T, ConfigError> {
+    let document = read::Document::parse(text, file)?;
+    let value: T = document.deserialize()?;
+    value.check().map_err(|problem| document.problem(problem))?;
+    Ok(value)
+}

@@ -1,0 +1,66 @@
+//! What a configuration says of itself beyond the types of its keys, such as `min <= max`.
+
+use std::fmt::Display;
+
+/// A configuration that can look at itself once every key has its type.
+pub trait Check {
+    /// The first key whose value makes no sense together with the others.
+    fn check(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+/// A key whose value was refused by [`Check`]. The loader finds its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub(crate) path: Vec<Step>,
+    pub(crate) found: String,
+    pub(crate) expected: String,
+}
+
+/// One step from a table to a key in it, or from an array to an item in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Key(String),
+    Item(usize),
+}
+
+impl Problem {
+    /// `key` of the checked table holds `found` where `expected` was expected:
+    /// `Problem::new("min", 3, "at most max (2)")`.
+    pub fn new(key: &str, found: impl Display, expected: impl Display) -> Problem {
+        Problem {
+            path: vec![Step::Key(key.to_owned())],
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }
+    }
+
+    /// The checked table is itself the value of `key`.
+    pub fn within(mut self, key: &str) -> Problem {
+        self.path.insert(0, Step::Key(key.to_owned()));
+        self
+    }
+
+    /// The checked table is item `index` of the array at `key`.
+    pub fn within_item(mut self, key: &str, index: usize) -> Problem {
+        self.path.insert(0, Step::Item(index));
+        self.within(key)
+    }
+}
+
+/// `signal[0].window`.
+pub(crate) fn path_text(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            Step::Item(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
