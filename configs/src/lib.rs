@@ -24,8 +24,10 @@
 //! ```
 
 mod check;
+mod document;
 pub mod duration;
 mod error;
+mod fault;
 mod read;
 mod tokens;
 
@@ -54,7 +56,7 @@ pub fn load<T: DeserializeOwned + Check>(file: &Path) -> Result<T, ConfigError> 
 
 /// As [`load`], for text that was already read; `file` only names it in messages.
 pub fn parse<T: DeserializeOwned + Check>(text: &str, file: &Path) -> Result<T, ConfigError> {
-    let document = read::Document::parse(text, file)?;
+    let document = document::Document::parse(text, file)?;
     let value: T = document.deserialize()?;
     value.check().map_err(|problem| document.problem(problem))?;
     Ok(value)

@@ -3,204 +3,21 @@
 //! The toml crate's own deserializer reports most mistakes as text. This one is driven by serde
 //! over the same parsed tree and keeps them as facts, so that messages need no guessing.
 
-use std::fmt;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer,
-    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use toml::Spanned;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeInteger, DeValue};
 
-use crate::check::{Problem, Step, path_text};
-use crate::error::{ConfigError, Mistake, nearest};
-
-/// A parsed file, not yet typed.
-pub(crate) struct Document<'i> {
-    file: PathBuf,
-    text: &'i str,
-    root: Spanned<DeValue<'i>>,
-}
-
-impl<'i> Document<'i> {
-    pub(crate) fn parse(text: &'i str, file: &Path) -> Result<Self, ConfigError> {
-        let table = DeTable::parse(text).map_err(|error| {
-            let place = error.span().unwrap_or(0..0);
-            ConfigError::Syntax {
-                file: file.to_owned(),
-                line: line_of(text, &place),
-                near: text.get(place).unwrap_or_default().trim().to_owned(),
-                message: error.message().to_owned(),
-            }
-        })?;
-        Ok(Document {
-            file: file.to_owned(),
-            text,
-            root: Spanned::new(table.span(), DeValue::Table(table.into_inner())),
-        })
-    }
-
-    pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        T::deserialize(Reader(&self.root)).map_err(|mut fault| {
-            fault.path.reverse();
-            let place = fault.place.unwrap_or(0..0);
-            self.error(&fault.path, &place, fault.mistake)
-        })
-    }
-
-    /// The error for a problem that was found after typing, at the line of its key or, where that
-    /// key was left out, of the innermost table around it.
-    pub(crate) fn problem(&self, problem: Problem) -> ConfigError {
-        let mut place = self.root.span();
-        let mut value = self.root.get_ref();
-        for step in &problem.path {
-            let (step_place, inner) = match (step, value) {
-                (Step::Key(key), DeValue::Table(table)) => match table.get_key_value(&**key) {
-                    Some((key, inner)) => (key.span(), inner),
-                    None => break,
-                },
-                (Step::Item(index), DeValue::Array(items)) => match items.get(*index) {
-                    Some(inner) => (inner.span(), inner),
-                    None => break,
-                },
-                _ => break,
-            };
-            place = step_place;
-            value = inner.get_ref();
-        }
-        let (found, expected) = (problem.found, problem.expected);
-        self.error(&problem.path, &place, Mistake::Wrong { found, expected })
-    }
-
-    fn error(&self, path: &[Step], place: &Range<usize>, mistake: Mistake) -> ConfigError {
-        ConfigError::Key {
-            file: self.file.clone(),
-            line: line_of(self.text, place),
-            key: path_text(path),
-            mistake,
-        }
-    }
-}
-
-fn line_of(text: &str, place: &Range<usize>) -> usize {
-    let before = text.as_bytes().iter().take(place.start);
-    1 + before.filter(|byte| **byte == b'\n').count()
-}
-
-/// A mistake on its way up from where it was made; the path grows from its far end.
-#[derive(Debug)]
-struct Fault {
-    mistake: Mistake,
-    path: Vec<Step>,
-    place: Option<Range<usize>>,
-}
-
-impl Fault {
-    fn new(mistake: Mistake) -> Fault {
-        Fault {
-            mistake,
-            path: Vec::new(),
-            place: None,
-        }
-    }
-
-    fn wrong(found: Unexpected<'_>, expected: impl fmt::Display) -> Fault {
-        Fault::new(Mistake::Wrong {
-            found: found_text(found),
-            expected: expected.to_string(),
-        })
-    }
-
-    fn under(mut self, step: Step) -> Fault {
-        self.path.push(step);
-        self
-    }
-
-    fn at(mut self, place: Range<usize>) -> Fault {
-        self.place.get_or_insert(place);
-        self
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.mistake.fmt(f)
-    }
-}
-
-impl de::Error for Fault {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Fault::new(Mistake::Refused {
-            found: String::new(),
-            why: message.to_string(),
-        })
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::wrong(found, expected_text(&expected.to_string()))
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::wrong(found, expected_text(&expected.to_string()))
-    }
-
-    fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
-        Fault::new(Mistake::UnknownWord {
-            found: found.to_owned(),
-            expected: expected.to_vec(),
-            nearest: nearest(found, expected),
-        })
-    }
-
-    fn unknown_field(found: &str, expected: &'static [&'static str]) -> Self {
-        Fault::new(Mistake::UnknownKey {
-            expected: expected.to_vec(),
-            nearest: nearest(found, expected),
-        })
-    }
-
-    fn missing_field(key: &'static str) -> Self {
-        Fault::new(Mistake::Missing).under(Step::Key(key.to_owned()))
-    }
-}
-
-fn found_text(found: Unexpected<'_>) -> String {
-    match found {
-        Unexpected::Bool(value) => value.to_string(),
-        Unexpected::Unsigned(value) => value.to_string(),
-        Unexpected::Signed(value) => value.to_string(),
-        Unexpected::Float(value) => format!("{value:?}"),
-        Unexpected::Str(value) => format!("{value:?}"),
-        Unexpected::Seq => "an array".to_owned(),
-        Unexpected::Map => "a table".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// Serde's names for Rust's types, in the words of someone who writes TOML.
-fn expected_text(rust: &str) -> String {
-    let plain = match rust {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number, 1 or more",
-        "f32" | "f64" => "a number",
-        "a boolean" => "true or false",
-        "a sequence" => "an array",
-        "path string" => "a path in quotes",
-        "a string" => "text in quotes",
-        _ if rust.starts_with("struct ") => "a table",
-        _ => rust,
-    };
-    plain.to_owned()
-}
+use crate::check::Step;
+use crate::error::Mistake;
+use crate::fault::{Fault, found_text};
 
 /// One value of the tree, to be read as whatever type serde asks for.
-struct Reader<'a, 'i>(&'a Spanned<DeValue<'i>>);
+pub(crate) struct Reader<'a, 'i>(pub(crate) &'a Spanned<DeValue<'i>>);
 
 impl Reader<'_, '_> {
     fn unexpected(&self) -> Unexpected<'_> {

@@ -1,0 +1,84 @@
+//! A file parsed as TOML: typed values out of it, and the line of any key in it.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::check::{Problem, Step, path_text};
+use crate::error::{ConfigError, Mistake};
+use crate::read::Reader;
+
+/// A parsed file, not yet typed.
+pub(crate) struct Document<'i> {
+    file: PathBuf,
+    text: &'i str,
+    root: Spanned<DeValue<'i>>,
+}
+
+impl<'i> Document<'i> {
+    pub(crate) fn parse(text: &'i str, file: &Path) -> Result<Self, ConfigError> {
+        let table = DeTable::parse(text).map_err(|error| {
+            let place = error.span().unwrap_or(0..0);
+            ConfigError::Syntax {
+                file: file.to_owned(),
+                line: line_of(text, &place),
+                near: text.get(place).unwrap_or_default().trim().to_owned(),
+                message: error.message().to_owned(),
+            }
+        })?;
+        Ok(Document {
+            file: file.to_owned(),
+            text,
+            root: Spanned::new(table.span(), DeValue::Table(table.into_inner())),
+        })
+    }
+
+    pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        T::deserialize(Reader(&self.root)).map_err(|mut fault| {
+            fault.path.reverse();
+            let place = fault.place.unwrap_or(0..0);
+            self.error(&fault.path, &place, fault.mistake)
+        })
+    }
+
+    /// The error for a problem that was found after typing, at the line of its key or, where that
+    /// key was left out, of the innermost table around it.
+    pub(crate) fn problem(&self, problem: Problem) -> ConfigError {
+        let mut place = self.root.span();
+        let mut value = self.root.get_ref();
+        for step in &problem.path {
+            let (step_place, inner) = match (step, value) {
+                (Step::Key(key), DeValue::Table(table)) => match table.get_key_value(&**key) {
+                    Some((key, inner)) => (key.span(), inner),
+                    None => break,
+                },
+                (Step::Item(index), DeValue::Array(items)) => match items.get(*index) {
+                    Some(inner) => (inner.span(), inner),
+                    None => break,
+                },
+                _ => break,
+            };
+            place = step_place;
+            value = inner.get_ref();
+        }
+        let (found, expected) = (problem.found, problem.expected);
+        self.error(&problem.path, &place, Mistake::Wrong { found, expected })
+    }
+
+    fn error(&self, path: &[Step], place: &Range<usize>, mistake: Mistake) -> ConfigError {
+        ConfigError::Key {
+            file: self.file.clone(),
+            line: line_of(self.text, place),
+            key: path_text(path),
+            mistake,
+        }
+    }
+}
+
+fn line_of(text: &str, place: &Range<usize>) -> usize {
+    let before = text.as_bytes().iter().take(place.start);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}
