@@ -27,10 +27,13 @@ pub(crate) enum Step {
 
 impl Problem {
     /// `key` of the checked table holds `found` where `expected` was expected:
-    /// `Problem::new("min", 3, "at most max (2)")`.
+    /// `Problem::new("min", 3, "at most max (2)")`. A key of a table inside is `fleet.min`.
     pub fn new(key: &str, found: impl Display, expected: impl Display) -> Problem {
         Problem {
-            path: vec![Step::Key(key.to_owned())],
+            path: key
+                .split('.')
+                .map(|key| Step::Key(key.to_owned()))
+                .collect(),
             found: found.to_string(),
             expected: expected.to_string(),
         }

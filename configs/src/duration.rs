@@ -1,44 +1,87 @@
 //! Durations in configuration: a number and its unit, such as `"500ms"`, `"30s"`, `"5m"`, `"2h"`.
 //!
-//! Use as `#[serde(with = "tidegate_config::duration")]`, for `Duration` and `Option<Duration>`
-//! alike (the latter with `#[serde(default)]`). A bare number is refused: it would not say its unit.
+//! A bare number is refused: it would not say its unit.
 
 use std::fmt;
-use std::time::Duration;
+use std::ops::Deref;
 
-use serde::de::{Deserializer, Error, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::{Serialize, Serializer};
 
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
 /// Longer than any wait that makes sense here; keeps sums of durations far from overflow.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST_MS: u64 = 366 * 24 * 3_600_000;
 
-pub fn deserialize<'de, D: Deserializer<'de>, T: From<Duration>>(from: D) -> Result<T, D::Error> {
-    from.deserialize_str(InWords).map(T::from)
-}
+/// A [`std::time::Duration`] that is read and written with its unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(std::time::Duration);
 
-/// The duration that `text` says, or `None` where it says none.
-pub fn parse(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit.trim())?;
-    let duration = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(*unit_ms)?);
-    (duration <= LONGEST).then_some(duration)
-}
+impl Duration {
+    pub const fn from_secs(seconds: u64) -> Duration {
+        Duration(std::time::Duration::from_secs(seconds))
+    }
 
-/// As [`parse`] reads it, in the largest unit that says it exactly.
-pub fn format(duration: Duration) -> String {
-    let ms = duration.as_millis() as u64;
-    let exact = |(_, unit_ms): &&(&str, u64)| ms != 0 && ms.is_multiple_of(*unit_ms);
-    match UNITS.iter().rev().find(exact) {
-        Some((unit, unit_ms)) => format!("{}{unit}", ms / unit_ms),
-        None => "0s".to_owned(),
+    pub const fn from_millis(ms: u64) -> Duration {
+        Duration(std::time::Duration::from_millis(ms))
+    }
+
+    fn parse(text: &str) -> Option<Duration> {
+        let digits = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at(digits);
+        let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        let ms = number.parse::<u64>().ok()?.checked_mul(*unit_ms)?;
+        (ms <= LONGEST_MS).then_some(Duration::from_millis(ms))
     }
 }
 
-struct InWords;
+impl Deref for Duration {
+    type Target = std::time::Duration;
 
-impl Visitor<'_> for InWords {
+    fn deref(&self) -> &std::time::Duration {
+        &self.0
+    }
+}
+
+impl From<Duration> for std::time::Duration {
+    fn from(duration: Duration) -> Self {
+        duration.0
+    }
+}
+
+impl From<std::time::Duration> for Duration {
+    fn from(duration: std::time::Duration) -> Self {
+        Duration(duration)
+    }
+}
+
+/// As it is read, in the largest unit that says it exactly; below a millisecond is cut off.
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let exact = |(_, unit): &&(&str, u64)| ms != 0 && ms.is_multiple_of(u128::from(*unit));
+        match UNITS.iter().rev().find(exact) {
+            Some((name, unit)) => write!(f, "{}{name}", ms / u128::from(*unit)),
+            None => f.write_str("0s"),
+        }
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(WithUnit)
+    }
+}
+
+struct WithUnit;
+
+impl Visitor<'_> for WithUnit {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +89,7 @@ impl Visitor<'_> for InWords {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        Duration::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
@@ -57,8 +100,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for text in ["0s", "1ms", "1500ms", "30s", "90s", "5m", "2h"] {
-            let duration = parse(text).expect(text);
-            assert_eq!(format(duration), text);
+            let duration = Duration::parse(text).expect(text);
+            assert_eq!(duration.to_string(), text);
         }
     }
 
@@ -74,7 +117,7 @@ mod tests {
             "99999999999h",
             "9000h",
         ] {
-            assert_eq!(parse(text), None, "{text:?}");
+            assert_eq!(Duration::parse(text), None, "{text:?}");
         }
     }
 }

@@ -4,11 +4,11 @@
 //! valid word. Nothing here knows a daemon's keys; those live in the daemon's own types.
 //!
 //! ```
-//! # use std::{path::Path, time::Duration};
+//! # use std::path::Path;
+//! # use tidegate_config::Duration;
 //! #[derive(Debug, serde::Deserialize)]
 //! #[serde(deny_unknown_fields)]
 //! struct Config {
-//!     #[serde(with = "tidegate_config::duration")]
 //!     timeout: Duration,
 //! }
 //! impl tidegate_config::Check for Config {}
@@ -25,7 +25,7 @@
 
 mod check;
 mod document;
-pub mod duration;
+mod duration;
 mod error;
 mod fault;
 mod read;
@@ -36,6 +36,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 pub use check::{Check, Problem};
+pub use duration::Duration;
 pub use error::{ConfigError, Mistake};
 pub use tokens::{TokenError, Tokens};
 

@@ -3,16 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_config::{Check, Problem, load, parse};
+use tidegate_config::{Check, Duration, Problem, load, parse};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     listen: SocketAddr,
-    #[serde(default, with = "tidegate_config::duration")]
     grace: Option<Duration>,
     fleet: Fleet,
     #[serde(default)]
@@ -52,7 +50,11 @@ impl Check for Config {
             return Err(Problem::new("min", min, format!("at most max ({max})")).within("fleet"));
         }
         if self.fleet.force && self.fleet.path.is_none() {
-            return Err(Problem::new("path", "nothing", "a path, as force is set").within("fleet"));
+            return Err(Problem::new(
+                "fleet.path",
+                "nothing",
+                "a path, as force is set",
+            ));
         }
         for (index, signal) in self.signal.iter().enumerate() {
             if signal.target <= 0.0 {
