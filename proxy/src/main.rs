@@ -1,1 +1,49 @@
-fn main() {}
+//! tidegate-proxy: takes every request, holds it in one line per model, and hands it to the
+//! next free worker slot.
+//!
+//! Shutdown: on SIGTERM it takes no new connections, answers everything that it has accepted,
+//! in line or in flight, for at most `drain_limit`, and exits as soon as nothing is left.
+//! The admin port stays open to the end, so that workers can still announce themselves.
+
+mod admin;
+mod command;
+mod config;
+mod dispatch;
+mod door;
+mod drain;
+mod forward;
+mod metrics;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
+
+use crate::command::{Command, Verb};
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match &command.verb {
+        Some(Verb::Probe { admin }) => serve::probe(*admin),
+        None => serve::serve(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate-proxy: {error:#}");
+            let bad_config = error.is::<ConfigError>() || error.is::<TokenError>();
+            ExitCode::from(if bad_config { BAD_CONFIG } else { 1 })
+        }
+    }
+}
+
+/// Pingora logs every broken client connection; by default its errors alone are of interest.
+fn filter() -> tracing_subscriber::EnvFilter {
+    let default = || "info,pingora_core=error".into();
+    tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default())
+}

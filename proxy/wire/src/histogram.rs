@@ -190,7 +190,11 @@ mod tests {
         assert_eq!(received, histogram);
         let window = received.since(&earlier);
         assert_eq!(window.count(), 1);
-        assert!(window.mean_ms().is_some_and(|mean| (mean - 900.0).abs() < 1e-6));
+        assert!(
+            window
+                .mean_ms()
+                .is_some_and(|mean| (mean - 900.0).abs() < 1e-6)
+        );
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! The admin port: beats from workers, the signal and orders for the scaler, metrics.
+//!
+//! Beats need the worker token; the signal and orders need the operator token. Metrics need
+//! the operator token too, unless they are asked for from this machine.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use ipnet::IpNet;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use tidegate_config::Tokens;
+use tidegate_line::UnknownWorker;
+use tidegate_wire::{BEAT_PATH, Beat, BeatReply, DRAIN_PATH, SIGNAL_PATH, UNDRAIN_PATH, VERSION};
+
+use crate::dispatch::Dispatcher;
+use crate::drain::Drain;
+use crate::metrics;
+
+/// Far more than a beat or an order needs.
+const BODY_BYTES: usize = 64 << 10;
+
+/// What the admin port works with.
+pub struct Admin {
+    pub proxy: String,
+    pub epoch: String,
+    pub dispatcher: Arc<Dispatcher>,
+    pub drain: Arc<Drain>,
+    pub worker_tokens: Tokens,
+    pub operator_tokens: Tokens,
+    pub announce_from: Vec<IpNet>,
+    pub metrics: PrometheusHandle,
+}
+
+type Shared = State<Arc<Admin>>;
+type Peer = ConnectInfo<SocketAddr>;
+
+pub fn routes(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route(BEAT_PATH, post(beat))
+        .route(SIGNAL_PATH, get(signal))
+        .route(&format!("{DRAIN_PATH}{{worker}}"), post(drain))
+        .route(&format!("{UNDRAIN_PATH}{{worker}}"), post(undrain))
+        .route("/metrics", get(render_metrics))
+        .route("/healthz", get(healthz))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(admin)
+}
+
+/// Why a call was not carried out.
+enum Refused {
+    Unauthenticated,
+    ForeignAddress { announced: IpAddr, sender: IpAddr },
+    BadBeat(String),
+    UnknownWorker(String),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, message) = match self {
+            Refused::Unauthenticated => (
+                StatusCode::UNAUTHORIZED,
+                "this needs `Authorization: Bearer` with a valid token of its role".to_owned(),
+            ),
+            Refused::ForeignAddress { announced, sender } => (
+                StatusCode::FORBIDDEN,
+                format!(
+                    "{sender} may not announce {announced}: it is neither the sender's own \
+                     address nor in workers.announce_from, or it is not a unicast address"
+                ),
+            ),
+            Refused::BadBeat(message) => (StatusCode::BAD_REQUEST, message),
+            Refused::UnknownWorker(worker) => (
+                StatusCode::NOT_FOUND,
+                format!("no worker `{worker}` has announced itself here"),
+            ),
+        };
+        (status, Json(json!({"error": {"message": message}}))).into_response()
+    }
+}
+
+impl Admin {
+    fn check_address(&self, announced: IpAddr, sender: IpAddr) -> Result<(), Refused> {
+        let (announced, sender) = (announced.to_canonical(), sender.to_canonical());
+        let listed = || {
+            self.announce_from
+                .iter()
+                .any(|net| net.contains(&announced))
+        };
+        match is_unicast(announced) && (announced == sender || listed()) {
+            true => Ok(()),
+            false => Err(Refused::ForeignAddress { announced, sender }),
+        }
+    }
+}
+
+/// Link-local addresses are left out: they lead to instance metadata, not to workers.
+fn is_unicast(address: IpAddr) -> bool {
+    let local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(local || address.is_unspecified() || address.is_multicast())
+}
+
+fn authenticate(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Refused> {
+    let value = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    match value.and_then(|value| value.strip_prefix("Bearer ")) {
+        Some(token) if tokens.accepts(token) => Ok(()),
+        _ => Err(Refused::Unauthenticated),
+    }
+}
+
+async fn beat(
+    State(admin): Shared,
+    ConnectInfo(peer): Peer,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Json<BeatReply>, Refused> {
+    authenticate(&admin.worker_tokens, &headers)?;
+    let beat: Beat = serde_json::from_slice(&body)
+        .map_err(|error| Refused::BadBeat(format!("this is no beat: {error}")))?;
+    admin.check_address(beat.address.ip(), peer.ip())?;
+    let order = admin.dispatcher.change(|floor, now| floor.beat(now, beat));
+    Ok(Json(BeatReply {
+        version: VERSION,
+        proxy: admin.proxy.clone(),
+        order: order.map_err(|error| Refused::BadBeat(error.to_string()))?,
+    }))
+}
+
+async fn signal(State(admin): Shared, headers: HeaderMap) -> Result<Response, Refused> {
+    authenticate(&admin.operator_tokens, &headers)?;
+    let now = admin.dispatcher.now();
+    let signal = admin
+        .dispatcher
+        .read(|floor| floor.signal(now, &admin.proxy, &admin.epoch));
+    Ok(Json(signal).into_response())
+}
+
+async fn drain(
+    State(admin): Shared,
+    headers: HeaderMap,
+    Path(worker): Path<String>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    authenticate(&admin.operator_tokens, &headers)?;
+    let ordered = admin
+        .dispatcher
+        .change(|floor, now| floor.drain(now, &worker));
+    ordered.map_err(|UnknownWorker| Refused::UnknownWorker(worker))?;
+    Ok(Json(json!({"draining": true})))
+}
+
+async fn undrain(
+    State(admin): Shared,
+    headers: HeaderMap,
+    Path(worker): Path<String>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    authenticate(&admin.operator_tokens, &headers)?;
+    let ordered = admin
+        .dispatcher
+        .change(|floor, now| floor.undrain(now, &worker));
+    ordered.map_err(|UnknownWorker| Refused::UnknownWorker(worker))?;
+    Ok(Json(json!({"draining": false})))
+}
+
+async fn render_metrics(
+    State(admin): Shared,
+    ConnectInfo(peer): Peer,
+    headers: HeaderMap,
+) -> Result<String, Refused> {
+    if !peer.ip().to_canonical().is_loopback() {
+        authenticate(&admin.operator_tokens, &headers)?;
+    }
+    let now = admin.dispatcher.now();
+    let signal = admin
+        .dispatcher
+        .read(|floor| floor.signal(now, &admin.proxy, &admin.epoch));
+    metrics::publish(&signal);
+    Ok(admin.metrics.render())
+}
+
+async fn healthz(State(admin): Shared) -> Response {
+    match admin.drain.has_begun() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
+        false => "ok\n".into_response(),
+    }
+}

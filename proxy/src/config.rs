@@ -1,0 +1,225 @@
+//! The proxy's TOML file. Every limit has a default; configs/proxy.toml gives the reasons.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use tidegate_config::{Check, Duration, Problem};
+use tidegate_line::{FloorConfig, LineConfig, RetryConfig};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of this proxy in signals and towards workers; unique among the proxies of a fleet.
+    pub name: String,
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// Where workers beat and the scaler reads and orders.
+    pub admin: SocketAddr,
+    /// Threads that serve clients.
+    pub threads: usize,
+    /// Models that requests may wait for before a worker announces them.
+    pub models: Vec<String>,
+    /// Paths of `POST` requests that go to workers; the body is JSON and names the model.
+    pub routes: Vec<String>,
+    pub tokens: TokenFiles,
+    pub workers: WorkerRules,
+    pub line: LineRules,
+    pub retry: RetryRules,
+    pub clients: ClientRules,
+    /// How long the unfinished requests may take after SIGTERM.
+    pub drain_limit: Duration,
+}
+
+/// Files of role tokens; see `tidegate_config::Tokens`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenFiles {
+    /// Workers beat with it, and are sent it with every request.
+    pub worker: PathBuf,
+    /// The scaler and operators read the signal and give orders with it.
+    pub operator: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerRules {
+    /// Networks from which an address other than the sender's own may be announced.
+    pub announce_from: Vec<IpNet>,
+    /// A worker that was not heard from for this long takes nothing new.
+    pub silence: Duration,
+    pub connect_timeout: Duration,
+    /// Longest gap between two pieces of an answer.
+    pub answer_gap: Duration,
+    /// How long an unused connection to a worker is kept.
+    pub idle: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LineRules {
+    /// Most requests in one model's line.
+    pub waiting: usize,
+    /// Most bytes of their bodies.
+    pub waiting_bytes: u64,
+    /// How long a client waits that does not say so with `X-Request-Timeout-Ms`.
+    pub default_timeout: Duration,
+    /// The most that a client may ask for.
+    pub longest_timeout: Duration,
+    /// `Retry-After` of a refusal while nothing is known of the workers' speed.
+    pub retry_after: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryRules {
+    /// Tries moved to another worker, as a share of the arrivals.
+    pub ratio: f64,
+    /// Most of them that can be saved up; should cover the slots of one worker.
+    pub burst: u32,
+    /// A request on which this many workers died is given up.
+    pub deaths: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientRules {
+    /// Largest body.
+    pub body_bytes: usize,
+    /// Bytes of bodies that may be in the making at once, over all clients.
+    pub unread_bytes: usize,
+    /// From the first to the last byte of a request's header.
+    pub header_timeout: Duration,
+    /// From the end of the header to the last byte of the body.
+    pub body_timeout: Duration,
+    /// Longest wait for a client to take a piece of its answer.
+    pub write_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: "proxy".to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            threads: 2,
+            models: Vec::new(),
+            routes: vec!["/v1/embeddings".to_owned()],
+            tokens: TokenFiles::default(),
+            workers: WorkerRules::default(),
+            line: LineRules::default(),
+            retry: RetryRules::default(),
+            clients: ClientRules::default(),
+            drain_limit: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for TokenFiles {
+    fn default() -> Self {
+        TokenFiles {
+            worker: "/etc/tidegate/worker.token".into(),
+            operator: "/etc/tidegate/operator.token".into(),
+        }
+    }
+}
+
+impl Default for WorkerRules {
+    fn default() -> Self {
+        WorkerRules {
+            announce_from: Vec::new(),
+            silence: Duration::from_millis(3500),
+            connect_timeout: Duration::from_secs(1),
+            answer_gap: Duration::from_secs(60),
+            idle: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for LineRules {
+    fn default() -> Self {
+        LineRules {
+            waiting: 1024,
+            waiting_bytes: 256 << 20,
+            default_timeout: Duration::from_secs(60),
+            longest_timeout: Duration::from_secs(600),
+            retry_after: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for RetryRules {
+    fn default() -> Self {
+        RetryRules {
+            ratio: 0.2,
+            burst: 128,
+            deaths: 2,
+        }
+    }
+}
+
+impl Default for ClientRules {
+    fn default() -> Self {
+        ClientRules {
+            body_bytes: 25 << 20,
+            unread_bytes: 512 << 20,
+            header_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// What the line crate is to know of this config.
+    pub fn floor(&self) -> FloorConfig {
+        FloorConfig {
+            models: self.models.clone(),
+            silence: self.workers.silence.into(),
+            line: LineConfig {
+                waiting: self.line.waiting,
+                waiting_bytes: self.line.waiting_bytes,
+                retry_after: self.line.retry_after.into(),
+                retry: RetryConfig {
+                    ratio: self.retry.ratio,
+                    burst: self.retry.burst,
+                },
+            },
+            ..FloorConfig::default()
+        }
+    }
+}
+
+impl Check for Config {
+    fn check(&self) -> Result<(), Problem> {
+        let at_least_one = [
+            ("threads", self.threads),
+            ("line.waiting", self.line.waiting),
+            ("clients.body_bytes", self.clients.body_bytes),
+            ("retry.deaths", self.retry.deaths as usize),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(Problem::new(*key, 0, "1 or more"));
+        }
+        if !(0.0..=1.0).contains(&self.retry.ratio) {
+            return Err(Problem::new("retry.ratio", self.retry.ratio, "0.0 to 1.0"));
+        }
+        if self.clients.unread_bytes < self.clients.body_bytes {
+            let expected = format!("at least clients.body_bytes, {}", self.clients.body_bytes);
+            let found = self.clients.unread_bytes;
+            return Err(Problem::new("clients.unread_bytes", found, expected));
+        }
+        if self.listen == self.admin && self.listen.port() != 0 {
+            let expected = "an address other than `listen`";
+            return Err(Problem::new("admin", self.admin, expected));
+        }
+        if let Some(route) = self.routes.iter().find(|route| !route.starts_with('/')) {
+            return Err(Problem::new("routes", route, "paths that begin with '/'"));
+        }
+        Ok(())
+    }
+}

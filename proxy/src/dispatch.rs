@@ -1,0 +1,185 @@
+//! The floor under a lock, driven by requests: each gets a [`Place`] that it may drop at any
+//! point, which gives back exactly what it holds.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidegate_line::{
+    Ask, Floor, FloorConfig, LineId, Moment, Outcome, Placement, Refusal, Setback, Ticket,
+};
+use tokio::sync::oneshot;
+
+use crate::metrics;
+
+/// How often silence and pauses are looked at.
+const REFRESH: Duration = Duration::from_millis(20);
+
+/// Hands free slots to waiting requests. Cloned by reference; one for the process.
+pub struct Dispatcher {
+    began: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    floor: Floor,
+    waiters: BTreeMap<(LineId, Ticket), oneshot::Sender<Placement>>,
+}
+
+impl Dispatcher {
+    pub fn new(config: FloorConfig) -> Arc<Self> {
+        Arc::new(Dispatcher {
+            began: Instant::now(),
+            state: Mutex::new(State {
+                floor: Floor::new(config),
+                waiters: BTreeMap::new(),
+            }),
+        })
+    }
+
+    /// Time since this process began, which is the origin of every moment.
+    pub fn now(&self) -> Moment {
+        self.began.elapsed()
+    }
+
+    /// Looks at the floor without changing it.
+    pub fn read<T>(&self, look: impl FnOnce(&Floor) -> T) -> T {
+        look(&self.lock().floor)
+    }
+
+    /// Changes the floor and hands out whatever the change made free, in every line.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Floor, Moment) -> T) -> T {
+        let mut state = self.lock();
+        let now = self.now();
+        let result = change(&mut state.floor, now);
+        for line in state.floor.lines() {
+            state.hand_out(now, line);
+        }
+        result
+    }
+
+    /// Puts a request in line. It leaves when its place is dropped.
+    pub fn enter(self: &Arc<Self>, line: LineId, ask: Ask) -> Result<Place, Refusal> {
+        let mut state = self.lock();
+        let now = self.now();
+        let ticket = state.floor.arrive(now, line, ask)?;
+        let turn = state.wait(line, ticket);
+        let model = state.floor.model(line).to_owned();
+        state.hand_out(now, line);
+        Ok(Place {
+            dispatcher: Arc::clone(self),
+            line,
+            model,
+            ticket,
+            ask,
+            turn,
+            held: None,
+            had_turn: false,
+            outcome: Outcome::Aborted,
+        })
+    }
+
+    /// Watches for silent workers and pauses that end, for as long as the process lives.
+    pub async fn keep_fresh(&self) {
+        let mut interval = tokio::time::interval(REFRESH);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.change(|floor, now| floor.refresh(now));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wait(&mut self, line: LineId, ticket: Ticket) -> oneshot::Receiver<Placement> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiters.insert((line, ticket), sender);
+        receiver
+    }
+
+    /// A waiter that is gone by now frees its slot by the drop of its [`Place`].
+    fn hand_out(&mut self, now: Moment, line: LineId) {
+        while let Some(placement) = self.floor.hand_out(now, line) {
+            if let Some(waiter) = self.waiters.remove(&(line, placement.ticket)) {
+                let _ = waiter.send(placement);
+            }
+        }
+    }
+}
+
+/// A request's place: in line, or with the permit of its current try.
+pub struct Place {
+    dispatcher: Arc<Dispatcher>,
+    line: LineId,
+    model: String,
+    ticket: Ticket,
+    ask: Ask,
+    turn: oneshot::Receiver<Placement>,
+    held: Option<Placement>,
+    had_turn: bool,
+    outcome: Outcome,
+}
+
+impl Place {
+    /// Waits for a permit and says where it is valid. May be dropped and called again.
+    pub async fn turn(&mut self) -> Placement {
+        if let Some(placement) = &self.held {
+            return placement.clone();
+        }
+        match (&mut self.turn).await {
+            Ok(placement) => {
+                if !std::mem::replace(&mut self.had_turn, true) {
+                    let wait = self.dispatcher.now().saturating_sub(self.ask.arrived);
+                    metrics::request_waited(&self.model, wait);
+                }
+                self.held.insert(placement).clone()
+            }
+            // The sender is dropped with this place alone.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Time that the client still waits.
+    pub fn left(&self) -> Duration {
+        self.ask.deadline.saturating_sub(self.dispatcher.now())
+    }
+
+    /// Gives a failed try's permit back and stands at the head of the line again. `false` when
+    /// the retry budget is spent.
+    pub fn set_back(&mut self, setback: Setback) -> bool {
+        let Some(placement) = self.held.take() else {
+            return true;
+        };
+        let mut state = self.dispatcher.lock();
+        let now = self.dispatcher.now();
+        let (ticket, seat) = (self.ticket, placement.seat);
+        let in_line = state.floor.set_back(now, self.line, ticket, seat, setback);
+        if in_line {
+            self.turn = state.wait(self.line, self.ticket);
+        }
+        state.hand_out(now, self.line);
+        in_line
+    }
+
+    /// Leaves; the permit, if one is held, is free from now on.
+    pub fn leave(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.dispatcher.lock();
+        let now = self.dispatcher.now();
+        let (line, ticket, outcome) = (self.line, self.ticket, self.outcome);
+        state.waiters.remove(&(line, ticket));
+        let seat = self.held.as_ref().map(|placement| placement.seat);
+        state.floor.end(now, line, ticket, seat, outcome);
+        metrics::request_ended(&self.model, now.saturating_sub(self.ask.arrived));
+        state.hand_out(now, line);
+    }
+}

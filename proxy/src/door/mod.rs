@@ -1,0 +1,347 @@
+//! The door: where clients come in. Reads a request whole, finds its line, waits for its turn
+//! and passes the answer on, watching all the while whether the client is still there.
+
+mod body;
+mod reply;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Method, Version};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use serde_json::json;
+use tidegate_line::{Ask, Outcome, Placement, Setback};
+use tidegate_wire::TIMEOUT_HEADER;
+
+use self::body::{BodyReader, NoBody, model_of};
+use self::reply::Reply;
+use crate::config::Config;
+use crate::dispatch::{Dispatcher, Place};
+use crate::drain::Drain;
+use crate::forward::{Answer, Forwarder, Outgoing};
+
+/// The client side of the proxy.
+pub struct Door {
+    dispatcher: Arc<Dispatcher>,
+    forwarder: Forwarder,
+    bodies: BodyReader,
+    drain: Arc<Drain>,
+    config: Config,
+}
+
+/// What is left of a connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    Reusable,
+    Broken,
+}
+
+/// A client that left, or to whom nothing more can be written.
+struct Gone;
+
+impl Door {
+    pub fn new(
+        config: Config,
+        dispatcher: Arc<Dispatcher>,
+        forwarder: Forwarder,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let clients = &config.clients;
+        let timeout = clients.body_timeout.into();
+        Door {
+            bodies: BodyReader::new(clients.body_bytes, clients.unread_bytes, timeout),
+            dispatcher,
+            forwarder,
+            drain,
+            config,
+        }
+    }
+
+    /// Waits for the next request's header. `false` when none came.
+    async fn greet(&self, session: &mut ServerSession) -> bool {
+        let clients = &self.config.clients;
+        let (idle, header) = (*clients.idle, *clients.header_timeout);
+        let read = tokio::time::timeout(idle + header, session.read_request()).await;
+        matches!(read, Ok(Ok(true)))
+    }
+
+    async fn serve(&self, session: &mut ServerSession) -> Connection {
+        let served = match self.route(session) {
+            Route::Here(reply) => reply.write(session).await.map_err(|_| Gone),
+            Route::Line => self.serve_line(session).await,
+        };
+        match served {
+            Ok(()) if session.is_body_done() => Connection::Reusable,
+            _ => Connection::Broken,
+        }
+    }
+
+    fn route(&self, session: &ServerSession) -> Route {
+        let header = session.req_header();
+        let path = header.uri.path();
+        if header.version == Version::HTTP_11 && header.headers.get(http::header::HOST).is_none() {
+            let message = "an HTTP/1.1 request needs a Host header";
+            return Route::Here(Reply::bad_request("host_required", message));
+        }
+        if self.config.routes.iter().any(|route| route == path) {
+            return match header.method {
+                Method::POST => Route::Line,
+                _ => Route::Here(Reply::wrong_method(path, "POST")),
+            };
+        }
+        match (&header.method, path) {
+            (&Method::GET, "/v1/models") => Route::Here(self.models()),
+            (&Method::GET, "/livez") => Route::Here(Reply::ok(json!({"status": "ok"}))),
+            (&Method::GET, "/readyz" | "/health") => Route::Here(self.readiness()),
+            (&Method::GET, path) => Route::Here(match path.strip_prefix("/v1/models/") {
+                Some(model) => self.model(model),
+                None => Reply::no_route(path),
+            }),
+            _ => Route::Here(Reply::no_route(path)),
+        }
+    }
+
+    fn readiness(&self) -> Reply {
+        match self.drain.has_begun() {
+            true => Reply::draining(),
+            false => Reply::ok(json!({"status": "ok"})),
+        }
+    }
+
+    fn known_models(&self) -> Vec<String> {
+        self.dispatcher
+            .read(|floor| floor.models().map(str::to_owned).collect())
+    }
+
+    fn models(&self) -> Reply {
+        let data: Vec<_> = self
+            .known_models()
+            .iter()
+            .map(|id| model_object(id))
+            .collect();
+        Reply::ok(json!({"object": "list", "data": data}))
+    }
+
+    fn model(&self, id: &str) -> Reply {
+        match self.dispatcher.read(|floor| floor.line_of(Some(id))) {
+            Ok(_) => Reply::ok(model_object(id)),
+            Err(reason) => Reply::no_such_model(reason, Some(id), &self.known_models()),
+        }
+    }
+
+    async fn serve_line(&self, session: &mut ServerSession) -> Result<(), Gone> {
+        let arrived = self.dispatcher.now();
+        let (place, request, _body) = match self.admit(session, arrived).await {
+            Ok(admitted) => admitted,
+            Err(NoBody::Gone) => return Err(Gone),
+            Err(NoBody::Refused(reply)) => return reply.write(session).await.map_err(|_| Gone),
+        };
+        self.carry(session, place, &request).await
+    }
+
+    /// Reads the body, finds the line, and enters it.
+    async fn admit(
+        &self,
+        session: &mut ServerSession,
+        arrived: Duration,
+    ) -> Result<(Place, Outgoing, body::Body), NoBody> {
+        let timeout = self.timeout_of(session).map_err(NoBody::Refused)?;
+        let body = self.bodies.read(session).await?;
+        let model = model_of(&body.bytes).map_err(NoBody::Refused)?;
+        let line = self
+            .dispatcher
+            .read(|floor| floor.line_of(model.as_deref()));
+        let line = line.map_err(|reason| {
+            let known = self.known_models();
+            NoBody::Refused(Reply::no_such_model(reason, model.as_deref(), &known))
+        })?;
+        let request =
+            Outgoing::new(session.req_header(), body.bytes.clone()).map_err(|_| NoBody::Gone)?;
+        let ask = Ask {
+            arrived,
+            deadline: arrived + timeout,
+            bytes: request.body_bytes(),
+        };
+        let place = self.dispatcher.enter(line, ask);
+        let place = place.map_err(|refusal| NoBody::Refused(Reply::refused(refusal)))?;
+        Ok((place, request, body))
+    }
+
+    fn timeout_of(&self, session: &ServerSession) -> Result<Duration, Reply> {
+        let line = &self.config.line;
+        let Some(asked) = session.get_header(TIMEOUT_HEADER) else {
+            return Ok(*line.default_timeout);
+        };
+        let asked: Option<u64> = asked
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        match asked {
+            Some(ms) if ms > 0 => Ok(Duration::from_millis(ms).min(*line.longest_timeout)),
+            _ => Err(Reply::bad_request(
+                "invalid_timeout",
+                format!("{TIMEOUT_HEADER}: expected milliseconds, 1 or more"),
+            )),
+        }
+    }
+
+    /// From the line to the end of the answer.
+    async fn carry(
+        &self,
+        session: &mut ServerSession,
+        mut place: Place,
+        request: &Outgoing,
+    ) -> Result<(), Gone> {
+        let left = place.left();
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(left, self.answer(&mut place, request)) => answer,
+            () = has_left(session) => return Err(Gone),
+        };
+        match answer {
+            Ok(Some(answer)) => self.pass_on(session, place, answer).await,
+            Ok(None) => {
+                place.leave(Outcome::Failed);
+                Reply::workers_failed()
+                    .write(session)
+                    .await
+                    .map_err(|_| Gone)
+            }
+            Err(_) => {
+                place.leave(Outcome::Expired);
+                Reply::expired().write(session).await.map_err(|_| Gone)
+            }
+        }
+    }
+
+    /// Tries worker after worker until one answers; `None` when the request is given up.
+    async fn answer(&self, place: &mut Place, request: &Outgoing) -> Option<Answer> {
+        let mut deaths = 0;
+        loop {
+            match self.try_once(place, request).await {
+                ControlFlow::Break(answer) => return Some(answer),
+                ControlFlow::Continue(setback) => {
+                    deaths += u32::from(setback == Setback::Died);
+                    if deaths >= self.config.retry.deaths || !place.set_back(setback) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_once(
+        &self,
+        place: &mut Place,
+        request: &Outgoing,
+    ) -> ControlFlow<Answer, Setback> {
+        let Placement { address, .. } = place.turn().await;
+        match self.forwarder.ask(address, request, place.left()).await {
+            Ok(answer) => ControlFlow::Break(answer),
+            Err(setback) => {
+                tracing::debug!(%address, ?setback, "a try failed");
+                ControlFlow::Continue(setback)
+            }
+        }
+    }
+
+    /// Passes an answer on. The permit is given back with the last byte from the worker, before
+    /// a slow client has taken it.
+    async fn pass_on(
+        &self,
+        session: &mut ServerSession,
+        place: Place,
+        mut answer: Answer,
+    ) -> Result<(), Gone> {
+        let Some(header) = answer.header() else {
+            place.leave(Outcome::Failed);
+            return Err(Gone);
+        };
+        self.write(session.write_response_header(Box::new(header)))
+            .await?;
+        loop {
+            let piece = tokio::select! {
+                piece = answer.piece() => piece,
+                () = has_left(session) => return Err(Gone),
+            };
+            match piece {
+                Ok(Some((bytes, false))) => {
+                    self.write(session.write_response_body(bytes, false))
+                        .await?;
+                }
+                Ok(Some((bytes, true))) => {
+                    place.leave(Outcome::Answered);
+                    self.forwarder.release(answer).await;
+                    return self.write(session.write_response_body(bytes, true)).await;
+                }
+                Ok(None) => {
+                    place.leave(Outcome::Answered);
+                    self.forwarder.release(answer).await;
+                    return self
+                        .write(session.write_response_body(bytes::Bytes::new(), true))
+                        .await;
+                }
+                Err(_) => {
+                    place.leave(Outcome::Failed);
+                    return Err(Gone);
+                }
+            }
+        }
+    }
+
+    /// A client that takes nothing for too long counts as gone.
+    async fn write(
+        &self,
+        write: impl Future<Output = pingora_core::Result<()>>,
+    ) -> Result<(), Gone> {
+        match tokio::time::timeout(*self.config.clients.write_timeout, write).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+}
+
+enum Route {
+    /// Answered by the proxy itself.
+    Here(Reply),
+    /// For a worker.
+    Line,
+}
+
+fn model_object(id: &str) -> serde_json::Value {
+    json!({"id": id, "object": "model", "created": 0, "owned_by": "tidegate"})
+}
+
+/// Ends when the client closes its connection; the request's body must have been read.
+async fn has_left(session: &mut ServerSession) {
+    while let Ok(Some(_)) = session.read_body_or_idle(true).await {}
+}
+
+#[async_trait]
+impl HttpServerApp for Door {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !self.greet(&mut session).await {
+            return None;
+        }
+        let _unfinished = self.drain.request();
+        let keepalive = match *shutdown.borrow() {
+            true => None,
+            false => Some(self.config.clients.idle.as_secs()),
+        };
+        session.set_keepalive(keepalive);
+        if self.serve(&mut session).await == Connection::Broken {
+            session.shutdown().await;
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+}

@@ -1,0 +1,104 @@
+//! What Prometheus sees. The names are an interface, described in docs/metrics.md.
+//!
+//! Counters and gauges are copied from the signal when they are asked for, so both always
+//! agree; durations are recorded as they happen.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tidegate_wire::{ModelSignal, Signal, WorkerState};
+
+const REQUESTS: &str = "tidegate_requests_total";
+const ARRIVALS: &str = "tidegate_arrivals_total";
+const RETRIES: &str = "tidegate_retries_total";
+const QUEUE_LENGTH: &str = "tidegate_queue_length";
+const QUEUE_BYTES: &str = "tidegate_queue_bytes";
+const QUEUE_OLDEST: &str = "tidegate_queue_oldest_seconds";
+const IN_FLIGHT: &str = "tidegate_in_flight";
+const SLOTS: &str = "tidegate_slots";
+const WORKERS: &str = "tidegate_workers";
+const DURATION: &str = "tidegate_request_duration_seconds";
+const QUEUE_WAIT: &str = "tidegate_queue_wait_seconds";
+
+/// Bounds of the histograms in seconds.
+const BOUNDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+];
+
+/// Makes this process record metrics. To be called once.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&BOUNDS)?
+        .install_recorder()?;
+    describe_counter!(
+        ARRIVALS,
+        "Requests that named this model and were read whole"
+    );
+    describe_counter!(REQUESTS, "Requests that ended, by outcome");
+    describe_counter!(RETRIES, "Tries that were moved to another worker");
+    describe_gauge!(QUEUE_LENGTH, "Requests in line");
+    describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in line");
+    describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in line");
+    describe_gauge!(IN_FLIGHT, "Permits held");
+    describe_gauge!(SLOTS, "Slots of the workers that take requests");
+    describe_gauge!(WORKERS, "Workers by state");
+    describe_histogram!(DURATION, "From arrival to the end, however it ended");
+    describe_histogram!(QUEUE_WAIT, "From arrival to the first permit");
+    Ok(handle)
+}
+
+/// Records the end of a request that had been let in.
+pub fn request_ended(model: &str, age: Duration) {
+    histogram!(DURATION, "model" => model.to_owned()).record(age.as_secs_f64());
+}
+
+/// Records the first permit of a request.
+pub fn request_waited(model: &str, age: Duration) {
+    histogram!(QUEUE_WAIT, "model" => model.to_owned()).record(age.as_secs_f64());
+}
+
+/// Sets counters and gauges to what the signal says.
+pub fn publish(signal: &Signal) {
+    for model in &signal.models {
+        publish_model(model);
+        publish_workers(signal, &model.model);
+    }
+}
+
+fn publish_model(signal: &ModelSignal) {
+    let model = || signal.model.clone();
+    counter!(ARRIVALS, "model" => model()).absolute(signal.arrivals_total);
+    counter!(RETRIES, "model" => model()).absolute(signal.retries_total);
+    for (outcome, total) in [
+        ("answered", signal.answered_total),
+        ("failed", signal.failed_total),
+        ("shed", signal.shed_total),
+        ("expired", signal.expired_total),
+        ("aborted", signal.aborted_total),
+    ] {
+        counter!(REQUESTS, "model" => model(), "outcome" => outcome).absolute(total);
+    }
+    gauge!(QUEUE_LENGTH, "model" => model()).set(signal.waiting as f64);
+    gauge!(QUEUE_BYTES, "model" => model()).set(signal.waiting_bytes as f64);
+    gauge!(IN_FLIGHT, "model" => model()).set(signal.in_flight as f64);
+    let oldest = signal.oldest_waiting_ms.unwrap_or(0) as f64 / 1000.0;
+    gauge!(QUEUE_OLDEST, "model" => model()).set(oldest);
+}
+
+fn publish_workers(signal: &Signal, model: &str) {
+    let workers = || signal.workers.iter().filter(|worker| worker.model == model);
+    let slots: u64 = workers()
+        .filter(|w| w.taking)
+        .map(|w| u64::from(w.slots))
+        .sum();
+    gauge!(SLOTS, "model" => model.to_owned()).set(slots as f64);
+    for (name, state) in [
+        ("warming", WorkerState::Warming),
+        ("ready", WorkerState::Ready),
+        ("draining", WorkerState::Draining),
+    ] {
+        let count = workers().filter(|worker| worker.state == state).count();
+        gauge!(WORKERS, "model" => model.to_owned(), "state" => name).set(count as f64);
+    }
+}

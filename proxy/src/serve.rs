@@ -1,0 +1,158 @@
+//! Puts the daemon together and runs it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server, ShutdownWatch};
+use pingora_core::services::background::{BackgroundService, background_service};
+use pingora_core::services::listening::Service;
+use tidegate_config::Tokens;
+
+use crate::admin::{self, Admin};
+use crate::command::Command;
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::door::Door;
+use crate::drain::{Drain, StopSignal};
+use crate::forward::Forwarder;
+use crate::metrics;
+
+/// Runs until the process is asked to end and its last request is answered.
+pub fn serve(command: &Command) -> anyhow::Result<()> {
+    let config = command.config()?;
+    if command.check {
+        println!(
+            "{} is valid",
+            command.config.clone().unwrap_or_default().display()
+        );
+        return Ok(());
+    }
+    let worker_tokens = Tokens::read(&config.tokens.worker)?;
+    let operator_tokens = Tokens::read(&config.tokens.operator)?;
+    is_free(config.listen, "listen")?;
+    let admin_socket = is_free(config.admin, "admin")?;
+
+    let dispatcher = Dispatcher::new(config.floor());
+    let drain = Drain::new();
+    let forwarder = Forwarder::new(&config.name, worker_tokens.current(), &config.workers);
+    let backstage = Backstage {
+        socket: admin_socket,
+        drain_limit: *config.drain_limit,
+        admin: Arc::new(Admin {
+            proxy: config.name.clone(),
+            epoch: epoch(),
+            dispatcher: Arc::clone(&dispatcher),
+            drain: Arc::clone(&drain),
+            worker_tokens,
+            operator_tokens,
+            announce_from: config.workers.announce_from.clone(),
+            metrics: metrics::install().context("cannot record metrics")?,
+        }),
+    };
+    tracing::info!(listen = %config.listen, admin = %config.admin, "serving");
+    run(
+        command,
+        config.clone(),
+        backstage,
+        Door::new(config, dispatcher, forwarder, drain),
+    )
+}
+
+fn run(command: &Command, config: Config, backstage: Backstage, door: Door) -> anyhow::Result<()> {
+    let conf = ServerConf {
+        // The backstage ends the process before this; pingora sleeps for the whole of it.
+        grace_period_seconds: Some(config.drain_limit.as_secs() + 5),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::new().context("no default config of pingora")?
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut clients = Service::new("clients".to_owned(), door);
+    clients.add_tcp(&config.listen.to_string());
+    clients.threads = Some(config.threads);
+    server.add_service(clients);
+    server.add_service(background_service("backstage", backstage));
+    server.run(RunArgs {
+        shutdown_signal: Box::new(StopSignal {
+            watch_stdin: command.watch_stdin,
+        }),
+    });
+    Ok(())
+}
+
+/// The admin port, the dispatcher's clock, and the end of the process.
+struct Backstage {
+    socket: TcpListener,
+    drain_limit: Duration,
+    admin: Arc<Admin>,
+}
+
+#[async_trait]
+impl BackgroundService for Backstage {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let admin = Arc::clone(&self.admin);
+        let dispatcher = Arc::clone(&self.admin.dispatcher);
+        tokio::spawn(async move { dispatcher.keep_fresh().await });
+        let socket = self.socket.try_clone().and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(socket)
+        });
+        match socket {
+            Ok(socket) => tokio::spawn(async move {
+                let routes = admin::routes(admin);
+                let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+                if let Err(error) = axum::serve(socket, service).await {
+                    tracing::error!(%error, "the admin port failed");
+                }
+            }),
+            Err(error) => {
+                eprintln!("tidegate-proxy: the admin port failed: {error}");
+                std::process::exit(1);
+            }
+        };
+        let _ = shutdown.wait_for(|begun| *begun).await;
+        self.admin.drain.begin();
+        match self.admin.drain.finish(self.drain_limit).await {
+            0 => std::process::exit(0),
+            cut => {
+                tracing::error!(cut, "requests were unfinished at the drain limit");
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
+/// Asks the proxy of this machine whether it serves.
+pub fn probe(admin: SocketAddr) -> anyhow::Result<()> {
+    use std::io::{Read, Write};
+    let limit = Duration::from_secs(2);
+    let mut stream = std::net::TcpStream::connect_timeout(&admin, limit)
+        .with_context(|| format!("nothing answers on {admin}"))?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(stream, "GET /healthz HTTP/1.0\r\nhost: {admin}\r\n\r\n")?;
+    let mut status = [0; 12];
+    stream
+        .read_exact(&mut status)
+        .context("no answer to GET /healthz")?;
+    if !status.ends_with(b"200") {
+        bail!("not serving: {}", String::from_utf8_lossy(&status));
+    }
+    Ok(())
+}
+
+/// Binds an address to say plainly when it is taken: pingora would panic in a thread.
+fn is_free(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (`{key}`)"))
+}
+
+/// Different for each start of this process, in order of time.
+fn epoch() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("{}-{}", since.as_millis(), std::process::id())
+}

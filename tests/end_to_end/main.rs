@@ -1,0 +1,3 @@
+//! Tidegate as its users meet it: real processes, real sockets.
+
+mod line;

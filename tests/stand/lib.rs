@@ -1,0 +1,36 @@
+//! The stand: starts the real binaries on free ports of this machine, each test its own, and
+//! ends them when the test ends, however it ends.
+
+mod load;
+mod process;
+mod stand;
+
+pub use load::{Answer, Client, Timed};
+pub use process::{Process, binary};
+pub use stand::{Stand, StandConfig};
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Polls until `probe` gives a value; fails the test naming `what` when it takes too long.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, &mut probe).await
+}
+
+/// As [`eventually`], with a limit of the test's own.
+pub async fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

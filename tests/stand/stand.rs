@@ -1,0 +1,175 @@
+//! One proxy and the workers that a test adds to it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use tidegate_wire::{Signal, WorkerState};
+
+use crate::{Client, Process, binary, eventually};
+
+const WORKER_TOKEN: &str = "worker-token-for-tests";
+const OPERATOR_TOKEN: &str = "operator-token-for-tests";
+
+/// What a test wants of its proxy.
+#[derive(Default)]
+pub struct StandConfig {
+    /// Lines of the proxy's TOML file, before its tables.
+    pub proxy: String,
+}
+
+/// A proxy, its workers, and a directory for their files.
+pub struct Stand {
+    pub dir: TempDir,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub proxy: Process,
+    http: reqwest::Client,
+}
+
+impl Stand {
+    pub async fn start(config: StandConfig) -> Self {
+        let dir = TempDir::new().expect("a directory for the test");
+        write_secret(&dir.path().join("worker.token"), WORKER_TOKEN);
+        write_secret(&dir.path().join("operator.token"), OPERATOR_TOKEN);
+        let file = dir.path().join("proxy.toml");
+        std::fs::write(&file, &config.proxy).expect("the config can be written");
+        let http = reqwest::Client::new();
+        loop {
+            let (listen, admin) = (free_address(), free_address());
+            let mut command = proxy_command(dir.path(), &file, listen, admin);
+            let mut proxy = Process::start("proxy", &mut command, dir.path().join("proxy.log"));
+            let serves = eventually("the proxy serves or ends", async || {
+                let health = http.get(format!("http://{admin}/healthz")).send().await;
+                let door = tokio::net::TcpStream::connect(listen).await;
+                match (health, door, proxy.ended()) {
+                    (Ok(_), Ok(_), None) => Some(true),
+                    (_, _, Some(_)) => Some(false),
+                    _ => None,
+                }
+            });
+            if serves.await {
+                return Stand {
+                    dir,
+                    listen,
+                    admin,
+                    proxy,
+                    http,
+                };
+            }
+            let taken = proxy.output().contains("cannot listen");
+            assert!(taken, "the proxy ended: {}", proxy.output());
+        }
+    }
+
+    /// Starts a worker with set service times and waits until the proxy knows it as ready.
+    pub async fn timed_worker(&self, id: &str, options: &[&str]) -> Process {
+        let worker = self.start_timed_worker(id, options);
+        self.worker_is(id, WorkerState::Ready).await;
+        worker
+    }
+
+    /// Starts a worker with set service times.
+    pub fn start_timed_worker(&self, id: &str, options: &[&str]) -> Process {
+        let mut command = Command::new(binary("timed-worker"));
+        command.args([
+            "serve",
+            "--id",
+            id,
+            "--proxy",
+            &format!("http://{}", self.admin),
+        ]);
+        command
+            .arg("--token-file")
+            .arg(self.worker_token_file())
+            .args(options);
+        Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")))
+    }
+
+    /// Waits until the proxy knows a worker in this state.
+    pub async fn worker_is(&self, id: &str, state: WorkerState) {
+        eventually(&format!("{id} is {state:?}"), async || {
+            let signal = self.signal().await;
+            let mut workers = signal.workers.iter();
+            workers
+                .any(|w| w.worker == id && w.state == state)
+                .then_some(())
+        })
+        .await;
+    }
+
+    pub async fn signal(&self) -> Signal {
+        let request = self.http.get(format!("http://{}/signal", self.admin));
+        let response = request.bearer_auth(OPERATOR_TOKEN).send().await;
+        let response = response.expect("the admin port answers");
+        response.json().await.expect("a signal is JSON")
+    }
+
+    /// `POST` to the admin port with a token; the status.
+    pub async fn order(&self, path: &str, token: &str) -> u16 {
+        let request = self.http.post(format!("http://{}{path}", self.admin));
+        let response = request.bearer_auth(token).send().await;
+        response.expect("the admin port answers").status().as_u16()
+    }
+
+    pub async fn drain(&self, id: &str) {
+        assert_eq!(
+            self.order(&format!("/drain/{id}"), OPERATOR_TOKEN).await,
+            200
+        );
+    }
+
+    pub async fn undrain(&self, id: &str) {
+        assert_eq!(
+            self.order(&format!("/undrain/{id}"), OPERATOR_TOKEN).await,
+            200
+        );
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.listen))
+    }
+
+    pub fn worker_token_file(&self) -> PathBuf {
+        self.dir.path().join("worker.token")
+    }
+
+    pub fn worker_token(&self) -> &'static str {
+        WORKER_TOKEN
+    }
+}
+
+/// An address of this machine that nothing listens on now.
+fn free_address() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("a bound socket has an address")
+}
+
+fn proxy_command(dir: &Path, config: &Path, listen: SocketAddr, admin: SocketAddr) -> Command {
+    let mut command = Command::new(binary("tidegate-proxy"));
+    command.arg("--config").arg(config);
+    command.args([
+        "--listen",
+        &listen.to_string(),
+        "--admin",
+        &admin.to_string(),
+    ]);
+    command.arg("--worker-tokens").arg(dir.join("worker.token"));
+    command
+        .arg("--operator-tokens")
+        .arg(dir.join("operator.token"));
+    command
+}
+
+fn write_secret(path: &Path, secret: &str) {
+    use std::io::Write;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = file.expect("the token file can be created");
+    writeln!(file, "{secret}").expect("the token file can be written");
+}
