@@ -1,7 +1,12 @@
-//! The line, through the proxy.
+//! The line, through the proxy: order, waits, deadlines, refusals.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tidegate_tests::{Stand, StandConfig};
+use serde_json::json;
+use tidegate_tests::{Answer, Client, Dice, Stand, StandConfig, eventually};
 
 #[tokio::test]
 async fn ten_requests_on_four_slots_are_all_answered_in_order() {
@@ -11,7 +16,7 @@ async fn ten_requests_on_four_slots_are_all_answered_in_order() {
     let requests = (0..10).map(|index| {
         let client = client.clone();
         async move {
-            tokio::time::sleep(std::time::Duration::from_millis(20 * index)).await;
+            tokio::time::sleep(Duration::from_millis(20 * index)).await;
             client.timed(300).await.timed()
         }
     });
@@ -23,5 +28,208 @@ async fn ten_requests_on_four_slots_are_all_answered_in_order() {
     assert!(
         began.is_sorted(),
         "served in the order of arrival: {began:?}"
+    );
+}
+
+/// Sends requests at exponential gaps with exponential service times, all of mean milliseconds.
+async fn poisson(client: &Client, seed: u64, count: u64, gap: f64, service: f64) -> Vec<Answer> {
+    let mut dice = Dice::new(seed);
+    let began = Instant::now();
+    let mut due = 0.0;
+    let requests = (0..count).map(|_| {
+        due += dice.exponential(gap);
+        let (client, at) = (client.clone(), Duration::from_secs_f64(due / 1000.0));
+        let service_ms = dice.exponential(service).ceil() as u64;
+        tokio::spawn(async move {
+            tokio::time::sleep_until((began + at).into()).await;
+            client.timed(service_ms).await
+        })
+    });
+    let answers = join_all(requests.collect::<Vec<_>>()).await;
+    answers
+        .into_iter()
+        .map(|answer| answer.expect("no request panics"))
+        .collect()
+}
+
+/// Mean wait in milliseconds of a first-come first-served line of `servers` over exactly these
+/// arrivals and service times, both in microseconds.
+fn ideal_mean_wait(mut requests: Vec<(u64, u64)>, servers: usize) -> f64 {
+    requests.sort_unstable();
+    let mut free: BinaryHeap<_> = (0..servers).map(|_| Reverse(0)).collect();
+    let waits = requests.iter().map(|(arrival, service)| {
+        let Reverse(at) = free.pop().expect("there are servers");
+        let begin = at.max(*arrival);
+        free.push(Reverse(begin + service));
+        (begin - arrival) as f64 / 1000.0
+    });
+    waits.sum::<f64>() / requests.len() as f64
+}
+
+#[tokio::test]
+async fn waits_are_those_of_a_first_come_first_served_line() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _first = stand.timed_worker("a", &["--slots", "2"]).await;
+    let _second = stand.timed_worker("b", &["--slots", "2"]).await;
+    let answers = poisson(&stand.client(), 7, 500, 15.0, 50.0).await;
+    let timed: Vec<_> = answers
+        .iter()
+        .map(|answer| (answer.sent_us, answer.timed()))
+        .collect();
+    let waits = timed
+        .iter()
+        .map(|(sent, timed)| timed.began_us.saturating_sub(*sent));
+    let mean = waits.sum::<u64>() as f64 / timed.len() as f64 / 1000.0;
+    let requests = timed
+        .iter()
+        .map(|(sent, timed)| (*sent, timed.ended_us - timed.began_us));
+    let ideal = ideal_mean_wait(requests.collect(), 4);
+    assert!(ideal > 5.0, "the load makes a line: {ideal} ms");
+    let difference = (mean - ideal).abs();
+    assert!(
+        difference <= 0.1 * ideal + 2.0,
+        "mean wait {mean:.1} ms, ideal {ideal:.1} ms"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_waits_to_its_deadline_is_answered_504() {
+    let stand = Stand::start(StandConfig {
+        proxy: "models = ['timed']".to_owned(),
+    })
+    .await;
+    let began = Instant::now();
+    let answer = stand
+        .client()
+        .post_with(&json!({}), &[("x-request-timeout-ms", "300")])
+        .await;
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (504, "deadline_exceeded")
+    );
+    assert!(
+        began.elapsed() >= Duration::from_millis(300),
+        "no worker: nothing is refused early"
+    );
+    let signal = stand.signal().await;
+    assert_eq!(
+        (signal.models[0].expired_total, signal.models[0].waiting),
+        (1, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_request_at_zero_workers_waits_for_the_first() {
+    let stand = Stand::start(StandConfig {
+        proxy: "models = ['timed']".to_owned(),
+    })
+    .await;
+    let client = stand.client();
+    let request = tokio::spawn(async move { client.timed(1).await });
+    eventually("the demand is visible", async || {
+        (stand.signal().await.models[0].waiting == 1).then_some(())
+    })
+    .await;
+    let _worker = stand.timed_worker("w", &[]).await;
+    request.await.expect("no request panics").timed();
+}
+
+/// Fills a line, asks when a place is free, and retries until one is.
+async fn retry_after_against_truth(waiting: usize, service_ms: u64, extra_ms: u64) {
+    let stand = Stand::start(StandConfig {
+        proxy: format!("[line]\nwaiting = {waiting}"),
+    })
+    .await;
+    let _worker = stand.timed_worker("w", &["--slots", "2"]).await;
+    let client = stand.client();
+    client.timed(service_ms).await.timed();
+    let in_line = (0..waiting + 2).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { client.timed(service_ms).await.timed() })
+    });
+    let in_line: Vec<_> = in_line.collect();
+    eventually("the line is full", async || {
+        (stand.signal().await.models[0].waiting == waiting as u64).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(extra_ms)).await;
+    let refused = client.timed(1).await;
+    assert_eq!((refused.status, refused.error_code()), (503, "line_full"));
+    let header = |name: &str| refused.headers[name].to_str().expect("text").parse::<u64>();
+    let promised = header("retry-after-ms").expect("milliseconds");
+    assert_eq!(
+        header("retry-after").expect("seconds"),
+        promised.div_ceil(1000)
+    );
+    let began = Instant::now();
+    eventually("a retry is admitted", async || {
+        let hasty = client.timed(1);
+        let answer = tokio::time::timeout(Duration::from_millis(10), hasty).await;
+        answer.map_or(Some(()), |answer| (answer.status != 503).then_some(()))
+    })
+    .await;
+    let truth = began.elapsed().as_millis() as u64;
+    let range = promised / 2..=promised * 2;
+    assert!(
+        range.contains(&truth),
+        "promised {promised} ms, admitted after {truth} ms"
+    );
+    for request in in_line {
+        request.await.expect("no request panics");
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_when_a_retry_is_admitted() {
+    retry_after_against_truth(2, 600, 0).await;
+    retry_after_against_truth(4, 1500, 300).await;
+    retry_after_against_truth(16, 400, 50).await;
+}
+
+#[tokio::test]
+async fn routes_models_and_bodies_that_make_no_sense_are_named() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let client = stand.client();
+    let answer = client.post(&json!({})).await;
+    assert_eq!((answer.status, answer.error_code()), (503, "no_model_yet"));
+    let _a = stand.timed_worker("a", &["--name", "one"]).await;
+    let answer = client.post(&json!({"model": "two"})).await;
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (404, "model_not_found")
+    );
+    assert_eq!(client.post(&json!({"model": "one"})).await.status, 200);
+    assert_eq!(
+        client.post(&json!({})).await.status,
+        200,
+        "none named: the only one"
+    );
+    let _b = stand.timed_worker("b", &["--name", "two"]).await;
+    let answer = client.post(&json!({})).await;
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (400, "model_required")
+    );
+    let answer = client.post(&json!({"model": 7})).await;
+    assert_eq!((answer.status, answer.error_code()), (400, "invalid_body"));
+    let answer = client
+        .post_with(&json!({}), &[("x-request-timeout-ms", "soon")])
+        .await;
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (400, "invalid_timeout")
+    );
+    assert_eq!(client.get("/v1/embeddings").await.status, 405);
+    assert_eq!(
+        client.get("/busy").await.status,
+        404,
+        "a worker's other paths are not reached"
+    );
+    let models = client.get("/v1/models").await.body;
+    assert_eq!(models["data"][1]["id"], "two");
+    assert_eq!(client.get("/v1/models/one").await.status, 200);
+    assert_eq!(
+        client.get("/v1/models/three").await.error_code(),
+        "model_not_found"
     );
 }

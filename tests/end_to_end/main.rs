@@ -1,3 +1,8 @@
 //! Tidegate as its users meet it: real processes, real sockets.
 
+mod beats;
+mod bodies;
+mod departures;
+mod drain;
 mod line;
+mod retries;

@@ -5,7 +5,7 @@ mod load;
 mod process;
 mod stand;
 
-pub use load::{Answer, Client, Timed};
+pub use load::{Answer, Client, Dice, Timed};
 pub use process::{Process, binary};
 pub use stand::{Stand, StandConfig};
 

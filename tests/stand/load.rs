@@ -1,6 +1,6 @@
 //! A client of the proxy.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Value,
-    pub sent: Instant,
+    /// Microseconds since 1970.
+    pub sent_us: u64,
     pub took: Duration,
 }
 
@@ -80,7 +81,7 @@ impl Client {
 
 impl Answer {
     async fn of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
-        let sent = Instant::now();
+        let (sent, sent_us) = (Instant::now(), now_us());
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?;
@@ -88,7 +89,7 @@ impl Answer {
             status,
             headers,
             body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-            sent,
+            sent_us,
             took: sent.elapsed(),
         })
     }
@@ -102,5 +103,33 @@ impl Answer {
     /// The code of an OpenAI-shaped error.
     pub fn error_code(&self) -> &str {
         self.body["error"]["code"].as_str().unwrap_or("none")
+    }
+}
+
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("it is after 1970").as_micros() as u64
+}
+
+/// A small generator of random numbers, the same for the same seed.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Dice(seed)
+    }
+
+    /// Uniform over 0 to 1 (SplitMix64).
+    pub fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Exponential with this mean: the gaps of a Poisson process.
+    pub fn exponential(&mut self, mean: f64) -> f64 {
+        -mean * (1.0 - self.uniform()).ln()
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
@@ -24,7 +24,6 @@ pub struct Worker {
     pub slots: u32,
     service_ms: u64,
     authorization: String,
-    began: Instant,
     state: watch::Sender<WorkerState>,
     /// Slots taken, by the proxy that took them.
     busy: Mutex<BTreeMap<String, u32>>,
@@ -52,7 +51,6 @@ impl Worker {
             slots,
             service_ms,
             authorization: format!("Bearer {token}"),
-            began: Instant::now(),
             state: watch::Sender::new(WorkerState::Ready),
             busy: Mutex::default(),
             served: Mutex::default(),
@@ -91,10 +89,6 @@ impl Worker {
             worker: Arc::clone(self),
             proxy,
         })
-    }
-
-    fn now_us(&self) -> u64 {
-        self.began.elapsed().as_micros() as u64
     }
 }
 
@@ -144,7 +138,7 @@ async fn serve(State(worker): State<Arc<Worker>>, headers: HeaderMap, body: Byte
     }
     // The work goes on when the client leaves, as a batch does that has begun.
     let service = Duration::from_millis(asked.service_ms.unwrap_or(worker.service_ms));
-    let began_us = worker.now_us();
+    let began_us = now_us();
     let work = tokio::spawn(async move {
         tokio::time::sleep(service).await;
         drop(slot);
@@ -165,7 +159,7 @@ async fn serve(State(worker): State<Arc<Worker>>, headers: HeaderMap, body: Byte
     Json(json!({
         "order": order.unwrap_or_default(),
         "began_us": began_us,
-        "ended_us": worker.now_us(),
+        "ended_us": now_us(),
         "bytes": body.len(),
         "hash": hash(&body).to_string(),
         "headers": seen,
@@ -193,6 +187,14 @@ fn refuse(reason: &'static str) -> Response {
         "refused",
     )
         .into_response()
+}
+
+/// Microseconds since 1970, to compare with those of clients on this machine.
+fn now_us() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    since.as_micros() as u64
 }
 
 /// The same in the tests, which compare it with what they sent.

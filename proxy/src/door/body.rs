@@ -105,8 +105,11 @@ fn announced_length(session: &ServerSession) -> Option<usize> {
     header.to_str().ok()?.trim().parse().ok()
 }
 
-/// The model that a JSON body names, if it names one.
+/// The model that a JSON body names, if it names one. An empty body is for the worker to judge.
 pub fn model_of(body: &[u8]) -> Result<Option<String>, Reply> {
+    if body.is_empty() {
+        return Ok(None);
+    }
     #[derive(Deserialize)]
     struct Named {
         model: Option<String>,

@@ -1,0 +1,95 @@
+//! Clients that leave: in line, while their request is worked on, while their answer streams.
+
+use std::time::{Duration, Instant};
+
+use tidegate_tests::{Stand, StandConfig, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn begin(stand: &Stand, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(stand.listen)
+        .await
+        .expect("the proxy listens");
+    let length = body.len();
+    let request = format!(
+        "POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the proxy reads");
+    stream
+}
+
+async fn counts_are(stand: &Stand, waiting: u64, in_flight: u64) -> Duration {
+    let began = Instant::now();
+    eventually(
+        &format!("{waiting} waiting, {in_flight} in flight"),
+        async || {
+            let model = stand.signal().await.models.first()?.clone();
+            (model.waiting == waiting && model.in_flight == in_flight).then_some(())
+        },
+    )
+    .await;
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_its_place_or_permit_back() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _worker = stand.timed_worker("w", &["--slots", "1"]).await;
+    let streaming = begin(&stand, r#"{"pieces": 1000, "gap_ms": 50}"#).await;
+    counts_are(&stand, 0, 1).await;
+    let waiting = begin(&stand, "{}").await;
+    counts_are(&stand, 1, 1).await;
+    drop(waiting);
+    let place = counts_are(&stand, 0, 1).await;
+    drop(streaming);
+    let permit = counts_are(&stand, 0, 0).await;
+    for (what, took) in [("place", place), ("permit", permit)] {
+        assert!(
+            took < Duration::from_millis(500),
+            "the {what} was free after {took:?}"
+        );
+    }
+    let signal = stand.signal().await;
+    assert_eq!(signal.models[0].aborted_total, 2);
+    stand.client().timed(1).await.timed();
+}
+
+#[tokio::test]
+async fn a_thousand_aborted_requests_leave_nothing_taken() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _worker = stand.timed_worker("w", &["--slots", "4"]).await;
+    let bodies = [
+        r#"{"service_ms": 5}"#,
+        r#"{"service_ms": 40}"#,
+        r#"{"pieces": 9, "gap_ms": 5}"#,
+    ];
+    for round in 0..100 {
+        let mut streams = Vec::new();
+        for at in 0..10 {
+            streams.push(begin(&stand, bodies[(round + at) % 3]).await);
+        }
+        if round % 2 == 0 {
+            let mut piece = [0; 1];
+            let _ =
+                tokio::time::timeout(Duration::from_millis(8), streams[0].read(&mut piece)).await;
+        }
+    }
+    counts_are(&stand, 0, 0).await;
+    let signal = stand.signal().await;
+    let model = &signal.models[0];
+    assert_eq!(signal.workers[0].permits, 0);
+    assert_eq!(
+        model.failed_total + model.shed_total + model.expired_total,
+        0
+    );
+    assert_eq!(
+        model.arrivals_total,
+        model.answered_total + model.aborted_total
+    );
+    for _ in 0..8 {
+        stand.client().timed(1).await.timed();
+    }
+}

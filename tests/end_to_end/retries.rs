@@ -1,0 +1,121 @@
+//! Workers that fail: what a client sees of it, and what it must not see.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tidegate_tests::{Stand, StandConfig, eventually};
+
+#[tokio::test]
+async fn a_killed_worker_costs_no_client_an_error() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _steady = stand.timed_worker("steady", &["--slots", "4"]).await;
+    let mut victim = stand.timed_worker("victim", &["--slots", "4"]).await;
+    let client = stand.client();
+    let requests: Vec<_> = (0..60)
+        .map(|at| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(10 * at)).await;
+                client.timed(60).await
+            })
+        })
+        .collect();
+    eventually("the victim works", async || {
+        let signal = stand.signal().await;
+        signal
+            .workers
+            .iter()
+            .any(|w| w.worker == "victim" && w.permits > 1)
+            .then_some(())
+    })
+    .await;
+    victim.kill();
+    for answer in join_all(requests).await {
+        answer.expect("no request panics").timed();
+    }
+    assert!(
+        stand.signal().await.models[0].retries_total > 0,
+        "requests were moved"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_kills_its_workers_is_given_up_after_two() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let mut workers = Vec::new();
+    for id in ["a", "b", "c"] {
+        workers.push(stand.timed_worker(id, &[]).await);
+    }
+    let answer = stand.client().post(&json!({"poison": true})).await;
+    assert_eq!((answer.status, answer.error_code()), (502, "worker_failed"));
+    let dead = workers
+        .iter_mut()
+        .filter_map(|worker| worker.ended())
+        .count();
+    assert_eq!(dead, 2, "the third worker was spared");
+    stand.client().timed(1).await.timed();
+}
+
+#[tokio::test]
+async fn a_worker_that_is_full_of_others_work_puts_requests_back_in_line() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _worker = stand.timed_worker("w", &["--slots", "2"]).await;
+    let address = stand.signal().await.workers[0].address;
+    let direct = (0..2).map(|_| {
+        let request = reqwest::Client::new().post(format!("http://{address}/v1/embeddings"));
+        request
+            .bearer_auth(stand.worker_token())
+            .body(r#"{"service_ms": 700}"#)
+            .send()
+    });
+    let direct = tokio::spawn(join_all(direct.collect::<Vec<_>>()));
+    let http = reqwest::Client::new();
+    eventually("the worker is busy", async || {
+        let busy = http
+            .get(format!("http://{address}/busy"))
+            .send()
+            .await
+            .ok()?;
+        busy.text().await.ok()?.contains(":2").then_some(())
+    })
+    .await;
+    let answer = stand.client().timed(1).await;
+    answer.timed();
+    assert!(
+        answer.took >= Duration::from_millis(300),
+        "it waited: {:?}",
+        answer.took
+    );
+    assert_eq!(
+        stand.signal().await.models[0].retries_total,
+        0,
+        "outside the retry budget"
+    );
+    direct.await.expect("the others are answered too");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_tried_again() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let mut worker = stand.timed_worker("w", &[]).await;
+    let _other = stand.timed_worker("other", &[]).await;
+    let mut response = reqwest::Client::new()
+        .post(format!("http://{}/v1/embeddings", stand.listen))
+        .body(r#"{"pieces": 100, "gap_ms": 20}"#)
+        .send()
+        .await
+        .expect("an answer begins");
+    assert!(response.chunk().await.expect("a piece").is_some());
+    worker.kill();
+    let rest = async {
+        while response.chunk().await?.is_some() {}
+        Ok::<_, reqwest::Error>(())
+    };
+    assert!(
+        rest.await.is_err(),
+        "the client sees that its answer is cut"
+    );
+    let model = stand.signal().await.models[0].clone();
+    assert_eq!((model.failed_total, model.retries_total), (1, 0));
+}
