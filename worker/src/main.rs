@@ -1,1 +1,99 @@
-fn main() {}
+//! The worker's process: command line, log, runtime, exit code.
+//!
+//! Exit codes: 0; 1 failed; 78 the command line or the configuration cannot be used.
+//! The order of the shutdown is written at the top of `serve`.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tidegate_config::{BAD_CONFIG, ConfigError};
+use tidegate_worker::cli::{Cli, Command, ServeArgs};
+use tidegate_worker::config::WorkerConfig;
+use tidegate_worker::serve::{self, ServeError, StandardInput, Stop};
+use tidegate_worker::{probe, threads};
+use tracing::{error, warn};
+use tracing_subscriber::EnvFilter;
+
+/// HTTP, beats and signals; what computes has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version come this way as well, and are no mistake.
+            let _ = usage.print();
+            return if usage.use_stderr() {
+                BAD_CONFIG.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    log_to_stderr();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("{failure:#}");
+            exit_code(&failure)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let serve = matches!(command, Command::Serve(_));
+    if serve && let Err(problem) = threads::settle() {
+        warn!(%problem, "matrix products may use more threads than they were given");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Serve(args) => run_serve(*args).await,
+            Command::Probe(args) => Ok(probe::probe(args.address).await?),
+        }
+    });
+    // What is still read into tokens for a client that was cut off is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    let input = match args.watch_stdin {
+        true => StandardInput::Watched,
+        false => StandardInput::Ignored,
+    };
+    let stop = Stop::new(input).context("signals cannot be watched")?;
+    let config = match &args.config {
+        Some(file) => tidegate_config::load(file)?,
+        None => WorkerConfig::default(),
+    };
+    Ok(serve::run(args.over(config), stop).await?)
+}
+
+fn exit_code(failure: &anyhow::Error) -> ExitCode {
+    let bad_config = failure.is::<ConfigError>()
+        || failure
+            .downcast_ref::<ServeError>()
+            .is_some_and(ServeError::is_bad_config);
+    if bad_config {
+        BAD_CONFIG.into()
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,218 @@
+//! The worker's configuration: every key, its default and the reason for it.
+//! `configs/worker.toml` is the same as a file; a test holds the two together.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use thiserror::Error;
+use tidegate_config::{Check, Duration, Problem};
+
+use crate::model::Source;
+
+/// Where a worker listens unless told otherwise.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
+
+/// Beats that come faster are load, not news.
+const SHORTEST_BEAT: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// What to serve; must be given here or on the command line.
+    pub model: Option<Source>,
+    /// The model id that clients name; the directory's name when absent.
+    pub name: Option<String>,
+    /// Where requests are taken.
+    pub listen: SocketAddr,
+    /// The address that beats announce, when it is not the one listened on.
+    pub advertise: Option<SocketAddr>,
+    /// Name in the fleet; host name and port when absent.
+    pub id: Option<String>,
+    /// The machine's instance id, passed on in beats.
+    pub instance: Option<String>,
+    /// The proxies' admin ports.
+    pub proxies: Vec<ProxyUrl>,
+    /// File with the `worker` token; without it anyone who reaches the address may ask.
+    pub token_file: Option<PathBuf>,
+    /// Threads that compute; 0 means as many as this process may use.
+    pub threads: usize,
+    /// Requests accepted at once.
+    pub slots: NonZeroU32,
+    pub batch: BatchConfig,
+    pub limits: LimitsConfig,
+    pub beat: BeatConfig,
+    pub drain: DrainConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchConfig {
+    /// Tokens computed in one go by one thread, padding not counted.
+    pub max_tokens: NonZeroUsize,
+    /// How long an idle thread waits for requests that are already being read into tokens.
+    pub max_wait: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Texts in one request.
+    pub max_texts: NonZeroUsize,
+    /// Bytes of one request's body.
+    pub max_body_bytes: NonZeroUsize,
+    /// Time for one request's body to arrive.
+    pub body_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BeatConfig {
+    pub interval: Duration,
+    /// Time for a proxy to answer one beat.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainConfig {
+    /// Time to finish what was accepted once the worker is told to stop.
+    pub deadline: Duration,
+}
+
+/// Base of a proxy's admin port, `http://HOST:PORT`, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProxyUrl(String);
+
+#[derive(Debug, Error)]
+#[error("\"{found}\" is not the address of an admin port; expected http://HOST:PORT")]
+pub struct ProxyUrlError {
+    found: String,
+}
+
+impl ProxyUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Where to post beats.
+    pub fn beat(&self) -> String {
+        format!("{}{}", self.0, tidegate_wire::BEAT_PATH)
+    }
+
+    /// `HOST:PORT`.
+    pub fn host_and_port(&self) -> &str {
+        self.0.trim_start_matches("http://")
+    }
+}
+
+impl FromStr for ProxyUrl {
+    type Err = ProxyUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let base = text.trim_end_matches('/');
+        let parsed = reqwest::Url::parse(base).ok();
+        let valid = parsed.is_some_and(|url| {
+            url.scheme() == "http"
+                && url.path() == "/"
+                && url.username().is_empty()
+                && url.query().is_none()
+        });
+        let with_port = base
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        match valid && with_port {
+            true => Ok(ProxyUrl(base.to_owned())),
+            false => Err(ProxyUrlError {
+                found: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for ProxyUrl {
+    type Error = ProxyUrlError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl Check for WorkerConfig {
+    fn check(&self) -> Result<(), Problem> {
+        self.beat.check().map_err(|problem| problem.within("beat"))
+    }
+}
+
+impl Check for BeatConfig {
+    fn check(&self) -> Result<(), Problem> {
+        if self.interval < SHORTEST_BEAT {
+            let expected = format!("at least {SHORTEST_BEAT}");
+            return Err(Problem::new("interval", self.interval, expected));
+        }
+        if self.timeout.is_zero() {
+            return Err(Problem::new("timeout", self.timeout, "more than 0s"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        WorkerConfig {
+            model: None,
+            name: None,
+            listen: DEFAULT_LISTEN,
+            advertise: None,
+            id: None,
+            instance: None,
+            proxies: Vec::new(),
+            token_file: None,
+            threads: 0,
+            slots: const { NonZeroU32::new(32).unwrap() },
+            batch: BatchConfig::default(),
+            limits: LimitsConfig::default(),
+            beat: BeatConfig::default(),
+            drain: DrainConfig::default(),
+        }
+    }
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        BatchConfig {
+            max_tokens: const { NonZeroUsize::new(1024).unwrap() },
+            max_wait: Duration::from_millis(2),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        LimitsConfig {
+            max_texts: const { NonZeroUsize::new(2048).unwrap() },
+            max_body_bytes: const { NonZeroUsize::new(25 << 20).unwrap() },
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for BeatConfig {
+    fn default() -> Self {
+        BeatConfig {
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(800),
+        }
+    }
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        DrainConfig {
+            deadline: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Fetching a model from a hub into the cache that Python's huggingface_hub shares, and finding
+//! it there again without a network.
+//!
+//! `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` mean what they mean there.
+//! An interrupted download goes on where it stopped, in this process or the next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hf_hub::api::tokio::{Api, ApiBuilder, ApiError, ApiRepo, Progress};
+use hf_hub::{Cache, Repo, RepoType};
+use thiserror::Error;
+use tracing::{info, warn};
+
+/// What a worker reads of a repository, when it is there. The weights come last, so that a
+/// snapshot which has them has all the rest.
+const FILES: [&str; 7] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    WEIGHTS,
+];
+const WEIGHTS: &str = "model.safetensors";
+
+/// What is lost of an interrupted download, at most.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Tries at one file before giving up.
+const TRIES: u32 = 5;
+
+/// How long the hub may take to describe a repository before the cache is used instead.
+const HUB_PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Error)]
+pub enum HubError {
+    #[error("{repository}@{revision} cannot be asked for ({error}), and the cache in {} does not hold it", cache.display())]
+    Unreachable {
+        repository: String,
+        revision: String,
+        error: String,
+        cache: PathBuf,
+    },
+    #[error("{repository}@{revision} has no {file}")]
+    Lacking {
+        repository: String,
+        revision: String,
+        file: &'static str,
+    },
+    #[error("{file} of {repository}@{revision} cannot be downloaded: {error}")]
+    Download {
+        repository: String,
+        revision: String,
+        file: &'static str,
+        error: ApiError,
+    },
+    #[error("the hub client cannot be set up: {0}")]
+    Client(ApiError),
+}
+
+/// The directory with the repository's files at a revision.
+pub async fn fetch(repository: &str, revision: &str) -> Result<PathBuf, HubError> {
+    let cache = Cache::from_env();
+    let hub = Hub {
+        api: connect(&cache)?,
+        cache,
+        repository: repository.to_owned(),
+        revision: revision.to_owned(),
+    };
+    let described = match std::env::var("HF_HUB_OFFLINE").as_deref() {
+        Ok("1" | "true" | "TRUE" | "on" | "yes") => Err("HF_HUB_OFFLINE is set".to_owned()),
+        _ => hub.describe().await,
+    };
+    match described {
+        Ok(repository) => hub.download(&repository).await,
+        Err(error) => hub.cached(error),
+    }
+}
+
+fn connect(cache: &Cache) -> Result<Api, HubError> {
+    let token = std::env::var("HF_TOKEN")
+        .ok()
+        .filter(|token| !token.is_empty());
+    let mut builder = ApiBuilder::from_env()
+        .with_progress(false)
+        .with_chunk_size(Some(CHUNK_BYTES))
+        .with_token(token.or_else(|| cache.token()));
+    if let Ok(endpoint) = std::env::var("HF_ENDPOINT") {
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
+    }
+    builder.build().map_err(HubError::Client)
+}
+
+struct Hub {
+    api: Api,
+    cache: Cache,
+    repository: String,
+    revision: String,
+}
+
+/// What the hub says of a repository at a revision.
+struct Described {
+    commit: String,
+    files: Vec<String>,
+}
+
+impl Hub {
+    fn at(&self, revision: &str) -> Repo {
+        Repo::with_revision(
+            self.repository.clone(),
+            RepoType::Model,
+            revision.to_owned(),
+        )
+    }
+
+    async fn describe(&self) -> Result<Described, String> {
+        let repository = self.api.repo(self.at(&self.revision));
+        let answer = tokio::time::timeout(HUB_PATIENCE, repository.info()).await;
+        let info = answer
+            .map_err(|_| format!("no answer within {} s", HUB_PATIENCE.as_secs()))?
+            .map_err(|error| error.to_string())?;
+        Ok(Described {
+            commit: info.sha,
+            files: info
+                .siblings
+                .into_iter()
+                .map(|sibling| sibling.rfilename)
+                .collect(),
+        })
+    }
+
+    /// Gets what is not in the cache yet, all of one commit.
+    async fn download(&self, described: &Described) -> Result<PathBuf, HubError> {
+        let commit = self.at(&described.commit);
+        let remote = self.api.repo(commit.clone());
+        let cached = self.cache.repo(commit);
+        for file in FILES {
+            if !described.files.iter().any(|there| there == file) {
+                continue;
+            }
+            if cached.get(file).is_none() {
+                self.download_file(&remote, file).await?;
+            }
+        }
+        let Some(weights) = cached.get(WEIGHTS) else {
+            return Err(HubError::Lacking {
+                repository: self.repository.clone(),
+                revision: self.revision.clone(),
+                file: WEIGHTS,
+            });
+        };
+        // So that the branch is found without a network.
+        if let Err(error) = self
+            .cache
+            .repo(self.at(&self.revision))
+            .create_ref(&described.commit)
+        {
+            warn!(%error, revision = self.revision, "the cache cannot note the revision");
+        }
+        Ok(directory_of(weights))
+    }
+
+    async fn download_file(&self, remote: &ApiRepo, file: &'static str) -> Result<(), HubError> {
+        let mut tries = 1;
+        loop {
+            let error = match remote.download_with_progress(file, Log::default()).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            if tries == TRIES {
+                return Err(HubError::Download {
+                    repository: self.repository.clone(),
+                    revision: self.revision.clone(),
+                    file,
+                    error,
+                });
+            }
+            warn!(file, tries, %error, "the download was interrupted and goes on");
+            tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(tries)).await;
+            tries += 1;
+        }
+    }
+
+    /// The snapshot that an earlier start left, `error` being why the hub was of no use.
+    fn cached(&self, error: String) -> Result<PathBuf, HubError> {
+        match self.cache.repo(self.at(&self.revision)).get(WEIGHTS) {
+            Some(weights) => {
+                warn!(%error, "the hub was not asked; the model comes from the cache");
+                Ok(directory_of(weights))
+            }
+            None => Err(HubError::Unreachable {
+                repository: self.repository.clone(),
+                revision: self.revision.clone(),
+                error,
+                cache: self.cache.path().clone(),
+            }),
+        }
+    }
+}
+
+fn directory_of(mut file: PathBuf) -> PathBuf {
+    file.pop();
+    file
+}
+
+/// Says every tenth of a large file.
+#[derive(Clone, Default)]
+struct Log {
+    file: String,
+    size: usize,
+    done: Arc<AtomicUsize>,
+}
+
+impl Progress for Log {
+    async fn init(&mut self, size: usize, file: &str) {
+        self.size = size;
+        self.file = file.to_owned();
+        info!(file, megabytes = size >> 20, "downloading");
+    }
+
+    async fn update(&mut self, bytes: usize) {
+        let before = self.done.fetch_add(bytes, Ordering::Relaxed);
+        let tenths = |done: usize| done * 10 / self.size.max(1);
+        if self.size > CHUNK_BYTES && tenths(before) < tenths(before + bytes) {
+            info!(
+                file = self.file,
+                percent = tenths(before + bytes) * 10,
+                "downloading"
+            );
+        }
+    }
+
+    async fn finish(&mut self) {}
+}

@@ -1,0 +1,36 @@
+//! `tidegate-worker probe`: whether a worker is ready, for images without a shell.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    #[error("{address} does not answer: {error}")]
+    Silent {
+        address: SocketAddr,
+        error: reqwest::Error,
+    },
+    #[error("{address} is not ready: it answers {status}")]
+    NotReady { address: SocketAddr, status: u16 },
+}
+
+pub async fn probe(address: SocketAddr) -> Result<(), ProbeError> {
+    let silent = |error| ProbeError::Silent { address, error };
+    let client = reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .build()
+        .map_err(silent)?;
+    let answer = client
+        .get(format!("http://{address}/readyz"))
+        .send()
+        .await
+        .map_err(silent)?;
+    match answer.status().as_u16() {
+        200 => Ok(()),
+        status => Err(ProbeError::NotReady { address, status }),
+    }
+}

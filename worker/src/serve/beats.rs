@@ -1,0 +1,240 @@
+//! Beats: one task for each proxy, which announces this worker every second and at once when its
+//! state changes, and takes the proxy's orders from the answers.
+//!
+//! A proxy that goes away is said once, and once that it is back; it never slows the others.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::Client;
+use thiserror::Error;
+use tidegate_wire::{Beat, BeatReply, VERSION};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::app::App;
+use super::metrics;
+use crate::config::{BeatConfig, ProxyUrl};
+
+/// What stays the same in every beat.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub worker: String,
+    pub boot: String,
+    pub instance: Option<String>,
+    pub address: Announced,
+}
+
+/// The address that beats announce.
+#[derive(Clone, Copy, Debug)]
+pub enum Announced {
+    Fixed(SocketAddr),
+    /// This port, at whichever of this machine's addresses faces the proxy.
+    Port(u16),
+}
+
+#[derive(Debug, Error)]
+enum BeatError {
+    #[error("{}", causes(.0))]
+    Unreachable(#[from] reqwest::Error),
+    #[error("it answers {0}")]
+    Refused(reqwest::StatusCode),
+    #[error("no address of this machine faces it: {0}")]
+    NoAddress(std::io::Error),
+}
+
+/// An error with what it came from: the HTTP client says "refused" three levels down.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+impl Identity {
+    /// Names made from the host, the port and the time where none are given.
+    pub fn new(
+        id: Option<String>,
+        instance: Option<String>,
+        address: Announced,
+        port: u16,
+    ) -> Identity {
+        let host = || gethostname::gethostname().to_string_lossy().into_owned();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Identity {
+            worker: id.unwrap_or_else(|| format!("{}-{port}", host())),
+            boot: format!("{:x}-{:x}", now.as_micros(), std::process::id()),
+            instance,
+            address,
+        }
+    }
+}
+
+impl Announced {
+    pub fn new(advertise: Option<SocketAddr>, listening: SocketAddr) -> Announced {
+        match advertise {
+            Some(address) => Announced::Fixed(address),
+            None if listening.ip().is_unspecified() => Announced::Port(listening.port()),
+            None => Announced::Fixed(listening),
+        }
+    }
+
+    fn towards(self, proxy: &ProxyUrl) -> Result<SocketAddr, BeatError> {
+        match self {
+            Announced::Fixed(address) => Ok(address),
+            Announced::Port(port) => {
+                let ip = facing(proxy).map_err(BeatError::NoAddress)?;
+                Ok(SocketAddr::new(ip, port))
+            }
+        }
+    }
+}
+
+/// The address of this machine from which packets to the proxy would leave; sends none.
+fn facing(proxy: &ProxyUrl) -> std::io::Result<IpAddr> {
+    let socket = UdpSocket::bind((IpAddr::from([0, 0, 0, 0]), 0))?;
+    socket.connect(proxy.host_and_port())?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// The tasks that beat, one for each proxy.
+pub struct Beats {
+    tasks: JoinSet<()>,
+    /// Dropped to end them.
+    leaving: watch::Sender<()>,
+}
+
+impl Beats {
+    /// Starts beating to every proxy.
+    pub fn start(
+        app: &Arc<App>,
+        identity: &Identity,
+        proxies: &[ProxyUrl],
+        config: &BeatConfig,
+    ) -> reqwest::Result<Beats> {
+        let client = Client::builder().timeout(*config.timeout).build()?;
+        let mut beats = Beats {
+            tasks: JoinSet::new(),
+            leaving: watch::Sender::new(()),
+        };
+        for proxy in proxies {
+            let mut heart = Heart {
+                app: app.clone(),
+                identity: identity.clone(),
+                proxy: proxy.clone(),
+                client: client.clone(),
+                proxy_name: String::new(),
+                sequence: 0,
+                reachable: None,
+            };
+            let (interval, leaving) = (*config.interval, beats.leaving.subscribe());
+            beats
+                .tasks
+                .spawn(async move { heart.run(interval, leaving).await });
+        }
+        Ok(beats)
+    }
+
+    /// Says to every proxy once more how things stand, and ends.
+    pub async fn leave(self) {
+        drop(self.leaving);
+        self.tasks.join_all().await;
+    }
+}
+
+struct Heart {
+    app: Arc<App>,
+    identity: Identity,
+    proxy: ProxyUrl,
+    client: Client,
+    /// As its last answer said; empty before the first.
+    proxy_name: String,
+    sequence: u64,
+    /// Whether the last beat was answered.
+    reachable: Option<bool>,
+}
+
+impl Heart {
+    async fn run(&mut self, interval: Duration, mut leaving: watch::Receiver<()>) {
+        let mut changes = self.app.life.watch();
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stay = true;
+        while stay {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = changes.changed() => ticks.reset(),
+                // Nothing is ever sent: the channel closes.
+                _ = leaving.changed() => stay = false,
+            }
+            let result = self.beat().await;
+            self.note(result);
+        }
+    }
+
+    async fn beat(&mut self) -> Result<BeatReply, BeatError> {
+        self.sequence += 1;
+        let beat = self.compose()?;
+        let mut request = self.client.post(self.proxy.beat()).json(&beat);
+        if let Some(tokens) = &self.app.tokens {
+            request = request.bearer_auth(tokens.current());
+        }
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer.json().await?),
+            status => Err(BeatError::Refused(status)),
+        }
+    }
+
+    fn compose(&self) -> Result<Beat, BeatError> {
+        let app = &self.app;
+        let identity = &self.identity;
+        // A direct client has no name, nor has a proxy before its first answer.
+        let yours = match self.proxy_name.as_str() {
+            "" => 0,
+            name => app.admission.taken_by(name),
+        };
+        Ok(Beat {
+            version: VERSION,
+            worker: identity.worker.clone(),
+            boot: identity.boot.clone(),
+            sequence: self.sequence,
+            instance: identity.instance.clone(),
+            address: identity.address.towards(&self.proxy)?,
+            model: app.name.clone(),
+            slots: app.admission.limit(),
+            busy: app.admission.busy(),
+            yours,
+            queue: app.intake.waiting() as u32,
+            state: app.life.state(),
+        })
+    }
+
+    fn note(&mut self, result: Result<BeatReply, BeatError>) {
+        let proxy = self.proxy.as_str();
+        match result {
+            Ok(reply) => {
+                metrics::beat(proxy, "ok");
+                if self.reachable.replace(true) != Some(true) {
+                    info!(proxy, name = reply.proxy, "the proxy takes beats");
+                }
+                self.proxy_name = reply.proxy;
+                if let Some(order) = reply.order {
+                    self.app.life.obey(order);
+                }
+            }
+            Err(error) => {
+                metrics::beat(proxy, "failed");
+                if self.reachable.replace(false) != Some(false) {
+                    warn!(proxy, %error, "the proxy takes no beats; trying on");
+                }
+            }
+        }
+    }
+}

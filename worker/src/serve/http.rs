@@ -1,0 +1,174 @@
+//! The HTTP side: routes, and what every request passes on its way in: token, deadline, state,
+//! slot, body. It answers while the model computes, for the model has threads of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use tidegate_wire::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
+
+use super::admission::Slot;
+use super::app::{App, word};
+use super::error::ApiError;
+use super::openai;
+
+/// A longer proxy name is nobody's.
+const MAX_PROXY_NAME: usize = 256;
+
+pub fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/v1/models", get(openai::models))
+        .route("/v1/models/{*id}", get(openai::model))
+        .route("/livez", get(alive))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/health", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(async |request: Request| {
+            ApiError::no_such_path(request.method().as_str(), request.uri().path())
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            ApiError::wrong_method(request.method().as_str(), request.uri().path())
+        })
+        .with_state(app)
+}
+
+/// The process answers.
+async fn alive() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+/// Requests are taken.
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    match app.life.state() {
+        WorkerState::Ready => alive().await,
+        state => {
+            let body = Json(json!({ "status": word(state) }));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.gauges().set();
+    let plain = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (plain, app.metrics.render()).into_response()
+}
+
+/// Lets pass who brings the worker token, or everyone when none is set.
+pub fn authorize(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(tokens) = &app.tokens else {
+        return Ok(());
+    };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = given
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    match tokens.accepts(token.trim()) {
+        true => Ok(()),
+        false => Err(ApiError::unauthorized()),
+    }
+}
+
+/// When the client stops waiting, if it says so.
+pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, ApiError> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else {
+        return Ok(None);
+    };
+    let ms: Option<u64> = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    match ms {
+        // A time beyond what the clock can hold is no limit.
+        Some(ms) => Ok(arrived.checked_add(Duration::from_millis(ms))),
+        None => Err(ApiError::malformed(format!(
+            "{TIMEOUT_HEADER} is not a number of milliseconds"
+        ))),
+    }
+}
+
+/// Takes a slot for the request and reads its body. A refused body is read to its end and
+/// dropped, so that the client gets to read the refusal.
+pub async fn admit(app: &App, headers: &HeaderMap, body: Body) -> Result<(Slot, Bytes), ApiError> {
+    let slot = match take_slot(app, headers) {
+        Ok(slot) => slot,
+        Err(refusal) => {
+            let _ = tokio::time::timeout(
+                *app.limits.body_timeout,
+                discard(body, app.limits.max_body_bytes.get()),
+            )
+            .await;
+            return Err(refusal);
+        }
+    };
+    let limit = app.limits.max_body_bytes.get();
+    let read = tokio::time::timeout(*app.limits.body_timeout, axum::body::to_bytes(body, limit));
+    match read.await {
+        Ok(Ok(body)) => Ok((slot, body)),
+        Ok(Err(_)) => Err(ApiError::too_large(limit)),
+        Err(_) => Err(ApiError::body_too_slow()),
+    }
+}
+
+fn take_slot(app: &App, headers: &HeaderMap) -> Result<Slot, ApiError> {
+    match app.life.state() {
+        WorkerState::Ready => {}
+        state => return Err(ApiError::not_ready(word(state))),
+    }
+    let proxy = headers
+        .get(PROXY_HEADER)
+        .and_then(|value| value.to_str().ok());
+    let proxy = proxy
+        .filter(|name| name.len() <= MAX_PROXY_NAME)
+        .unwrap_or_default();
+    app.admission
+        .take(proxy)
+        .map_err(|_| ApiError::full(app.admission.limit()))
+}
+
+async fn discard(body: Body, limit: usize) {
+    use http_body_util::BodyExt as _;
+    let mut body = body;
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > limit {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deadline_of(value: &'static str) -> Result<Option<Duration>, ApiError> {
+        let now = Instant::now();
+        let mut headers = HeaderMap::new();
+        headers.insert(TIMEOUT_HEADER, header::HeaderValue::from_static(value));
+        Ok(deadline(&headers, now)?.map(|end| end - now))
+    }
+
+    #[test]
+    fn the_deadline_is_read_from_the_header_or_refused() {
+        assert_eq!(
+            deadline_of("250").expect("valid"),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(deadline_of("18446744073709551615").expect("no limit"), None);
+        assert!(deadline_of("soon").is_err() && deadline_of("-1").is_err());
+    }
+}

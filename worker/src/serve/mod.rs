@@ -1,0 +1,236 @@
+//! `tidegate-worker serve`.
+//!
+//! Start: listen, beat `warming`, load the model, compute once, beat `ready`.
+//! Shutdown: refuse what is new and beat `draining`; finish what was accepted, up to a deadline;
+//! let the answers out; leave.
+
+mod admission;
+mod app;
+mod beats;
+mod error;
+mod http;
+mod job;
+mod lanes;
+mod lifecycle;
+mod metrics;
+mod openai;
+mod queue;
+mod stop;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::serve::ListenerExt;
+use thiserror::Error;
+use tidegate_config::{TokenError, Tokens};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use self::admission::Admission;
+use self::app::App;
+use self::beats::{Announced, Beats, Identity};
+use self::lanes::{Intake, Lane};
+use self::lifecycle::Lifecycle;
+pub use self::stop::{StandardInput, Stop};
+use crate::config::WorkerConfig;
+use crate::model::{self, HubError, Model, ModelError, Overlong, Source};
+use crate::threads;
+
+/// Time for the last answers to be written once all are computed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Computed once by each lane before it takes requests.
+const WARM_UP: &str = "The first computation is slower than those after it.";
+
+#[derive(Debug, Error)]
+pub enum ServeError {
+    #[error("no model is given; use --model PATH, or `model` in the config file")]
+    NoModel,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        address: SocketAddr,
+        error: std::io::Error,
+    },
+    #[error("the model does not load: {0}")]
+    Model(#[from] ModelError),
+    #[error("the model cannot be fetched: {0}")]
+    Hub(#[from] HubError),
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
+    #[error("the model does not load: its loader panicked")]
+    LoadPanicked,
+    #[error("beats cannot be set up: {0}")]
+    Beats(reqwest::Error),
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("{cut} requests were cut off at the end of the drain deadline")]
+    CutOff { cut: u32 },
+}
+
+impl ServeError {
+    /// Whether the configuration is to blame, so that starting again would change nothing.
+    pub fn is_bad_config(&self) -> bool {
+        matches!(self, ServeError::NoModel | ServeError::Token(_))
+    }
+}
+
+/// Serves until told to stop.
+pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError> {
+    let source = config.model.clone().ok_or(ServeError::NoModel)?;
+    let app = Arc::new(App {
+        name: config.name.clone().unwrap_or_else(|| source.stem()),
+        created: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs(),
+        limits: config.limits.clone(),
+        tokens: config.token_file.as_deref().map(Tokens::read).transpose()?,
+        admission: Admission::new(config.slots.get()),
+        intake: Intake::new(&config.batch),
+        life: Lifecycle::new(),
+        metrics: metrics::install()?,
+        tokenizer: OnceLock::new(),
+    });
+    let (server, address) = listen(&app, config.listen).await?;
+    let beats = start_beats(&app, &config, address)?;
+    let loaded = tokio::select! {
+        loaded = load(&app, &source, threads::count(config.threads)) => Some(loaded?),
+        why = stop.asked() => {
+            info!(why, "stopping before the model is loaded");
+            None
+        }
+    };
+    if let Some(lanes) = loaded {
+        app.life.warmed_up();
+        info!(model = app.name, %address, lanes = lanes.len(), "ready");
+        info!(why = stop.asked().await, "stopping");
+    }
+    shut_down(&app, server, beats, *config.drain.deadline).await
+}
+
+/// The HTTP server's task, and how to end it.
+struct Server {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn listen(app: &Arc<App>, address: SocketAddr) -> Result<(Server, SocketAddr), ServeError> {
+    let failed = |error| ServeError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    // Answers are small and complete: waiting to send more at once would only delay them.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            warn!(%error, "a connection keeps its delay");
+        }
+    });
+    let (end, ended) = oneshot::channel();
+    let server = axum::serve(listener, http::routes(app.clone())).with_graceful_shutdown(async {
+        // A dropped sender ends it as well.
+        let _ = ended.await;
+    });
+    let task = tokio::spawn(async {
+        if let Err(error) = server.await {
+            error!(%error, "the HTTP server stopped");
+        }
+    });
+    info!(%address, "listening");
+    Ok((Server { end, task }, address))
+}
+
+fn start_beats(
+    app: &Arc<App>,
+    config: &WorkerConfig,
+    listening: SocketAddr,
+) -> Result<Beats, ServeError> {
+    let announced = Announced::new(config.advertise, listening);
+    let identity = Identity::new(
+        config.id.clone(),
+        config.instance.clone(),
+        announced,
+        listening.port(),
+    );
+    info!(
+        worker = identity.worker,
+        proxies = config.proxies.len(),
+        "beating"
+    );
+    Beats::start(app, &identity, &config.proxies, &config.beat).map_err(ServeError::Beats)
+}
+
+/// Gets the model to where it answers, and returns its lanes.
+async fn load(app: &Arc<App>, source: &Source, lanes: usize) -> Result<Vec<Lane>, ServeError> {
+    let directory = match source {
+        Source::Directory(directory) => directory.clone(),
+        Source::Hub {
+            repository,
+            revision,
+        } => model::fetch(repository, revision).await?,
+    };
+    let begun = Instant::now();
+    let model = on_a_thread(move || load_and_warm_up(&directory, lanes)).await??;
+    info!(
+        seconds = begun.elapsed().as_secs_f32(),
+        dimensions = model.dimensions,
+        max_tokens = model.tokenizer.limit(),
+        "the model is loaded"
+    );
+    let started = lanes::start(&app.intake, model.encoders).map_err(ServeError::Thread)?;
+    // Set once, here.
+    let _ = app.tokenizer.set(model.tokenizer);
+    Ok(started)
+}
+
+fn load_and_warm_up(directory: &Path, lanes: usize) -> Result<Model, ModelError> {
+    let mut model = model::load(directory, lanes)?;
+    let text = model.tokenizer.encode(WARM_UP, Overlong::Truncate);
+    let text = text.map_err(|error| ModelError::Invalid {
+        file: directory.to_owned(),
+        problem: error.to_string(),
+    })?;
+    for encoder in &mut model.encoders {
+        encoder.embed(&[&text])?;
+    }
+    Ok(model)
+}
+
+/// Runs what blocks for long on a thread that nobody waits for if the process has to end.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    let (sender, done) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("load".to_owned());
+    let spawned = thread.spawn(move || {
+        // Nobody takes it when the process is about to end.
+        let _ = sender.send(work());
+    });
+    spawned.map_err(ServeError::Thread)?;
+    done.await.map_err(|_| ServeError::LoadPanicked)
+}
+
+async fn shut_down(
+    app: &App,
+    server: Server,
+    beats: Beats,
+    deadline: Duration,
+) -> Result<(), ServeError> {
+    app.life.stop();
+    let emptied = tokio::time::timeout(deadline, app.admission.empty()).await;
+    let cut = app.admission.busy();
+    app.intake.close();
+    beats.leave().await;
+    let _ = server.end.send(());
+    if tokio::time::timeout(LAST_WORDS, server.task).await.is_err() {
+        warn!("connections were still open at the end");
+    }
+    match emptied {
+        Ok(()) => Ok(info!("nothing is left to do")),
+        Err(_) => Err(ServeError::CutOff { cut }),
+    }
+}

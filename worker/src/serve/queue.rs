@@ -1,0 +1,205 @@
+//! Accepted texts in the order they came, cut into batches by tokens. Pure: `now` is an argument.
+//!
+//! Its length is bounded by the slots times the texts of a request.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::job::{Job, Piece};
+
+#[derive(Debug, Default)]
+pub struct Queue {
+    jobs: VecDeque<Arc<Job>>,
+    /// Texts of the first job that were already taken.
+    taken: usize,
+}
+
+impl Queue {
+    pub fn push(&mut self, job: Arc<Job>) {
+        self.jobs.push_back(job);
+    }
+
+    /// Jobs that wait, whole or in part.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// When the oldest of them was queued.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.jobs.front().map(|job| job.queued)
+    }
+
+    /// Tokens that wait.
+    pub fn tokens(&self) -> usize {
+        let all: usize = (self.jobs.iter().flat_map(|job| &job.texts))
+            .map(Vec::len)
+            .sum();
+        let taken = self
+            .jobs
+            .front()
+            .map_or(&[][..], |job| &job.texts[..self.taken]);
+        all - taken.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Drops the jobs that nobody waits for any more.
+    pub fn forget_unwanted(&mut self, now: Instant) {
+        if self.jobs.front().is_some_and(|job| !job.is_wanted(now)) {
+            self.taken = 0;
+        }
+        self.jobs.retain(|job| job.is_wanted(now));
+    }
+
+    /// The next batch: whole texts in order while they fit into `budget` tokens, and at least
+    /// one if there is any.
+    pub fn take(&mut self, budget: usize, now: Instant) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut left = budget;
+        while let Some(job) = self.jobs.front() {
+            let first = self.taken;
+            let mut end = first;
+            for text in &job.texts[first..] {
+                let starts_batch = pieces.is_empty() && end == first;
+                if text.len() > left && !starts_batch {
+                    break;
+                }
+                left = left.saturating_sub(text.len());
+                end += 1;
+            }
+            if end > first {
+                pieces.push(Piece::begin(job.clone(), first..end, now));
+            }
+            if end < job.texts.len() {
+                self.taken = end;
+                break;
+            }
+            self.jobs.pop_front();
+            self.taken = 0;
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot::Receiver;
+
+    use super::super::admission::Admission;
+    use super::super::job::Outcome;
+    use super::*;
+
+    /// A queue with one job for each list of text lengths.
+    struct Stand {
+        queue: Queue,
+        admission: Arc<Admission>,
+        outcomes: Vec<Receiver<Outcome>>,
+        now: Instant,
+    }
+
+    impl Stand {
+        fn with(jobs: &[&[usize]]) -> Stand {
+            let mut stand = Stand {
+                queue: Queue::default(),
+                admission: Admission::new(9),
+                outcomes: Vec::new(),
+                now: Instant::now(),
+            };
+            for lengths in jobs {
+                stand.push(lengths, None);
+            }
+            stand
+        }
+
+        fn push(&mut self, lengths: &[usize], deadline: Option<Instant>) {
+            let texts = lengths.iter().map(|length| vec![1; *length]).collect();
+            let slot = self.admission.take("").expect("a slot is free");
+            let (job, outcome) = Job::new(texts, deadline, slot, self.now);
+            self.queue.push(job);
+            self.outcomes.push(outcome);
+        }
+
+        /// Lengths of the texts of the next batch, by job.
+        fn take(&mut self, budget: usize) -> Vec<Vec<usize>> {
+            let pieces = self.queue.take(budget, self.now);
+            pieces
+                .iter()
+                .map(|piece| piece.token_ids().map(<[u32]>::len).collect())
+                .collect()
+        }
+    }
+
+    #[test]
+    fn batches_follow_the_order_of_arrival_within_the_budget() {
+        let mut stand = Stand::with(&[&[10, 10], &[10, 10, 10], &[5]]);
+        assert_eq!(stand.queue.tokens(), 55);
+        assert_eq!(stand.take(30), [vec![10, 10], vec![10]]);
+        assert_eq!((stand.queue.len(), stand.queue.tokens()), (2, 25));
+        assert_eq!(stand.take(30), [vec![10, 10], vec![5]]);
+        assert_eq!(stand.queue.len(), 0);
+        assert!(stand.take(30).is_empty());
+    }
+
+    #[test]
+    fn a_text_over_the_budget_is_a_batch_of_its_own() {
+        let mut stand = Stand::with(&[&[50], &[1]]);
+        assert_eq!(stand.take(30), [vec![50]]);
+        assert_eq!(stand.take(30), [vec![1]]);
+    }
+
+    #[test]
+    fn who_left_or_is_late_is_forgotten_and_gives_the_slot_back() {
+        let mut stand = Stand::with(&[&[10, 10], &[20]]);
+        let deadline = stand.now + Duration::from_millis(5);
+        stand.push(&[30], Some(deadline));
+        let begun = stand.queue.take(10, stand.now);
+        drop(stand.outcomes.remove(0));
+        stand.queue.forget_unwanted(deadline);
+        assert_eq!(stand.take(100), [vec![20]]);
+        assert_eq!(
+            stand.admission.busy(),
+            2,
+            "the begun batch and the second job"
+        );
+        for piece in begun {
+            piece.finish(Ok(vec![vec![0.0]]), stand.now);
+        }
+        assert_eq!(stand.admission.busy(), 1);
+    }
+
+    #[test]
+    fn a_job_over_several_batches_answers_once_and_whole() {
+        let mut stand = Stand::with(&[&[3, 3, 3]]);
+        let first = stand.queue.take(6, stand.now);
+        let second = stand.queue.take(6, stand.now);
+        for (piece, values) in second
+            .into_iter()
+            .chain(first)
+            .zip([&[2.0][..], &[0.0, 1.0]])
+        {
+            assert!(stand.outcomes[0].try_recv().is_err());
+            piece.finish(
+                Ok(values.iter().map(|value| vec![*value]).collect()),
+                stand.now,
+            );
+        }
+        let answer = stand.outcomes[0]
+            .try_recv()
+            .expect("it is over")
+            .expect("it went well");
+        assert_eq!(answer.vectors, [[0.0], [1.0], [2.0]]);
+    }
+
+    #[test]
+    fn a_failed_batch_fails_its_jobs_and_spares_their_other_texts() {
+        let mut stand = Stand::with(&[&[3, 3], &[3]]);
+        for piece in stand.queue.take(3, stand.now) {
+            piece.finish(Err("no".to_owned()), stand.now);
+        }
+        assert!(stand.outcomes[0].try_recv().expect("it is over").is_err());
+        assert_eq!(stand.admission.busy(), 1);
+        stand.queue.forget_unwanted(stand.now);
+        assert_eq!(stand.take(100), [vec![3]]);
+    }
+}
