@@ -59,12 +59,12 @@ fn erlang_c_wait(servers: u32, load: f64) -> f64 {
 
 #[test]
 fn waiting_times_are_those_of_erlang_c() {
-    for (workers, slots, rho) in [
-        (1, 1, 0.7),
-        (1, 1, 0.9),
-        (5, 4, 0.7),
-        (5, 4, 0.9),
-        (20, 4, 0.9),
+    for (workers, slots, rho, requests) in [
+        (1, 1, 0.7, 1e6),
+        (1, 1, 0.9, 2e6),
+        (5, 4, 0.7, 1e6),
+        (5, 4, 0.9, 2e6),
+        (20, 4, 0.9, 6e6),
     ] {
         let servers = workers * slots;
         let mut scenario = Scenario {
@@ -78,7 +78,7 @@ fn waiting_times_are_those_of_erlang_c() {
         scenario.service.distribution = Distribution::Exponential;
         scenario.service.mean = tidegate_config::Duration::from_secs(1);
         let load = rho * f64::from(servers);
-        let demand = trace::constant(load, 2_000_000.0 / load);
+        let demand = trace::constant(load, requests / load);
         let outcome = run(&scenario, &demand, 1, &mut Fixed);
         let expected = erlang_c_wait(servers, load);
         let ratio = outcome.mean_wait_s / expected;
@@ -160,10 +160,13 @@ fn boots_take_their_lead_time_and_are_billed() {
     };
     let demand = trace::constant(14.0, 3600.0);
     let mut seen = Vec::new();
-    let mut grow = Every(Duration::from_secs(30), |now, observed: &Observed<'_>| {
-        seen.push((now.as_secs(), observed.serving, observed.booting));
-        Orders::Size(12)
-    });
+    let mut grow = Every(
+        Duration::from_secs(30),
+        |now: Moment, observed: &Observed<'_>| {
+            seen.push((now.as_secs(), observed.serving, observed.booting));
+            Orders::Size(12)
+        },
+    );
     let outcome = run(&scenario, &demand, 1, &mut grow);
     // 14 a second are 7 busy workers, 10 at 70 %; two more serve 60 s after the first tick.
     assert_eq!(
