@@ -1,104 +1,151 @@
-//! The table of rivals x traces x lead times, as far as the library goes today.
+//! The table rivals x traces x lead times, with progress, until the subcommand is there.
 //!
-//!     cargo run --release -p tidegate-control --example backtest -- tests/traces/*.csv
+//!     cargo run --release -p tidegate-control --example backtest -- [OPTION...] TRACE...
 //!
-//! Options before the files: `--hours N` replays only the first N hours of each trace (default
-//! 6), `--lead-time SECONDS` (may be repeated; default 10, 60, 180, 300), `--seed N`, `--tune`
-//! also chooses each rival's best setting on the first half and judges it on the second.
+//! Options: `--from H` and `--hours H` cut a stretch out of each trace (default 0 and 6),
+//! `--lead-time S` may be repeated (default 10, 60, 180, 300), `--seed N`, `--only NAME` shows one
+//! policy, `--tune` chooses each rival's best setting on the first half and judges all on the
+//! second, `--oracle` adds the schedule made with hindsight, `--json` prints rows as JSON lines.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tidegate_control::rivals::{Capacity, Rival, Setting};
-use tidegate_control::sim::{Outcome, Scenario, run};
+use tidegate_control::backtest::{Case, LEAD_TIMES, Row, tune};
+use tidegate_control::bound::oracle;
+use tidegate_control::rivals::Rival;
+use tidegate_control::sim::{Outcome, Scenario};
 use tidegate_control::trace::{self, Demand};
 
+#[derive(Default)]
 struct Options {
+    from_h: f64,
     hours: f64,
     lead_times: Vec<Duration>,
     seed: u64,
+    only: Option<String>,
+    tune: bool,
+    oracle: bool,
+    json: bool,
     files: Vec<String>,
-}
-
-fn options() -> anyhow::Result<Options> {
-    let mut options = Options {
-        hours: 6.0,
-        lead_times: Vec::new(),
-        seed: 1,
-        files: Vec::new(),
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || -> anyhow::Result<f64> {
-            let text = words.next().context("expected a number")?;
-            text.parse()
-                .with_context(|| format!("{word} {text}: expected a number"))
-        };
-        match word.as_str() {
-            "--hours" => options.hours = number()?,
-            "--seed" => options.seed = number()? as u64,
-            "--lead-time" => options.lead_times.push(Duration::from_secs_f64(number()?)),
-            flag if flag.starts_with("--") => bail!("{flag} is not known"),
-            file => options.files.push(file.to_owned()),
-        }
-    }
-    if options.lead_times.is_empty() {
-        options.lead_times = [10, 60, 180, 300].map(Duration::from_secs).to_vec();
-    }
-    Ok(options)
 }
 
 fn main() -> anyhow::Result<()> {
     let options = options()?;
     let scenario = Scenario::default();
-    println!(
-        "{:<28} {:>4} {:<13} {:>7} {:>8} {:>8} {:>6} {:>6}  {:>9}",
-        "trace", "lead", "policy", "attain", "p99 ms", "hours", "rev/h", "viol", "req/s"
-    );
     for file in &options.files {
         let text = std::fs::read_to_string(file).with_context(|| file.clone())?;
         let demand = trace::parse(&text).with_context(|| file.clone())?;
+        let from_s = options.from_h * 3600.0;
+        let to_s = (from_s + options.hours * 3600.0).min(demand.span_s());
+        let demand = scenario.scale(&demand.cut(from_s, to_s));
         let name = file.rsplit('/').next().unwrap_or(file);
-        let demand = scenario.scale(&demand.cut(0.0, options.hours * 3600.0));
         for lead_time in &options.lead_times {
             let scenario = scenario.with_lead_time(*lead_time);
-            table(name, &scenario, &demand, options.seed);
+            table(&options, name, &scenario, &demand)?;
         }
     }
     Ok(())
 }
 
-fn table(name: &str, scenario: &Scenario, demand: &Demand, seed: u64) {
-    for rival in Rival::ALL {
-        eprint!("\r{name} {}        ", rival.name());
-        let _ = std::io::stderr().flush();
-        let began = Instant::now();
-        let outcome = replay(rival, scenario, demand, seed, rival.defaults());
-        let speed = outcome.arrivals as f64 / began.elapsed().as_secs_f64();
-        eprint!("\r");
-        println!(
-            "{:<28.28} {:>4} {:<13} {:>6.2}% {:>8.0} {:>8.1} {:>6.2} {:>6}  {:>9.0}",
-            name,
-            scenario.lead_time.as_secs(),
-            rival.name(),
-            outcome.attainment() * 100.0,
-            outcome.p99_ms,
-            outcome.instance_hours,
-            outcome.reversals_per_hour,
-            outcome.violation_minutes,
-            speed
-        );
+fn options() -> anyhow::Result<Options> {
+    let mut options = Options {
+        hours: 6.0,
+        seed: 1,
+        ..Options::default()
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut text = || {
+            words
+                .next()
+                .with_context(|| format!("{word} needs a value"))
+        };
+        match word.as_str() {
+            "--from" => options.from_h = text()?.parse()?,
+            "--hours" => options.hours = text()?.parse()?,
+            "--seed" => options.seed = text()?.parse()?,
+            "--only" => options.only = Some(text()?),
+            "--lead-time" => options
+                .lead_times
+                .push(Duration::from_secs(text()?.parse()?)),
+            "--tune" => options.tune = true,
+            "--oracle" => options.oracle = true,
+            "--json" => options.json = true,
+            flag if flag.starts_with("--") => bail!("{flag} is not an option"),
+            _ => options.files.push(word),
+        }
     }
+    if options.lead_times.is_empty() {
+        options.lead_times = LEAD_TIMES.to_vec();
+    }
+    Ok(options)
 }
 
-fn replay(
-    rival: Rival,
+fn table(
+    options: &Options,
+    name: &str,
     scenario: &Scenario,
     demand: &Demand,
-    seed: u64,
-    setting: Setting,
-) -> Outcome {
-    let mut autoscaler = rival.build(Capacity::of(scenario), setting);
-    run(scenario, demand, seed, autoscaler.as_mut())
+) -> anyhow::Result<()> {
+    let (first, second) = demand.halves();
+    let case = |demand| Case {
+        trace: name,
+        scenario,
+        demand,
+        seed: options.seed,
+    };
+    let judged = case(if options.tune { &second } else { demand });
+    let bound = judged.lower_bound_hours();
+    let wanted = |policy: &str| options.only.as_deref().is_none_or(|only| only == policy);
+    let show = |policy: &str, outcome: &Outcome| {
+        print_row(options, &Row::new(policy, &judged, outcome, bound))
+    };
+    for rival in Rival::ALL.into_iter().filter(|rival| wanted(rival.name())) {
+        progress(&judged, rival.name());
+        show(rival.name(), &judged.run_rival(rival, rival.defaults()))?;
+        if options.tune {
+            progress(&judged, &format!("tuning {}", rival.name()));
+            let setting = tune(rival, &case(&first));
+            show(
+                &format!("{}-tuned", rival.name()),
+                &judged.run_rival(rival, setting),
+            )?;
+        }
+    }
+    if options.oracle && wanted("oracle") {
+        progress(&judged, "oracle");
+        show("oracle", &oracle(scenario, judged.demand, options.seed))?;
+    }
+    Ok(())
+}
+
+fn progress(case: &Case<'_>, doing: &str) {
+    eprint!(
+        "\r\x1b[K{} at {}: {doing}\r",
+        case.trace, case.scenario.lead_time
+    );
+}
+
+fn print_row(options: &Options, row: &Row) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        writeln!(out, "{}", serde_json::to_string(row)?)?;
+        return Ok(());
+    }
+    let above = (row.instance_hours / row.lower_bound_hours - 1.0) * 100.0;
+    writeln!(
+        out,
+        "{:<26.26} {:>4} s {:<18} {:>6.2} % {:>6.0} ms {:>7.1} h {:>+6.1} % {:>6.1} rev/h {:>4} min",
+        row.trace,
+        row.lead_time_s,
+        row.policy,
+        row.attainment * 100.0,
+        row.p99_ms,
+        row.instance_hours,
+        above,
+        row.reversals_per_hour,
+        row.violation_minutes,
+    )?;
+    Ok(())
 }
