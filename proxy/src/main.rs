@@ -35,9 +35,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if error.is::<ConfigError>() || error.is::<TokenError>() {
+                eprintln!("tidegate-proxy: {error}");
+                return ExitCode::from(BAD_CONFIG);
+            }
             eprintln!("tidegate-proxy: {error:#}");
-            let bad_config = error.is::<ConfigError>() || error.is::<TokenError>();
-            ExitCode::from(if bad_config { BAD_CONFIG } else { 1 })
+            ExitCode::FAILURE
         }
     }
 }
