@@ -4,5 +4,6 @@ mod beats;
 mod bodies;
 mod departures;
 mod drain;
+mod embeddings;
 mod line;
 mod retries;

@@ -7,7 +7,7 @@ mod stand;
 
 pub use load::{Answer, Client, Dice, Timed};
 pub use process::{Process, binary};
-pub use stand::{Stand, StandConfig};
+pub use stand::{Stand, StandConfig, default_model};
 
 use std::time::{Duration, Instant};
 

@@ -88,6 +88,18 @@ impl Stand {
         Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")))
     }
 
+    /// Starts a worker with the default model and waits until the proxy knows it as ready.
+    pub async fn worker(&self, id: &str) -> Process {
+        let mut command = Command::new(binary("tidegate-worker"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--id", id]);
+        command.args(["--proxy", &format!("http://{}", self.admin)]);
+        command.arg("--model").arg(default_model());
+        command.arg("--token-file").arg(self.worker_token_file());
+        let worker = Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")));
+        self.worker_is(id, WorkerState::Ready).await;
+        worker
+    }
+
     /// Waits until the proxy knows a worker in this state.
     pub async fn worker_is(&self, id: &str, state: WorkerState) {
         eventually(&format!("{id} is {state:?}"), async || {
@@ -139,6 +151,20 @@ impl Stand {
     pub fn worker_token(&self) -> &'static str {
         WORKER_TOKEN
     }
+}
+
+/// The model that `make up` serves.
+pub fn default_model() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let model = root
+        .expect("tests/ is in the workspace")
+        .join("models/all-MiniLM-L6-v2");
+    assert!(
+        model.exists(),
+        "{} is missing; `make test` fetches it",
+        model.display()
+    );
+    model
 }
 
 /// An address of this machine that nothing listens on now.
