@@ -121,6 +121,8 @@ pub enum Setback {
 #[derive(Clone, Debug)]
 struct Worker {
     beat: Beat,
+    /// The boot before this one; a beat of it that arrives late changes nothing.
+    boot_before: Option<String>,
     line: LineId,
     seat: SeatId,
     heard: Moment,
@@ -267,11 +269,13 @@ impl Floor {
                     return Ok(known.order());
                 }
             }
-            Some(_) => {
+            Some(known) if known.boot_before.as_ref() == Some(&beat.boot) => return Ok(None),
+            Some(known) => {
+                let boot_before = Some(known.beat.boot.clone());
                 self.retire(&beat.worker);
-                self.welcome(now, &beat)?;
+                self.welcome(now, &beat, boot_before)?;
             }
-            None => self.welcome(now, &beat)?,
+            None => self.welcome(now, &beat, None)?,
         }
         let name = beat.worker.clone();
         let Some(worker) = self.workers.get_mut(&name) else {
@@ -383,7 +387,12 @@ impl Floor {
         &mut self.lines[line.0].1
     }
 
-    fn welcome(&mut self, now: Moment, beat: &Beat) -> Result<(), BeatRefused> {
+    fn welcome(
+        &mut self,
+        now: Moment,
+        beat: &Beat,
+        boot_before: Option<String>,
+    ) -> Result<(), BeatRefused> {
         let most = self.config.workers;
         if self.workers.len() >= most {
             return Err(BeatRefused::TooManyWorkers { most });
@@ -396,6 +405,7 @@ impl Floor {
         let seat = self.line_mut(line).seats_mut().add();
         let worker = Worker {
             beat: beat.clone(),
+            boot_before,
             line,
             seat,
             heard: now,
