@@ -1,4 +1,4 @@
-# Tidegate on one machine: `make up` serves, `make test` tests.
+# Tidegate on one machine: `make up` serves, `make test` tests, `make bench` measures.
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -13,7 +13,7 @@ MODEL_SHA256 = b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 # Clients of others that the tests run unmodified.
 CLIENTS = $(CARGO_TARGET_DIR)/clients
 
-.PHONY: up test build lint tools
+.PHONY: up test build bench lint tools
 
 up: build $(MODEL)/model.safetensors
 	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
@@ -23,6 +23,10 @@ test: build $(MODEL)/model.safetensors $(CLIENTS)/installed
 
 build: tools
 	$(CARGO) build --locked --release --workspace --bins
+
+# Takes minutes and wants the machine for itself.
+bench: build
+	$(BIN)/tidegate-bench
 
 lint:
 	$(CARGO) fmt --all --check

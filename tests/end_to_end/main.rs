@@ -7,3 +7,4 @@ mod drain;
 mod embeddings;
 mod line;
 mod retries;
+mod scaling;

@@ -168,7 +168,7 @@ pub fn default_model() -> PathBuf {
 }
 
 /// An address of this machine that nothing listens on now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("a bound socket has an address")
 }
