@@ -102,8 +102,10 @@ pub enum Basis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
-    /// The policy's bounds.
-    Bound { limit: u32 },
+    /// The policy's lower bound.
+    Min { min: u32 },
+    /// The policy's upper bound.
+    Max { max: u32 },
     /// More, or less, was needed within the stabilisation window.
     Stabilization { window: Duration },
     /// The steps of the policy.
@@ -228,7 +230,8 @@ impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |ms: &u64| ms.div_ceil(1000);
         match self {
-            Guard::Bound { limit } => write!(f, "the policy's bound is {limit}"),
+            Guard::Min { min } => write!(f, "fleet.min is {min}"),
+            Guard::Max { max } => write!(f, "fleet.max is {max}"),
             Guard::Stabilization { window } => write!(f, "not so throughout the last {window}"),
             Guard::Steps => f.write_str("the policy's steps allow no more for now"),
             Guard::LaunchesHeld { for_ms, .. } => {

@@ -115,8 +115,10 @@ impl Law {
             plan.guards.push(Guard::Steps);
         }
         let bounded = bounds.clamp(stepped);
-        if bounded != stepped {
-            plan.guards.push(Guard::Bound { limit: bounded });
+        if bounded > stepped {
+            plan.guards.push(Guard::Min { min: bounded });
+        } else if bounded < stepped {
+            plan.guards.push(Guard::Max { max: bounded });
         }
         bounded
     }

@@ -24,7 +24,7 @@ fn guards_say_what_held_it_back() {
     assert_eq!(
         decision.to_string(),
         "2 -> 5 workers: queue asks for 13 (mean 100.0 over 5s, 8 per worker); \
-         the policy's steps allow no more for now; the policy's bound is 5"
+         the policy's steps allow no more for now; fleet.max is 5"
     );
     scene.launches_held_until = Some(at(scene.second + 8));
     let decision = scene.tick(0, 8);
