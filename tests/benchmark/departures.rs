@@ -1,14 +1,11 @@
 //! Clients that leave: how soon their place or permit is free, and whether one is ever lost.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate_tests::{Dice, Stand, StandConfig};
 use tidegate_wire::ModelSignal;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 
 const ABORTED: u64 = 100_000;
 const CONNECTIONS: u64 = 50;
@@ -27,9 +24,9 @@ async fn measure_promptness() -> bool {
     let _worker = stand.timed_worker("w", &["--slots", "1"]).await;
     let (mut in_line, mut streaming) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let stream = begin(&stand, 1, r#"{"pieces": 100000, "gap_ms": 20}"#).await;
+        let stream = stand.begin(1, r#"{"pieces": 100000, "gap_ms": 20}"#).await;
         until(&stand, |model| model.in_flight == 1).await;
-        let waiter = begin(&stand, 1, "{}").await;
+        let waiter = stand.begin(1, "{}").await;
         until(&stand, |model| model.waiting == 1).await;
         drop(waiter);
         in_line.push(until(&stand, |model| model.waiting == 0).await);
@@ -97,30 +94,10 @@ async fn abort_many(stand: &Stand, begun: &AtomicU64, seed: u64) {
     let mut dice = Dice::new(seed);
     while begun.fetch_add(1, Ordering::Relaxed) < ABORTED {
         let body = bodies[(dice.uniform() * 3.0) as usize % 3];
-        let stream = begin(stand, 2 + seed as u8, body).await;
+        let stream = stand.begin(2 + seed as u8, body).await;
         tokio::time::sleep(Duration::from_secs_f64(dice.exponential(0.004))).await;
         drop(stream);
     }
-}
-
-/// Sends a request from 127.0.0.`host`: one address alone would run out of ports.
-async fn begin(stand: &Stand, host: u8, body: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let source = Ipv4Addr::new(127, 0, 0, host);
-    socket.bind((source, 0).into()).expect("a free port");
-    let mut stream = socket
-        .connect(stand.listen)
-        .await
-        .expect("the proxy listens");
-    let length = body.len();
-    let request = format!(
-        "POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("the proxy reads");
-    stream
 }
 
 /// Milliseconds until the line is as wanted, by asking as fast as the proxy answers.

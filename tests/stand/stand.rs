@@ -1,12 +1,14 @@
 //! One proxy and the workers that a test adds to it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 use tidegate_wire::{Signal, WorkerState};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{Client, Process, binary, eventually};
 
@@ -142,6 +144,27 @@ impl Stand {
 
     pub fn client(&self) -> Client {
         Client::new(format!("http://{}", self.listen))
+    }
+
+    /// Sends a request from 127.0.0.`host` and leaves its answer unread. Many requests take
+    /// several hosts: one runs out of ports.
+    pub async fn begin(&self, host: u8, body: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let source = Ipv4Addr::new(127, 0, 0, host);
+        socket.bind((source, 0).into()).expect("a free port");
+        let mut stream = socket
+            .connect(self.listen)
+            .await
+            .expect("the proxy listens");
+        let length = body.len();
+        let request = format!(
+            "POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the proxy reads");
+        stream
     }
 
     pub fn worker_token_file(&self) -> PathBuf {
