@@ -137,3 +137,25 @@ async fn a_proxy_that_goes_away_is_said_once_and_once_that_it_is_back() {
         "{output}"
     );
 }
+
+#[tokio::test]
+async fn a_worker_that_listens_everywhere_announces_the_address_that_the_proxy_sees() {
+    let proxy = FakeProxy::start().await;
+    let _worker = worker::with_model(TINY)
+        .listen("0.0.0.0:0")
+        .args(["--proxy", &proxy.url])
+        .ready()
+        .await;
+    let beat = proxy.beat("a beat", |_| true).await;
+    assert!(beat.address.ip().is_loopback(), "{}", beat.address);
+    assert_ne!(beat.address.port(), 0);
+
+    let advertised = FakeProxy::start().await;
+    let _other = worker::with_model(TINY)
+        .args(["--proxy", &advertised.url])
+        .config("advertise = '192.0.2.7:8090'")
+        .ready()
+        .await;
+    let beat = advertised.beat("a beat", |_| true).await;
+    assert_eq!(beat.address.to_string(), "192.0.2.7:8090");
+}

@@ -19,6 +19,7 @@ pub struct Worker {
 /// A worker that is still to be started.
 pub struct Plan {
     command: Command,
+    listen: &'static str,
     home: TempDir,
 }
 
@@ -56,16 +57,13 @@ pub fn with_default_model() -> Plan {
 pub fn plan(home: TempDir, model: impl AsRef<std::ffi::OsStr>) -> Plan {
     let mut command = command();
     command
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--threads",
-            "1",
-            "--model",
-        ])
+        .args(["serve", "--threads", "1", "--model"])
         .arg(model);
-    Plan { command, home }
+    Plan {
+        command,
+        listen: "127.0.0.1:0",
+        home,
+    }
 }
 
 /// The bare binary.
@@ -78,6 +76,20 @@ pub fn command() -> Command {
 }
 
 impl Plan {
+    pub fn listen(mut self, address: &'static str) -> Plan {
+        self.listen = address;
+        self
+    }
+
+    fn start(&mut self) -> Process {
+        let log = self.home.path().join("log");
+        Process::start(
+            "tidegate-worker",
+            self.command.args(["--listen", self.listen]),
+            log,
+        )
+    }
+
     pub fn args<const N: usize>(mut self, args: [&str; N]) -> Plan {
         self.command.args(args);
         self
@@ -98,11 +110,7 @@ impl Plan {
 
     /// Starts it and waits until it listens.
     pub async fn listening(mut self) -> Worker {
-        let process = Process::start(
-            "tidegate-worker",
-            &mut self.command,
-            self.home.path().join("log"),
-        );
+        let process = self.start();
         let address = eventually("the worker listens", async || {
             let output = process.output();
             let (_, rest) = output.split_once("listening address=")?;
@@ -125,11 +133,7 @@ impl Plan {
 
     /// Starts it, and expects that it ends by itself.
     pub async fn fails(mut self) -> (Option<i32>, String) {
-        let mut process = Process::start(
-            "tidegate-worker",
-            &mut self.command,
-            self.home.path().join("log"),
-        );
+        let mut process = self.start();
         let (status, _) = process.end(tidegate_tests::PATIENCE).await;
         (status.code(), process.output())
     }
