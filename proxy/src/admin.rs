@@ -13,9 +13,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_config::Tokens;
-use tidegate_line::UnknownWorker;
+use tidegate_line::{Floor, Moment, UnknownWorker};
 use tidegate_wire::{BEAT_PATH, Beat, BeatReply, DRAIN_PATH, SIGNAL_PATH, UNDRAIN_PATH, VERSION};
 
 use crate::dispatch::Dispatcher;
@@ -149,12 +149,8 @@ async fn drain(
     State(admin): Shared,
     headers: HeaderMap,
     Path(worker): Path<String>,
-) -> Result<Json<serde_json::Value>, Refused> {
-    authenticate(&admin.operator_tokens, &headers)?;
-    let ordered = admin
-        .dispatcher
-        .change(|floor, now| floor.drain(now, &worker));
-    ordered.map_err(|UnknownWorker| Refused::UnknownWorker(worker))?;
+) -> Result<Json<Value>, Refused> {
+    order(&admin, &headers, worker, Floor::drain)?;
     Ok(Json(json!({"draining": true})))
 }
 
@@ -162,13 +158,22 @@ async fn undrain(
     State(admin): Shared,
     headers: HeaderMap,
     Path(worker): Path<String>,
-) -> Result<Json<serde_json::Value>, Refused> {
-    authenticate(&admin.operator_tokens, &headers)?;
+) -> Result<Json<Value>, Refused> {
+    order(&admin, &headers, worker, Floor::undrain)?;
+    Ok(Json(json!({"draining": false})))
+}
+
+fn order(
+    admin: &Admin,
+    headers: &HeaderMap,
+    worker: String,
+    order: impl FnOnce(&mut Floor, Moment, &str) -> Result<(), UnknownWorker>,
+) -> Result<(), Refused> {
+    authenticate(&admin.operator_tokens, headers)?;
     let ordered = admin
         .dispatcher
-        .change(|floor, now| floor.undrain(now, &worker));
-    ordered.map_err(|UnknownWorker| Refused::UnknownWorker(worker))?;
-    Ok(Json(json!({"draining": false})))
+        .change(|floor, now| order(floor, now, &worker));
+    ordered.map_err(|UnknownWorker| Refused::UnknownWorker(worker))
 }
 
 async fn render_metrics(

@@ -203,7 +203,7 @@ impl Check for Config {
             ("retry.deaths", self.retry.deaths as usize),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Err(Problem::new(*key, 0, "1 or more"));
+            return Err(Problem::new(key, 0, "1 or more"));
         }
         if !(0.0..=1.0).contains(&self.retry.ratio) {
             return Err(Problem::new("retry.ratio", self.retry.ratio, "0.0 to 1.0"));

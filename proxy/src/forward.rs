@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, Version};
 use pingora_core::connectors::http::v1::Connector;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -34,7 +34,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// A most of a refusal's body that is read to keep its connection.
+/// Most of a refusal's body that is read to keep its connection.
 const REFUSAL_BYTES: usize = 64 << 10;
 
 /// Connects to workers and speaks to them in this proxy's name.
@@ -191,13 +191,14 @@ impl Forwarder {
 }
 
 impl Answer {
-    /// The header as the client is to see it.
-    pub fn header(&self) -> Option<ResponseHeader> {
+    /// The header as a client of this version is to see it.
+    pub fn header(&self, client: Version) -> Option<ResponseHeader> {
         let mut header = self.session.resp_header()?.clone();
         for name in HOP_BY_HOP {
             header.remove_header(name);
         }
-        if !header.headers.contains_key(CONTENT_LENGTH) && has_body(header.status) {
+        let unframed = !header.headers.contains_key(CONTENT_LENGTH) && has_body(header.status);
+        if unframed && client == Version::HTTP_11 {
             header.insert_header("transfer-encoding", "chunked").ok()?;
         }
         Some(header)
@@ -214,7 +215,12 @@ fn has_body(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
+/// An answer that is not for the client: the worker did not begin, or does not know this proxy.
 fn refusal(session: &HttpSession) -> Option<Setback> {
+    if session.get_status() == Some(StatusCode::UNAUTHORIZED) {
+        tracing::error!("a worker does not accept this proxy's token");
+        return Some(Setback::NotReady);
+    }
     let reason = session.get_header(REFUSED_HEADER)?;
     Some(match reason.as_bytes() == REFUSED_FULL.as_bytes() {
         true => Setback::Full,

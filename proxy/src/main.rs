@@ -15,6 +15,7 @@ mod forward;
 mod metrics;
 mod serve;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter())
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let result = match &command.verb {
         Some(Verb::Probe { admin }) => serve::probe(*admin),
@@ -35,9 +37,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if error.is::<ConfigError>() || error.is::<TokenError>() {
+                eprintln!("tidegate-proxy: {error}");
+                return ExitCode::from(BAD_CONFIG);
+            }
             eprintln!("tidegate-proxy: {error:#}");
-            let bad_config = error.is::<ConfigError>() || error.is::<TokenError>();
-            ExitCode::from(if bad_config { BAD_CONFIG } else { 1 })
+            ExitCode::FAILURE
         }
     }
 }

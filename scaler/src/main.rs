@@ -1,1 +1,89 @@
-fn main() {}
+//! tidegate-scaler's process: command line, log, runtime, exit code.
+//!
+//! Exit codes: 0; 1 failed; 78 the command line or the configuration cannot be used.
+//! The order of the shutdown is written at the top of `run` and of `up`.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
+use tidegate_scaler::cli::{Cli, Command};
+use tidegate_scaler::config::PolicyFile;
+use tidegate_scaler::run::Unusable;
+use tidegate_scaler::{probe, run, up};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version come this way as well, and are no mistake.
+            let _ = usage.print();
+            return match usage.use_stderr() {
+                true => BAD_CONFIG.into(),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "tidegate-scaler: {failure:#}");
+            exit_code(&failure)
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    log_to_stderr(&command);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    runtime.block_on(async {
+        match command {
+            Command::Up { config } => up::up(&config).await,
+            Command::Run { policy, dry_run } => run::run(&policy, dry_run).await,
+            Command::Check { file } => check(&file),
+            Command::Probe { listen } => probe::probe(listen).await,
+        }
+    })
+}
+
+fn check(file: &Path) -> anyhow::Result<()> {
+    let policy: PolicyFile = tidegate_config::load(file)?;
+    let signals: Vec<_> = policy.signal.iter().map(|s| s.name.as_str()).collect();
+    let (min, max) = (policy.fleet.min, policy.fleet.max);
+    let file = file.display();
+    let names = signals.join(", ");
+    writeln!(
+        std::io::stdout(),
+        "{file} is valid: {min} to {max} workers by {names}"
+    )?;
+    Ok(())
+}
+
+fn exit_code(failure: &anyhow::Error) -> ExitCode {
+    let bad_config = failure.is::<ConfigError>() || failure.is::<TokenError>();
+    match bad_config || failure.is::<Unusable>() {
+        true => BAD_CONFIG.into(),
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// `up` says what there is to say on its own; its log is for those who look for a fault.
+fn log_to_stderr(command: &Command) {
+    let default = match command {
+        Command::Up { .. } => "off",
+        _ => "info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

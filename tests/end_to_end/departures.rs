@@ -3,23 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_tests::{Stand, StandConfig, eventually};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-async fn begin(stand: &Stand, body: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(stand.listen)
-        .await
-        .expect("the proxy listens");
-    let length = body.len();
-    let request = format!(
-        "POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("the proxy reads");
-    stream
-}
+use tokio::io::AsyncReadExt;
 
 async fn counts_are(stand: &Stand, waiting: u64, in_flight: u64) -> Duration {
     let began = Instant::now();
@@ -38,9 +22,9 @@ async fn counts_are(stand: &Stand, waiting: u64, in_flight: u64) -> Duration {
 async fn a_client_that_leaves_gives_its_place_or_permit_back() {
     let stand = Stand::start(StandConfig::default()).await;
     let _worker = stand.timed_worker("w", &["--slots", "1"]).await;
-    let streaming = begin(&stand, r#"{"pieces": 1000, "gap_ms": 50}"#).await;
+    let streaming = stand.begin(1, r#"{"pieces": 1000, "gap_ms": 50}"#).await;
     counts_are(&stand, 0, 1).await;
-    let waiting = begin(&stand, "{}").await;
+    let waiting = stand.begin(1, "{}").await;
     counts_are(&stand, 1, 1).await;
     drop(waiting);
     let place = counts_are(&stand, 0, 1).await;
@@ -69,7 +53,7 @@ async fn a_thousand_aborted_requests_leave_nothing_taken() {
     for round in 0..100 {
         let mut streams = Vec::new();
         for at in 0..10 {
-            streams.push(begin(&stand, bodies[(round + at) % 3]).await);
+            streams.push(stand.begin(1, bodies[(round + at) % 3]).await);
         }
         if round % 2 == 0 {
             let mut piece = [0; 1];

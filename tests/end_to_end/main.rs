@@ -4,5 +4,7 @@ mod beats;
 mod bodies;
 mod departures;
 mod drain;
+mod embeddings;
 mod line;
 mod retries;
+mod scaling;

@@ -4,10 +4,12 @@
 mod load;
 mod process;
 mod stand;
+mod up;
 
 pub use load::{Answer, Client, Dice, Timed};
 pub use process::{Process, binary};
-pub use stand::{Stand, StandConfig};
+pub use stand::{Stand, StandConfig, default_model};
+pub use up::{Up, children_of};
 
 use std::time::{Duration, Instant};
 

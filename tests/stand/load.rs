@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 pub struct Client {
     http: reqwest::Client,
     url: String,
+    token: Option<String>,
 }
 
 /// What came back, and when.
@@ -40,6 +41,15 @@ impl Client {
         Client {
             http: reqwest::Client::new(),
             url,
+            token: None,
+        }
+    }
+
+    /// A client of a worker, which asks for its token.
+    pub fn with_token(url: String, token: &str) -> Self {
+        Client {
+            token: Some(token.to_owned()),
+            ..Client::new(url)
         }
     }
 
@@ -69,6 +79,9 @@ impl Client {
             .json(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
         }
         Answer::of(request).await
     }

@@ -1,7 +1,7 @@
 //! A child process that does not outlive its test.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,20 +14,15 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// A binary of this workspace, built by the same profile as the test.
+/// A binary of this workspace, built by the same profile as the caller.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests are in deps/");
-    let path = profile.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing; `make test` builds it",
-        path.display()
-    );
-    path
+    let own = std::env::current_exe().expect("a process knows its own path");
+    let directory = own.parent().expect("a binary is in a directory");
+    // Tests are in deps/, below the binaries.
+    let mut places = [directory, directory.parent().unwrap_or(directory)].into_iter();
+    places
+        .find_map(|place| Some(place.join(name)).filter(|path| path.exists()))
+        .unwrap_or_else(|| panic!("{name} is missing; `make test` builds it"))
 }
 
 impl Process {

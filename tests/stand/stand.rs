@@ -1,12 +1,14 @@
 //! One proxy and the workers that a test adds to it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 use tidegate_wire::{Signal, WorkerState};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{Client, Process, binary, eventually};
 
@@ -88,6 +90,18 @@ impl Stand {
         Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")))
     }
 
+    /// Starts a worker with the default model and waits until the proxy knows it as ready.
+    pub async fn worker(&self, id: &str) -> Process {
+        let mut command = Command::new(binary("tidegate-worker"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--id", id]);
+        command.args(["--proxy", &format!("http://{}", self.admin)]);
+        command.arg("--model").arg(default_model());
+        command.arg("--token-file").arg(self.worker_token_file());
+        let worker = Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")));
+        self.worker_is(id, WorkerState::Ready).await;
+        worker
+    }
+
     /// Waits until the proxy knows a worker in this state.
     pub async fn worker_is(&self, id: &str, state: WorkerState) {
         eventually(&format!("{id} is {state:?}"), async || {
@@ -132,6 +146,27 @@ impl Stand {
         Client::new(format!("http://{}", self.listen))
     }
 
+    /// Sends a request from 127.0.0.`host` and leaves its answer unread. Many requests take
+    /// several hosts: one runs out of ports.
+    pub async fn begin(&self, host: u8, body: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let source = Ipv4Addr::new(127, 0, 0, host);
+        socket.bind((source, 0).into()).expect("a free port");
+        let mut stream = socket
+            .connect(self.listen)
+            .await
+            .expect("the proxy listens");
+        let length = body.len();
+        let request = format!(
+            "POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the proxy reads");
+        stream
+    }
+
     pub fn worker_token_file(&self) -> PathBuf {
         self.dir.path().join("worker.token")
     }
@@ -141,8 +176,22 @@ impl Stand {
     }
 }
 
+/// The model that `make up` serves.
+pub fn default_model() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let model = root
+        .expect("tests/ is in the workspace")
+        .join("models/all-MiniLM-L6-v2");
+    assert!(
+        model.exists(),
+        "{} is missing; `make test` fetches it",
+        model.display()
+    );
+    model
+}
+
 /// An address of this machine that nothing listens on now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("a bound socket has an address")
 }

@@ -216,3 +216,62 @@ impl Default for DrainConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_file_in_configs_holds_every_key_at_its_default() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/worker.toml");
+        let config: WorkerConfig = tidegate_config::load(&file).expect("it is valid");
+        assert_eq!(config, WorkerConfig::default());
+
+        let text = std::fs::read_to_string(&file).expect("it can be read");
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(key)
+                    if key
+                        .split_once(" = ")
+                        .is_some_and(|(key, _)| !key.contains(' ')) =>
+                {
+                    key
+                }
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let whole: WorkerConfig = tidegate_config::parse(&uncommented, &file).expect("it is valid");
+        assert!(
+            whole.model.is_some()
+                && whole.name.is_some()
+                && whole.advertise.is_some()
+                && whole.id.is_some()
+                && whole.instance.is_some()
+                && whole.token_file.is_some()
+        );
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_with_their_key() {
+        for (text, message) in [
+            ("slots = 0", "slots"),
+            ("proxies = ['localhost:9090']", "expected http://HOST:PORT"),
+            (
+                "proxies = ['https://proxy:9090']",
+                "expected http://HOST:PORT",
+            ),
+            ("[beat]\ninterval = '1ms'", "beat.interval"),
+            ("[beat]\ntimeout = '0s'", "beat.timeout"),
+            ("[drain]\ndedline = '1s'", "did you mean \"deadline\""),
+            ("model = 'hf://name'", "hf://ORG/NAME"),
+        ] {
+            let mistake = tidegate_config::parse::<WorkerConfig>(text, Path::new("w.toml"));
+            let mistake = mistake.expect_err(text).to_string();
+            assert!(mistake.contains(message), "{text}: {mistake}");
+        }
+    }
+}

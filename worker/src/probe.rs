@@ -21,6 +21,7 @@ pub enum ProbeError {
 pub async fn probe(address: SocketAddr) -> Result<(), ProbeError> {
     let silent = |error| ProbeError::Silent { address, error };
     let client = reqwest::Client::builder()
+        .no_proxy()
         .timeout(PATIENCE)
         .build()
         .map_err(silent)?;

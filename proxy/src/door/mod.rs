@@ -256,7 +256,7 @@ impl Door {
         place: Place,
         mut answer: Answer,
     ) -> Result<(), Gone> {
-        let Some(header) = answer.header() else {
+        let Some(header) = answer.header(session.req_header().version) else {
             place.leave(Outcome::Failed);
             return Err(Gone);
         };

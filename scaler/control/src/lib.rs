@@ -1,7 +1,11 @@
-//! How many workers there shall be, and the simulator that shows what a policy would have done.
+//! How many workers there shall be: the policy, what the proxies' signals come to, and the law
+//! that decides.
 //!
-//! Pure: no clock, file, socket, thread or environment; `now` is an argument, chance comes from a
-//! seed, and nothing iterates over what has no order.
+//! Pure: no clock, file, socket, thread or environment; `now` is an argument, and nothing iterates
+//! over what has no order. The daemon and the simulator call the same [`Law::decide`].
+//!
+//! One tick: [`Observer::observe`] turns the proxies' raw signals into an [`Observation`],
+//! [`Roster::muster`] turns the fleet's members into a [`Fleet`], and [`Law::decide`] takes both.
 
 pub mod backtest;
 pub mod bound;
@@ -9,3 +13,31 @@ pub mod chance;
 pub mod rivals;
 pub mod sim;
 pub mod trace;
+
+mod breaker;
+mod decision;
+mod fleet;
+mod law;
+mod observe;
+mod pace;
+mod policy;
+mod quantity;
+mod supply;
+mod tally;
+mod terms;
+mod time;
+mod window;
+
+pub use breaker::Breaker;
+pub use decision::{Action, Ask, Basis, Decision, Guard, Reason, Replacement, WhyReplaced};
+pub use fleet::{Fleet, Member, Roster, Stage, Worker};
+pub use law::Law;
+pub use observe::{Answer, Observation, Observer, ProxySight, Seen, WorkerSight};
+pub use policy::{
+    Behaviour, Bounds, FleetKind, FleetRules, Metric, OnMissing, Policy, Select, SignalRule, Slo,
+    Source, Statistic, Step, Target, TargetValue,
+};
+pub use quantity::{Quantity, Unit};
+pub use tally::Tally;
+pub use time::Time;
+pub use window::{Health, Measure, Window};

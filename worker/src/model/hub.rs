@@ -58,13 +58,15 @@ pub enum HubError {
         file: &'static str,
         error: ApiError,
     },
+    #[error("there is no home directory to keep it in; set HF_HOME")]
+    NoCache,
     #[error("the hub client cannot be set up: {0}")]
     Client(ApiError),
 }
 
 /// The directory with the repository's files at a revision.
 pub async fn fetch(repository: &str, revision: &str) -> Result<PathBuf, HubError> {
-    let cache = Cache::from_env();
+    let cache = find_cache()?;
     let hub = Hub {
         api: connect(&cache)?,
         cache,
@@ -81,15 +83,21 @@ pub async fn fetch(repository: &str, revision: &str) -> Result<PathBuf, HubError
     }
 }
 
+/// The cache that the environment names; a process without a home has to be told.
+fn find_cache() -> Result<Cache, HubError> {
+    if std::env::var_os("HF_HOME").is_none() && std::env::home_dir().is_none() {
+        return Err(HubError::NoCache);
+    }
+    Ok(Cache::from_env())
+}
+
 fn connect(cache: &Cache) -> Result<Api, HubError> {
-    let token = std::env::var("HF_TOKEN")
-        .ok()
-        .filter(|token| !token.is_empty());
-    let mut builder = ApiBuilder::from_env()
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut builder = ApiBuilder::from_cache(cache.clone())
         .with_progress(false)
         .with_chunk_size(Some(CHUNK_BYTES))
-        .with_token(token.or_else(|| cache.token()));
-    if let Ok(endpoint) = std::env::var("HF_ENDPOINT") {
+        .with_token(set("HF_TOKEN").or_else(|| cache.token()));
+    if let Some(endpoint) = set("HF_ENDPOINT") {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
     }
     builder.build().map_err(HubError::Client)

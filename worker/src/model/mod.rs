@@ -1,7 +1,7 @@
 //! Models: from a directory to encoders that turn token ids into vectors.
 //!
-//! candle is known in here alone, and no name of this module says so: what serves requests sees
-//! [`Encoder`], which a quantized encoder implements as well.
+//! candle is known in here alone: what serves requests sees [`Encoder`], whatever computes
+//! behind it.
 
 mod bert;
 mod hub;
@@ -66,7 +66,7 @@ pub fn load(directory: &Path, lanes: usize) -> Result<Model, ModelError> {
     }
     let layout = layout::read(directory)?;
     let family: Family = layout::read_json(&layout.config_file())?;
-    let (model, max_positions, vocabulary) = match family.model_type.as_str() {
+    let loaded = match family.model_type.as_str() {
         "bert" => bert::load(&layout)?,
         other => {
             return Err(ModelError::Invalid {
@@ -75,14 +75,17 @@ pub fn load(directory: &Path, lanes: usize) -> Result<Model, ModelError> {
             });
         }
     };
-    let limit = layout.max_tokens(max_positions)?;
-    let tokenizer =
-        TextTokenizer::read(&layout.tokenizer_file(), limit, vocabulary, layout.casing)?;
+    let limit = layout.max_tokens(loaded.positions)?;
+    let tokenizer = TextTokenizer::read(
+        &layout.tokenizer_file(),
+        limit,
+        loaded.vocabulary,
+        layout.casing,
+    )?;
+    let lane = || Box::new(loaded.encoder.clone()) as Box<dyn Encoder>;
     Ok(Model {
         tokenizer,
-        dimensions: model.dimensions(),
-        encoders: (0..lanes)
-            .map(|_| Box::new(model.clone()) as Box<dyn Encoder>)
-            .collect(),
+        dimensions: loaded.dimensions,
+        encoders: (0..lanes).map(|_| lane()).collect(),
     })
 }

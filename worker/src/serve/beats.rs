@@ -3,13 +3,15 @@
 //!
 //! A proxy that goes away is said once, and once that it is back; it never slows the others.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Client;
 use thiserror::Error;
 use tidegate_wire::{Beat, BeatReply, VERSION};
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -85,11 +87,11 @@ impl Announced {
         }
     }
 
-    fn towards(self, proxy: &ProxyUrl) -> Result<SocketAddr, BeatError> {
+    async fn towards(self, proxy: &ProxyUrl) -> Result<SocketAddr, BeatError> {
         match self {
             Announced::Fixed(address) => Ok(address),
             Announced::Port(port) => {
-                let ip = facing(proxy).map_err(BeatError::NoAddress)?;
+                let ip = facing(proxy).await.map_err(BeatError::NoAddress)?;
                 Ok(SocketAddr::new(ip, port))
             }
         }
@@ -97,9 +99,15 @@ impl Announced {
 }
 
 /// The address of this machine from which packets to the proxy would leave; sends none.
-fn facing(proxy: &ProxyUrl) -> std::io::Result<IpAddr> {
-    let socket = UdpSocket::bind((IpAddr::from([0, 0, 0, 0]), 0))?;
-    socket.connect(proxy.host_and_port())?;
+async fn facing(proxy: &ProxyUrl) -> std::io::Result<IpAddr> {
+    let mut found = tokio::net::lookup_host(proxy.host_and_port()).await?;
+    let proxy = found.next().ok_or(ErrorKind::NotFound)?;
+    let any: IpAddr = match proxy {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(proxy).await?;
     Ok(socket.local_addr()?.ip())
 }
 
@@ -118,7 +126,10 @@ impl Beats {
         proxies: &[ProxyUrl],
         config: &BeatConfig,
     ) -> reqwest::Result<Beats> {
-        let client = Client::builder().timeout(*config.timeout).build()?;
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(*config.timeout)
+            .build()?;
         let mut beats = Beats {
             tasks: JoinSet::new(),
             leaving: watch::Sender::new(()),
@@ -180,7 +191,7 @@ impl Heart {
 
     async fn beat(&mut self) -> Result<BeatReply, BeatError> {
         self.sequence += 1;
-        let beat = self.compose()?;
+        let beat = self.compose().await?;
         let mut request = self.client.post(self.proxy.beat()).json(&beat);
         if let Some(tokens) = &self.app.tokens {
             request = request.bearer_auth(tokens.current());
@@ -192,7 +203,7 @@ impl Heart {
         }
     }
 
-    fn compose(&self) -> Result<Beat, BeatError> {
+    async fn compose(&self) -> Result<Beat, BeatError> {
         let app = &self.app;
         let identity = &self.identity;
         // A direct client has no name, nor has a proxy before its first answer.
@@ -206,7 +217,7 @@ impl Heart {
             boot: identity.boot.clone(),
             sequence: self.sequence,
             instance: identity.instance.clone(),
-            address: identity.address.towards(&self.proxy)?,
+            address: identity.address.towards(&self.proxy).await?,
             model: app.name.clone(),
             slots: app.admission.limit(),
             busy: app.admission.busy(),

@@ -21,6 +21,9 @@ use super::openai;
 /// A longer proxy name is nobody's.
 const MAX_PROXY_NAME: usize = 256;
 
+/// No client waits longer than this, whatever it says.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
 pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/embeddings", post(openai::embeddings))
@@ -91,9 +94,8 @@ pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>
         .to_str()
         .ok()
         .and_then(|text| text.trim().parse().ok());
-    match ms {
-        // A time beyond what the clock can hold is no limit.
-        Some(ms) => Ok(arrived.checked_add(Duration::from_millis(ms))),
+    match ms.map(Duration::from_millis) {
+        Some(patience) => Ok(Some(arrived + patience.min(LONGEST_PATIENCE))),
         None => Err(ApiError::malformed(format!(
             "{TIMEOUT_HEADER} is not a number of milliseconds"
         ))),
@@ -168,7 +170,10 @@ mod tests {
             deadline_of("250").expect("valid"),
             Some(Duration::from_millis(250))
         );
-        assert_eq!(deadline_of("18446744073709551615").expect("no limit"), None);
+        assert_eq!(
+            deadline_of("18446744073709551615").expect("valid"),
+            Some(LONGEST_PATIENCE)
+        );
         assert!(deadline_of("soon").is_err() && deadline_of("-1").is_err());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | name | kind | what |
 //! |---|---|---|
-//! | `te_request_count` | counter, `method` | requests that were authorised |
+//! | `te_request_count` | counter, `method` | requests that came in |
 //! | `te_request_success` | counter, `method` | of those, answered with 200 |
 //! | `te_request_failure` | counter, `err` | of those, not: the error's `code`, or its `type` |
 //! | `te_request_duration` | histogram, `method` | seconds from the request's head to its answer |

@@ -229,8 +229,9 @@ async fn shut_down(
     if tokio::time::timeout(LAST_WORDS, server.task).await.is_err() {
         warn!("connections were still open at the end");
     }
-    match emptied {
-        Ok(()) => Ok(info!("nothing is left to do")),
-        Err(_) => Err(ServeError::CutOff { cut }),
+    if emptied.is_err() {
+        return Err(ServeError::CutOff { cut });
     }
+    info!("nothing is left to do");
+    Ok(())
 }

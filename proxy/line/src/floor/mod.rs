@@ -3,12 +3,16 @@
 //! A worker exists here from its first beat. It is handed requests while it says that it is
 //! ready, is heard from, is not being drained and has not just failed a try.
 
+mod beat;
+mod worker;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_wire::{Beat, OLDEST_VERSION, Order, Signal, VERSION, WorkerSignal, WorkerState};
+use tidegate_wire::{Beat, Order, Signal, VERSION};
 
+use self::worker::Worker;
 use crate::{Ask, Line, LineConfig, Moment, Outcome, Refusal, SeatId, Ticket};
 
 /// A seat that refused as full is asked again after this, unless a beat comes first.
@@ -16,9 +20,6 @@ const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A gap between two refreshes that means that this process did not run, not that workers died.
 const ASLEEP: Duration = Duration::from_secs(1);
-
-/// A name longer than this is refused.
-const NAME_LENGTH: usize = 128;
 
 /// What the proxy's config says of all its lines.
 #[derive(Clone, Debug)]
@@ -49,34 +50,7 @@ impl Default for FloorConfig {
     }
 }
 
-/// Why a beat was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BeatRefused {
-    Version { found: u32 },
-    BadName { field: &'static str },
-    TooManyWorkers { most: usize },
-}
-
-impl std::fmt::Display for BeatRefused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            BeatRefused::Version { found } => write!(
-                f,
-                "beat version {found} is not understood; this proxy reads versions {OLDEST_VERSION} to {}",
-                VERSION + 1
-            ),
-            BeatRefused::BadName { field } => write!(
-                f,
-                "{field}: expected 1 to {NAME_LENGTH} visible ASCII characters without '/' and '?'"
-            ),
-            BeatRefused::TooManyWorkers { most } => {
-                write!(f, "{most} workers have announced themselves already")
-            }
-        }
-    }
-}
-
-impl std::error::Error for BeatRefused {}
+pub use self::beat::BeatRefused;
 
 /// No worker of this name is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,44 +90,6 @@ pub enum Setback {
     Unreachable,
     /// The worker took it and the connection broke.
     Died,
-}
-
-#[derive(Clone, Debug)]
-struct Worker {
-    beat: Beat,
-    line: LineId,
-    seat: SeatId,
-    heard: Moment,
-    beat_at: Moment,
-    /// A try failed since the last beat.
-    failed: bool,
-    full_until: Moment,
-    drain_ordered: bool,
-    undrain_ordered: bool,
-}
-
-impl Worker {
-    fn is_draining(&self) -> bool {
-        self.drain_ordered || self.beat.state == WorkerState::Draining
-    }
-
-    fn is_taking(&self, now: Moment, silent: bool) -> bool {
-        let ready = self.beat.state == WorkerState::Ready && !self.drain_ordered;
-        ready && !self.failed && !silent && now >= self.full_until
-    }
-
-    fn elsewhere(&self) -> u32 {
-        self.beat.busy.saturating_sub(self.beat.yours)
-    }
-
-    fn order(&self) -> Option<Order> {
-        let drains = self.beat.state == WorkerState::Draining;
-        match (self.drain_ordered, self.undrain_ordered) {
-            (true, _) if !drains => Some(Order::Drain),
-            (false, true) if drains => Some(Order::Undrain),
-            _ => None,
-        }
-    }
 }
 
 /// Every line of one proxy, and every worker that announced itself.
@@ -247,10 +183,7 @@ impl Floor {
         seat: SeatId,
         setback: Setback,
     ) -> bool {
-        self.with_worker(now, line, seat, |worker| match setback {
-            Setback::Full => worker.full_until = now + FULL_PAUSE,
-            Setback::NotReady | Setback::Unreachable | Setback::Died => worker.failed = true,
-        });
+        self.with_worker(now, line, seat, |worker| worker.set_back(now, setback));
         if setback == Setback::Died {
             return self.line_mut(line).retry(ticket);
         }
@@ -260,29 +193,28 @@ impl Floor {
 
     /// Takes a worker's beat in and says what it shall do.
     pub fn beat(&mut self, now: Moment, beat: Beat) -> Result<Option<Order>, BeatRefused> {
-        check_beat(&beat)?;
-        match self.workers.get(&beat.worker) {
-            Some(known) if known.beat.boot == beat.boot && known.beat.model == beat.model => {
+        beat::check(&beat)?;
+        let name = beat.worker.clone();
+        match self.workers.get(&name) {
+            Some(known) if known.beat.boot == beat.boot => {
                 if beat.sequence <= known.beat.sequence {
                     return Ok(known.order());
                 }
             }
-            Some(_) => {
-                self.retire(&beat.worker);
-                self.welcome(now, &beat)?;
+            Some(known) if known.boot_before.as_ref() == Some(&beat.boot) => return Ok(None),
+            Some(known) => {
+                let boot_before = known.beat.boot.clone();
+                self.retire(&name);
+                self.welcome(now, beat.clone())?.boot_before = Some(boot_before);
             }
-            None => self.welcome(now, &beat)?,
+            None => {
+                self.welcome(now, beat.clone())?;
+            }
         }
-        let name = beat.worker.clone();
         let Some(worker) = self.workers.get_mut(&name) else {
             return Ok(None);
         };
-        worker.heard = now;
-        worker.beat_at = now;
-        worker.failed = false;
-        worker.full_until = Moment::ZERO;
-        worker.undrain_ordered &= beat.state == WorkerState::Draining;
-        worker.beat = beat;
+        worker.accept(now, beat);
         let (line, seat, order) = (worker.line, worker.seat, worker.order());
         self.update_seat(now, line, seat, false);
         Ok(order)
@@ -290,12 +222,12 @@ impl Floor {
 
     /// Stops new hand-outs to a worker until it is undrained or boots again.
     pub fn drain(&mut self, now: Moment, worker: &str) -> Result<(), UnknownWorker> {
-        self.order(now, worker, true)
+        self.order(now, worker, Worker::drain)
     }
 
     /// Takes a drain back.
     pub fn undrain(&mut self, now: Moment, worker: &str) -> Result<(), UnknownWorker> {
-        self.order(now, worker, false)
+        self.order(now, worker, Worker::undrain)
     }
 
     /// Notices silence, ends pauses and forgets who is gone. To be called several times a
@@ -308,16 +240,16 @@ impl Floor {
                 .values_mut()
                 .for_each(|worker| worker.heard = now);
         }
-        let is_silent = |worker: &Worker, after| now.saturating_sub(worker.heard) > after;
+        let silence = self.config.silence;
         let silent = self
             .workers
             .values()
-            .filter(|w| is_silent(w, self.config.silence));
+            .filter(|worker| worker.is_silent(now, silence));
         let most_vanished = silent.count() * 2 > self.workers.len();
         let seats: Vec<_> = (self.workers.values())
-            .map(|w| {
-                let silent = is_silent(w, self.config.silence) && !most_vanished;
-                (w.line, w.seat, silent)
+            .map(|worker| {
+                let silent = worker.is_silent(now, silence) && !most_vanished;
+                (worker.line, worker.seat, silent)
             })
             .collect();
         for (line, seat, silent) in seats {
@@ -339,7 +271,10 @@ impl Floor {
             now_ms: now.as_millis() as u64,
             models: models.collect(),
             workers: (self.workers.values())
-                .map(|worker| self.worker_signal(now, worker))
+                .map(|worker| {
+                    let permits = self.line(worker.line).seats().permits(worker.seat);
+                    worker.signal(now, self.config.silence, permits)
+                })
                 .collect(),
         }
     }
@@ -350,25 +285,6 @@ impl Floor {
         lines
             .map(|(_, line)| line.waiting() + line.in_flight())
             .sum()
-    }
-
-    fn worker_signal(&self, now: Moment, worker: &Worker) -> WorkerSignal {
-        let silent = now.saturating_sub(worker.heard) > self.config.silence;
-        let beat = &worker.beat;
-        WorkerSignal {
-            worker: beat.worker.clone(),
-            boot: beat.boot.clone(),
-            instance: beat.instance.clone(),
-            address: beat.address,
-            model: beat.model.clone(),
-            state: beat.state,
-            draining: worker.is_draining(),
-            taking: worker.is_taking(now, silent),
-            slots: beat.slots,
-            permits: self.line(worker.line).seats().permits(worker.seat),
-            elsewhere: worker.elsewhere(),
-            beat_age_ms: now.saturating_sub(worker.beat_at).as_millis() as u64,
-        }
     }
 
     fn find_line(&self, model: &str) -> Option<LineId> {
@@ -383,7 +299,7 @@ impl Floor {
         &mut self.lines[line.0].1
     }
 
-    fn welcome(&mut self, now: Moment, beat: &Beat) -> Result<(), BeatRefused> {
+    fn welcome(&mut self, now: Moment, beat: Beat) -> Result<&mut Worker, BeatRefused> {
         let most = self.config.workers;
         if self.workers.len() >= most {
             return Err(BeatRefused::TooManyWorkers { most });
@@ -394,20 +310,10 @@ impl Floor {
             LineId(self.lines.len() - 1)
         });
         let seat = self.line_mut(line).seats_mut().add();
-        let worker = Worker {
-            beat: beat.clone(),
-            line,
-            seat,
-            heard: now,
-            beat_at: now,
-            failed: false,
-            full_until: Moment::ZERO,
-            drain_ordered: false,
-            undrain_ordered: false,
-        };
-        self.names.insert((line, seat), beat.worker.clone());
-        self.workers.insert(beat.worker.clone(), worker);
-        Ok(())
+        let name = beat.worker.clone();
+        self.names.insert((line, seat), name.clone());
+        let worker = Worker::new(now, beat, line, seat);
+        Ok(self.workers.entry(name).insert_entry(worker).into_mut())
     }
 
     /// Ends a boot of a worker; its seat stays until its permits are given back.
@@ -422,15 +328,7 @@ impl Floor {
 
     fn forget(&mut self, now: Moment) {
         let gone: Vec<String> = (self.workers.iter())
-            .filter(|(_, worker)| {
-                let silence = now.saturating_sub(worker.heard);
-                let patience = match worker {
-                    w if w.is_draining() => self.config.silence,
-                    w if w.failed => self.config.forget_failed,
-                    _ => self.config.forget,
-                };
-                silence > patience
-            })
+            .filter(|(_, worker)| worker.is_gone(now, &self.config))
             .map(|(name, _)| name.clone())
             .collect();
         gone.iter().for_each(|name| self.retire(name));
@@ -439,10 +337,14 @@ impl Floor {
             .retain(|(line, seat)| !lines[line.0].1.seats_mut().remove(*seat));
     }
 
-    fn order(&mut self, now: Moment, name: &str, drain: bool) -> Result<(), UnknownWorker> {
+    fn order(
+        &mut self,
+        now: Moment,
+        name: &str,
+        order: impl FnOnce(&mut Worker),
+    ) -> Result<(), UnknownWorker> {
         let worker = self.workers.get_mut(name).ok_or(UnknownWorker)?;
-        worker.undrain_ordered = !drain && (worker.drain_ordered || worker.undrain_ordered);
-        worker.drain_ordered = drain;
+        order(worker);
         let (line, seat) = (worker.line, worker.seat);
         self.update_seat(now, line, seat, false);
         Ok(())
@@ -470,24 +372,5 @@ impl Floor {
             let seats = self.lines[line.0].1.seats_mut();
             seats.update(seat, slots, elsewhere, taking);
         }
-    }
-}
-
-fn check_beat(beat: &Beat) -> Result<(), BeatRefused> {
-    if !(OLDEST_VERSION..=VERSION + 1).contains(&beat.version) {
-        return Err(BeatRefused::Version {
-            found: beat.version,
-        });
-    }
-    let named = |name: &str| {
-        let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b'?';
-        !name.is_empty() && name.len() <= NAME_LENGTH && name.bytes().all(visible)
-    };
-    match () {
-        () if !named(&beat.worker) => Err(BeatRefused::BadName { field: "worker" }),
-        () if !named(&beat.boot) => Err(BeatRefused::BadName { field: "boot" }),
-        // A model id may hold a slash, as ORG/NAME does.
-        () if !named(&beat.model.replace('/', "-")) => Err(BeatRefused::BadName { field: "model" }),
-        () => Ok(()),
     }
 }

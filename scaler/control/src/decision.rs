@@ -1,0 +1,265 @@
+//! What a tick decided, and why, as data; `Display` makes it one line for people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tidegate_config::Duration;
+
+use crate::{Quantity, Statistic, Target, Time};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What was needed this tick, before windows, limits and guards.
+    pub need: u32,
+    pub action: Action,
+    pub reason: Reason,
+}
+
+/// What is to be done, each list in the order in which to do it. Never both grows and drains.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Action {
+    /// Workers to launch.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub launch: u32,
+    /// Workers whose drain is taken back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undrain: Vec<String>,
+    /// Workers to drain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drain: Vec<String>,
+    /// Workers that have drained: they hold nothing and can be stopped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+    /// Workers that failed and are stopped without a drain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replace: Vec<Replacement>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    pub id: String,
+    pub why: WhyReplaced,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyReplaced {
+    /// Launched, and not ready within its lead time.
+    Overdue { lead_time: Duration },
+    /// Was ready, and no proxy has heard of it since.
+    Silent { for_ms: u64 },
+}
+
+/// From how many to how many, who asked for it, and what held it back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    pub from: u32,
+    pub to: u32,
+    /// What every term asked for, in the policy's order.
+    pub asks: Vec<Ask>,
+    /// Index into `asks` of the largest ask; `None` when nobody knew anything.
+    pub winner: Option<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<Guard>,
+}
+
+/// What one term asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The signal's name, or `demand`.
+    pub term: String,
+    /// `None`: it cannot say, and holds.
+    pub workers: Option<u32>,
+    pub basis: Basis,
+}
+
+/// On what grounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    Measured {
+        statistic: Statistic,
+        value: Quantity,
+        window: Duration,
+        target: Target,
+    },
+    /// Nothing happened that could be measured.
+    Idle,
+    /// Its value is not known.
+    Missing,
+    /// Its value is not known, and the policy says what to ask for then.
+    Fallback,
+    /// Anything at all waits, runs or has just come.
+    Demand { requests: u64 },
+}
+
+/// Why the fleet does not do at once what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The policy's lower bound.
+    Min { min: u32 },
+    /// The policy's upper bound.
+    Max { max: u32 },
+    /// More, or less, was needed within the stabilisation window.
+    Stabilization { window: Duration },
+    /// The steps of the policy.
+    Steps,
+    /// Starts keep failing.
+    LaunchesHeld { until: Time, for_ms: u64 },
+    /// No proxy has said anything for too long.
+    Blind,
+    /// These proxies did not answer.
+    Partial { missing: Vec<String> },
+    /// The value of this signal is not known.
+    Missing { signal: String },
+    /// This run has not watched for as long as it looks back before it removes a worker.
+    Watching { for_ms: u64 },
+    /// A worker is still booting.
+    Booting,
+    /// A worker did not finish within the drain limit and was taken back.
+    DrainGaveUp { id: String },
+    /// Drains failed a short while ago.
+    DrainsHeld { for_ms: u64 },
+}
+
+impl Action {
+    /// Nothing is to be done.
+    pub fn is_none(&self) -> bool {
+        *self == Action::default()
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)?;
+        let Action {
+            undrain,
+            drain,
+            remove,
+            replace,
+            ..
+        } = &self.action;
+        for (what, ids) in [
+            ("takes back", undrain),
+            ("drains", drain),
+            ("stops", remove),
+        ] {
+            if !ids.is_empty() {
+                write!(f, "; {what} {}", ids.join(", "))?;
+            }
+        }
+        for Replacement { id, why } in replace {
+            write!(f, "; replaces {id}, {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for WhyReplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhyReplaced::Overdue { lead_time } => {
+                write!(
+                    f,
+                    "which was not ready within {lead_time} (fleet.lead_time)"
+                )
+            }
+            WhyReplaced::Silent { for_ms } => {
+                write!(f, "not heard from for {}s", for_ms / 1000)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.to == 1 { "worker" } else { "workers" };
+        match self.from == self.to {
+            true => write!(f, "{} {noun}: ", self.to)?,
+            false => write!(f, "{} -> {} {noun}: ", self.from, self.to)?,
+        }
+        match self.winner.and_then(|winner| self.asks.get(winner)) {
+            Some(ask) => ask.fmt(f)?,
+            None => f.write_str("nothing is known")?,
+        }
+        for guard in &self.guards {
+            write!(f, "; {guard}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.workers {
+            Some(workers) => write!(f, "{} asks for {workers}", self.term)?,
+            None => write!(f, "{} holds", self.term)?,
+        }
+        match &self.basis {
+            Basis::Measured {
+                statistic,
+                value,
+                window,
+                target,
+            } => {
+                write!(f, " ({statistic} {value} over {window}, ")?;
+                match target {
+                    Target::PerWorker(target) => write!(f, "{target} per worker)"),
+                    Target::Value(target) => {
+                        let (value, unit) = (*target, value.unit);
+                        write!(f, "target {})", Quantity { value, unit })
+                    }
+                }
+            }
+            Basis::Idle => f.write_str(" (idle)"),
+            Basis::Missing => f.write_str(" (its value is not known)"),
+            Basis::Fallback => f.write_str(" (its value is not known; on_missing)"),
+            Basis::Demand { requests: 1 } => f.write_str(" (1 request)"),
+            Basis::Demand { requests } => write!(f, " ({requests} requests)"),
+        }
+    }
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |ms: &u64| ms.div_ceil(1000);
+        match self {
+            Guard::Min { min } => write!(f, "fleet.min is {min}"),
+            Guard::Max { max } => write!(f, "fleet.max is {max}"),
+            Guard::Stabilization { window } => write!(f, "not so throughout the last {window}"),
+            Guard::Steps => f.write_str("the policy's steps allow no more for now"),
+            Guard::LaunchesHeld { for_ms, .. } => {
+                write!(f, "starts keep failing, next try in {}s", seconds(for_ms))
+            }
+            Guard::Blind => f.write_str("no proxy answers, so none is removed"),
+            Guard::Partial { missing } => {
+                write!(
+                    f,
+                    "{} does not answer, so none is removed",
+                    missing.join(", ")
+                )
+            }
+            Guard::Missing { signal } => {
+                write!(f, "{signal} is not known, so none is removed")
+            }
+            Guard::Watching { for_ms } => {
+                write!(f, "none is removed in the first {}s", seconds(for_ms))
+            }
+            Guard::Booting => f.write_str("none is removed while one boots"),
+            Guard::DrainGaveUp { id } => write!(f, "{id} did not finish within fleet.drain_limit"),
+            Guard::DrainsHeld { for_ms } => {
+                write!(
+                    f,
+                    "next drain in {}s, as the last was not finished",
+                    seconds(for_ms)
+                )
+            }
+        }
+    }
+}

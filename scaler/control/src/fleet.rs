@@ -1,0 +1,147 @@
+//! The fleet as the law sees it: who is there, since when, and how far along.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Observation, Time};
+
+/// How long after its drain was taken back a worker may still be reported as draining.
+const UNDRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// A member as the fleet itself knows it: a process, a container, an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The fleet's name for it, which is also its worker's id in beats.
+    pub id: String,
+    pub launched: Time,
+    /// It is on its way out: told to stop, or taken away.
+    pub leaving: bool,
+}
+
+/// All workers at one tick, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    pub workers: Vec<Worker>,
+    /// Starts keep failing: nothing is to be launched before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launches_held_until: Option<Time>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    pub id: String,
+    pub launched: Time,
+    pub stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Launched, and not ready yet.
+    Booting,
+    /// Has been ready.
+    Serving {
+        /// When its newest beat came in.
+        heard: Time,
+    },
+    /// Finishing what it has, on our order.
+    Draining { since: Time },
+    /// On its way out for another reason, or already told to stop.
+    Leaving,
+}
+
+/// Follows each member from launch to leaving, by what the fleet, the beats and our own orders say.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    heard: BTreeMap<String, Time>,
+    draining: BTreeMap<String, Time>,
+    undrained: BTreeMap<String, Time>,
+}
+
+impl Roster {
+    /// The fleet at this tick.
+    pub fn muster(
+        &mut self,
+        now: Time,
+        members: &[Member],
+        observation: &Observation,
+    ) -> Vec<Worker> {
+        self.forget_absent(now, members);
+        let mut workers: Vec<Worker> = members
+            .iter()
+            .map(|member| Worker {
+                id: member.id.clone(),
+                launched: member.launched,
+                stage: self.stage(now, member, observation),
+            })
+            .collect();
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
+        workers
+    }
+
+    /// We ordered `id` to drain.
+    pub fn drain(&mut self, now: Time, id: &str) {
+        self.undrained.remove(id);
+        self.draining.entry(id.to_owned()).or_insert(now);
+    }
+
+    /// We took the order back.
+    pub fn undrain(&mut self, now: Time, id: &str) {
+        self.draining.remove(id);
+        self.undrained.insert(id.to_owned(), now);
+    }
+
+    /// Workers that we ordered to drain, and since when.
+    pub fn draining(&self) -> impl Iterator<Item = (&str, Time)> {
+        self.draining
+            .iter()
+            .map(|(id, since)| (id.as_str(), *since))
+    }
+
+    /// Takes up what an earlier run of the scaler had ordered.
+    pub fn recall(&mut self, fleet: &Fleet) {
+        for worker in &fleet.workers {
+            match worker.stage {
+                Stage::Draining { since } => self.drain(since, &worker.id),
+                Stage::Serving { heard } => {
+                    self.heard.insert(worker.id.clone(), heard);
+                }
+                Stage::Booting | Stage::Leaving => {}
+            }
+        }
+    }
+
+    fn forget_absent(&mut self, now: Time, members: &[Member]) {
+        let there = |id: &String| members.iter().any(|member| member.id == *id);
+        self.heard.retain(|id, _| there(id));
+        self.draining.retain(|id, _| there(id));
+        self.undrained
+            .retain(|id, at| there(id) && now.since(*at) <= UNDRAIN_GRACE);
+    }
+
+    fn stage(&mut self, now: Time, member: &Member, observation: &Observation) -> Stage {
+        let id = &member.id;
+        let sights = || observation.of_worker(id).flatten();
+        let was_ready = self.heard.contains_key(id);
+        if (was_ready || sights().any(|sight| sight.ready))
+            && let Some(heard) = observation.heard(id, now)
+        {
+            let newest = self.heard.entry(id.clone()).or_insert(heard);
+            *newest = heard.max(*newest);
+        }
+        if member.leaving {
+            return Stage::Leaving;
+        }
+        if let Some(since) = self.draining.get(id) {
+            return Stage::Draining { since: *since };
+        }
+        let drains_itself = sights().any(|sight| sight.draining);
+        match self.heard.get(id) {
+            _ if drains_itself && !self.undrained.contains_key(id) => Stage::Leaving,
+            Some(heard) => Stage::Serving { heard: *heard },
+            None => Stage::Booting,
+        }
+    }
+}

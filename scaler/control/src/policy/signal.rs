@@ -1,0 +1,180 @@
+//! `[[signal]]`: a measured value, and how many workers it asks for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tidegate_config::{Duration, Problem};
+
+use super::value::{OnMissing, TargetValue};
+use super::{Slo, check_at_least_a_second, quoted};
+use crate::{Quantity, Unit};
+
+/// Longest window of a statistic; bounds what is remembered.
+const LONGEST_WINDOW: Duration = Duration::from_secs(600);
+
+/// `[[signal]]`: one measured value, and how many workers it asks for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRule {
+    /// How decisions call it.
+    pub name: String,
+    #[serde(default)]
+    pub source: Source,
+    pub metric: Metric,
+    pub statistic: Statistic,
+    /// The statistic is taken over this span up to now.
+    pub window: Duration,
+    /// Asks for `value / target_per_worker` workers.
+    #[serde(default)]
+    pub target_per_worker: Option<f64>,
+    /// Asks for `value / target_value` times the workers that serve now.
+    #[serde(default)]
+    pub target_value: Option<TargetValue>,
+    #[serde(default)]
+    pub on_missing: OnMissing,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The signals of the configured proxies, added up.
+    #[default]
+    Proxy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Requests in line.
+    QueueLength,
+    /// Age of the oldest request in line.
+    OldestWait,
+    /// Requests that workers are at.
+    InFlight,
+    /// Both: all that is wanted of the workers now. Unlike `in_flight` it does not end where
+    /// their slots end.
+    Concurrency,
+    /// Arrivals a second.
+    RequestRate,
+    /// From arrival to the end, however it ended.
+    Latency,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statistic {
+    Mean,
+    Max,
+    P95,
+    /// Events a second over the window.
+    Rate,
+}
+
+/// What a signal is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    PerWorker(f64),
+    Value(f64),
+}
+
+impl Metric {
+    pub fn unit(self) -> Unit {
+        match self {
+            Metric::QueueLength | Metric::InFlight | Metric::Concurrency => Unit::Count,
+            Metric::RequestRate => Unit::PerSecond,
+            Metric::OldestWait | Metric::Latency => Unit::Seconds,
+        }
+    }
+
+    fn statistics(self) -> &'static [Statistic] {
+        match self {
+            Metric::RequestRate => &[Statistic::Rate],
+            _ => &[Statistic::Mean, Statistic::Max, Statistic::P95],
+        }
+    }
+}
+
+impl fmt::Display for Statistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Statistic::Mean => "mean",
+            Statistic::Max => "max",
+            Statistic::P95 => "p95",
+            Statistic::Rate => "rate",
+        })
+    }
+}
+
+impl SignalRule {
+    pub fn quantity(&self, value: f64) -> Quantity {
+        let unit = self.metric.unit();
+        Quantity { value, unit }
+    }
+
+    pub fn target(&self, slo: &Slo) -> Target {
+        match (self.target_per_worker, self.target_value) {
+            (Some(target), _) => Target::PerWorker(target),
+            (None, Some(TargetValue::Number(target))) => Target::Value(target),
+            (None, Some(TargetValue::Time(target))) => Target::Value(target.as_secs_f64()),
+            (None, None) => Target::Value(slo.latency.as_secs_f64()),
+        }
+    }
+
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.name.is_empty() {
+            return Err(Problem::new("name", quoted(""), "a name"));
+        }
+        check_at_least_a_second("window", self.window)?;
+        if self.window > LONGEST_WINDOW {
+            let expected = format!("at most \"{LONGEST_WINDOW}\"");
+            return Err(Problem::new("window", quoted(self.window), expected));
+        }
+        let allowed = self.metric.statistics();
+        if !allowed.contains(&self.statistic) {
+            let words: Vec<_> = allowed.iter().map(Statistic::to_string).collect();
+            let expected = format!("one of {} for this metric", words.join(", "));
+            return Err(Problem::new("statistic", quoted(self.statistic), expected));
+        }
+        self.check_target()
+    }
+
+    fn check_target(&self) -> Result<(), Problem> {
+        let is_time = self.metric.unit() == Unit::Seconds;
+        let wrong = |key, found: String, expected| Err(Problem::new(key, found, expected));
+        match (self.target_per_worker, self.target_value) {
+            (Some(_), Some(_)) => wrong(
+                "target_value",
+                "both targets".to_owned(),
+                "either target_per_worker or target_value",
+            ),
+            (Some(target), None) if is_time => wrong(
+                "target_per_worker",
+                target.to_string(),
+                "target_value instead: a time is not shared out among workers",
+            ),
+            (Some(target), None) if target <= 0.0 => {
+                wrong("target_per_worker", target.to_string(), "more than 0")
+            }
+            (None, Some(TargetValue::Number(target))) if is_time => wrong(
+                "target_value",
+                target.to_string(),
+                "a duration with its unit, such as \"2s\", as this metric is a time",
+            ),
+            (None, Some(TargetValue::Time(target))) if !is_time => wrong(
+                "target_value",
+                quoted(target),
+                "a number, as this metric is not a time",
+            ),
+            (None, Some(target)) if target.is_zero() => {
+                wrong("target_value", target.to_string(), "more than 0")
+            }
+            (None, None) if self.metric != Metric::Latency => wrong(
+                "target_per_worker",
+                "no target".to_owned(),
+                "target_per_worker or target_value",
+            ),
+            _ => Ok(()),
+        }
+    }
+}

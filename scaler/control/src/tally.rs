@@ -1,0 +1,83 @@
+//! Counts of durations by the buckets of [`tidegate_wire::bounds`], few of them filled.
+//!
+//! A tick's share of a latency histogram fills a handful of buckets; this keeps only those, in
+//! memory and in the ledger.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tidegate_wire::{Histogram, bound_ms};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Counts by bucket, not cumulative; empty buckets are left out.
+    buckets: BTreeMap<u16, u64>,
+    sum_ms: f64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Tally) {
+        for (bucket, count) in &other.buckets {
+            *self.buckets.entry(*bucket).or_default() += count;
+        }
+        self.sum_ms += other.sum_ms;
+    }
+
+    pub fn count(&self) -> u64 {
+        self.buckets.values().sum()
+    }
+
+    /// Upper bound in milliseconds of the bucket that holds quantile `q` (0 to 1) by nearest
+    /// rank; `None` when nothing was counted.
+    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+        let count = self.count();
+        let rank = ((q * count as f64).ceil() as u64).clamp(1, count.max(1));
+        let mut seen = 0;
+        let bucket = self.buckets.iter().find(|(_, count)| {
+            seen += **count;
+            seen >= rank
+        });
+        bucket.map(|(bucket, _)| bound_ms(usize::from(*bucket)))
+    }
+
+    /// Mean in milliseconds; `None` when nothing was counted.
+    pub fn mean_ms(&self) -> Option<f64> {
+        match self.count() {
+            0 => None,
+            count => Some(self.sum_ms / count as f64),
+        }
+    }
+}
+
+impl From<&Histogram> for Tally {
+    fn from(histogram: &Histogram) -> Self {
+        let filled = histogram.counts().iter().zip(0..);
+        Tally {
+            buckets: (filled.filter(|(count, _)| **count > 0))
+                .map(|(count, bucket)| (bucket, *count))
+                .collect(),
+            sum_ms: histogram.sum_ms(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_tally_says_what_its_histogram_says() {
+        let mut histogram = Histogram::default();
+        for ms in [3, 40, 40, 900, 12_000] {
+            histogram.record(Duration::from_millis(ms));
+        }
+        let tally = Tally::from(&histogram);
+        for q in [0.0, 0.2, 0.5, 0.95, 1.0] {
+            assert_eq!(tally.quantile_ms(q), histogram.quantile_ms(q), "{q}");
+        }
+        assert_eq!(tally.mean_ms(), histogram.mean_ms());
+        assert_eq!(Tally::default().quantile_ms(0.5), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! The last minutes of traffic over all proxies, and the statistics that policies name.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::observe::{Observation, Seen};
+use crate::{Metric, Statistic, Tally, Time};
+
+/// Totals by tick, no further back than the longest window that a policy names.
+#[derive(Clone, Debug)]
+pub struct Window {
+    keep: Duration,
+    stale_after: Duration,
+    ticks: VecDeque<Tick>,
+    present: BTreeMap<String, Present>,
+    counted_since: Option<Time>,
+    health: Health,
+}
+
+/// How much of what there is to know is known at this tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Every configured proxy answered.
+    Complete,
+    /// These did not; the rest is as others said, or as they themselves said moments ago.
+    Partial { missing: Vec<String> },
+    /// No proxy has said anything for too long.
+    #[default]
+    Blind,
+}
+
+/// A statistic over a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// In requests, seconds, or events a second, as the metric's unit says.
+    Value(f64),
+    /// There was nothing to measure: no request ended and none is under way.
+    Idle,
+    /// Nobody knows.
+    Missing,
+}
+
+/// The gauges that one proxy last reported.
+#[derive(Clone, Copy, Debug)]
+struct Present {
+    at: Time,
+    waiting: u64,
+    in_flight: u64,
+    oldest_waiting_ms: u64,
+    oldest_running_ms: u64,
+}
+
+/// All proxies at one tick.
+#[derive(Clone, Debug)]
+struct Tick {
+    at: Time,
+    waiting: u64,
+    in_flight: u64,
+    oldest_waiting_ms: u64,
+    oldest_running_ms: u64,
+    arrivals: u64,
+    latency: Tally,
+}
+
+impl Window {
+    /// `keep`: the longest window to be asked for. `stale_after`: how long a proxy's gauges
+    /// count when it says nothing newer.
+    pub fn new(keep: Duration, stale_after: Duration) -> Window {
+        Window {
+            keep,
+            stale_after,
+            ticks: VecDeque::new(),
+            present: BTreeMap::new(),
+            counted_since: None,
+            health: Health::Blind,
+        }
+    }
+
+    /// Changes the limits; what was taken in stays.
+    pub fn resize(&mut self, keep: Duration, stale_after: Duration) {
+        self.keep = keep;
+        self.stale_after = stale_after;
+    }
+
+    /// Takes a tick's observation in.
+    pub fn take(&mut self, now: Time, observation: &Observation) {
+        for proxy in &observation.proxies {
+            if let Some(seen) = &proxy.seen {
+                self.present
+                    .insert(proxy.source.clone(), Present::of(now, seen));
+            }
+        }
+        let configured = |source: &String| observation.proxies.iter().any(|p| p.source == *source);
+        self.present.retain(|source, present| {
+            configured(source) && now.since(present.at) <= self.stale_after
+        });
+        self.health = self.judge(observation);
+        if self.health != Health::Blind {
+            self.ticks.push_back(self.total(now, observation));
+            self.counted_since.get_or_insert(now);
+        }
+        while (self.ticks.front()).is_some_and(|tick| now.since(tick.at) > self.keep) {
+            self.ticks.pop_front();
+        }
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Requests that are waiting or in flight now, or arrived since the tick before.
+    pub fn demand(&self) -> u64 {
+        let last = self.ticks.back().filter(|_| self.health != Health::Blind);
+        last.map_or(0, |tick| tick.waiting + tick.in_flight + tick.arrivals)
+    }
+
+    /// The statistic of a metric over the `window` that ends now.
+    pub fn measure(
+        &self,
+        now: Time,
+        metric: Metric,
+        statistic: Statistic,
+        window: Duration,
+    ) -> Measure {
+        if self.health == Health::Blind {
+            return Measure::Missing;
+        }
+        let ticks = || self.ticks.iter().filter(|tick| now.since(tick.at) < window);
+        let gauge = |read: fn(&Tick) -> f64| of_values(ticks().map(read).collect(), statistic);
+        match metric {
+            Metric::QueueLength => gauge(|tick| tick.waiting as f64),
+            Metric::InFlight => gauge(|tick| tick.in_flight as f64),
+            Metric::Concurrency => gauge(|tick| (tick.waiting + tick.in_flight) as f64),
+            Metric::OldestWait => gauge(|tick| tick.oldest_waiting_ms as f64 / 1000.0),
+            Metric::RequestRate => self.rate(now, window, ticks().map(|tick| tick.arrivals).sum()),
+            Metric::Latency => self.latency(statistic, ticks()),
+        }
+    }
+
+    fn judge(&self, observation: &Observation) -> Health {
+        let missing: Vec<String> = observation.missing().map(str::to_owned).collect();
+        match (self.present.is_empty(), missing.is_empty()) {
+            (true, _) => Health::Blind,
+            (false, true) => Health::Complete,
+            (false, false) => Health::Partial { missing },
+        }
+    }
+
+    fn total(&self, now: Time, observation: &Observation) -> Tick {
+        let present = || self.present.values();
+        let mut tick = Tick {
+            at: now,
+            waiting: present().map(|proxy| proxy.waiting).sum(),
+            in_flight: present().map(|proxy| proxy.in_flight).sum(),
+            oldest_waiting_ms: present().map(|p| p.oldest_waiting_ms).max().unwrap_or(0),
+            oldest_running_ms: present().map(|p| p.oldest_running_ms).max().unwrap_or(0),
+            arrivals: 0,
+            latency: Tally::default(),
+        };
+        for seen in observation.proxies.iter().filter_map(|p| p.seen.as_ref()) {
+            tick.arrivals += seen.arrivals;
+            tick.latency.add(&seen.latency);
+        }
+        tick
+    }
+
+    fn rate(&self, now: Time, window: Duration, arrivals: u64) -> Measure {
+        let counted = self.counted_since.map(|since| now.since(since).min(window));
+        match counted.map(|span| span.as_secs_f64()) {
+            Some(seconds) if seconds > 0.0 => Measure::Value(arrivals as f64 / seconds),
+            _ => Measure::Missing,
+        }
+    }
+
+    /// Of requests that ended in the window. When none did, the age of the oldest that is under
+    /// way: a lower bound of what its latency will be.
+    fn latency<'a>(&self, statistic: Statistic, ticks: impl Iterator<Item = &'a Tick>) -> Measure {
+        let mut ended = Tally::default();
+        ticks.for_each(|tick| ended.add(&tick.latency));
+        let oldest = |tick: &Tick| tick.oldest_waiting_ms.max(tick.oldest_running_ms);
+        let oldest_ms = self.ticks.back().map_or(0, oldest);
+        let ended_ms = match statistic {
+            Statistic::Mean | Statistic::Rate => ended.mean_ms(),
+            Statistic::P95 => ended.quantile_ms(0.95),
+            Statistic::Max => ended.quantile_ms(1.0),
+        };
+        match (ended_ms, oldest_ms) {
+            (Some(ms), _) => Measure::Value(ms / 1000.0),
+            (None, 0) => Measure::Idle,
+            (None, ms) => Measure::Value(ms as f64 / 1000.0),
+        }
+    }
+}
+
+impl Present {
+    fn of(now: Time, seen: &Seen) -> Present {
+        Present {
+            at: now,
+            waiting: seen.waiting,
+            in_flight: seen.in_flight,
+            oldest_waiting_ms: seen.oldest_waiting_ms.unwrap_or(0),
+            oldest_running_ms: seen.oldest_running_ms.unwrap_or(0),
+        }
+    }
+}
+
+fn of_values(mut values: Vec<f64>, statistic: Statistic) -> Measure {
+    values.sort_by(f64::total_cmp);
+    let at_rank = |q: f64| {
+        let rank = (q * values.len() as f64).ceil() as usize;
+        values.get(rank.saturating_sub(1)).copied()
+    };
+    let value = match statistic {
+        Statistic::Max => at_rank(1.0),
+        Statistic::P95 => at_rank(0.95),
+        Statistic::Mean | Statistic::Rate => match values.len() {
+            0 => None,
+            count => Some(values.iter().sum::<f64>() / count as f64),
+        },
+    };
+    value.map_or(Measure::Missing, Measure::Value)
+}

@@ -1,0 +1,71 @@
+//! How a member's stage follows from the fleet, the beats and our own orders.
+
+use tidegate_control::{Member, Observation, Roster, Stage};
+
+use crate::stage::{at, observation, seen, sight};
+
+fn members() -> Vec<Member> {
+    vec![Member {
+        id: "w-1".to_owned(),
+        launched: at(0),
+        leaving: false,
+    }]
+}
+
+/// One proxy that reports `w-1` as ready or not, draining or not.
+fn reports(ready: bool, draining: bool) -> Observation {
+    let mut seen = seen(0, 0);
+    let mut worker = sight("w-1", 0);
+    (worker.ready, worker.draining, worker.beat_age_ms) = (ready, draining, 0);
+    seen.workers = vec![worker];
+    observation(Some(seen))
+}
+
+#[test]
+fn a_worker_serves_from_its_first_ready_beat() {
+    let mut roster = Roster::default();
+    let mut stage =
+        |second, seen: &Observation| roster.muster(at(second), &members(), seen)[0].stage;
+    assert_eq!(stage(1, &observation(Some(seen(0, 0)))), Stage::Booting);
+    assert_eq!(stage(2, &reports(false, false)), Stage::Booting);
+    assert_eq!(
+        stage(3, &reports(true, false)),
+        Stage::Serving { heard: at(3) }
+    );
+    assert_eq!(
+        stage(4, &observation(None)),
+        Stage::Serving { heard: at(3) }
+    );
+    assert_eq!(
+        stage(5, &reports(false, false)),
+        Stage::Serving { heard: at(5) }
+    );
+}
+
+#[test]
+fn a_worker_drains_on_our_order_and_leaves_on_its_own() {
+    let mut roster = Roster::default();
+    roster.muster(at(1), &members(), &reports(true, false));
+    roster.drain(at(2), "w-1");
+    let stage = |roster: &mut Roster, second, draining| {
+        roster.muster(at(second), &members(), &reports(true, draining))[0].stage
+    };
+    assert_eq!(
+        stage(&mut roster, 3, true),
+        Stage::Draining { since: at(2) }
+    );
+    roster.undrain(at(4), "w-1");
+    assert_eq!(stage(&mut roster, 5, true), Stage::Serving { heard: at(5) });
+    assert_eq!(stage(&mut roster, 16, true), Stage::Leaving);
+}
+
+#[test]
+fn a_worker_that_is_gone_is_forgotten() {
+    let mut roster = Roster::default();
+    roster.muster(at(1), &members(), &reports(true, false));
+    roster.drain(at(2), "w-1");
+    assert!(roster.muster(at(3), &[], &reports(true, true)).is_empty());
+    assert_eq!(roster.draining().count(), 0);
+    let back = roster.muster(at(4), &members(), &observation(None));
+    assert_eq!(back[0].stage, Stage::Booting);
+}

@@ -1,0 +1,213 @@
+//! What people are told while the scaler works, each thing once.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_control::Decision;
+
+/// Something worth telling.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The fleet changes size or members.
+    Decided(Decision),
+    /// A dry run would have done this.
+    WouldDo(Decision),
+    WorkerReady {
+        id: String,
+        after: Duration,
+    },
+    /// A worker ended that was not told to.
+    WorkerDied(Death),
+    /// A worker that was told to stop has ended.
+    WorkerStopped {
+        id: String,
+        how: Stopped,
+    },
+    /// Several starts in a row failed.
+    StartsFail {
+        failures: u32,
+        wait: Duration,
+    },
+    StartsWork,
+    LaunchFailed {
+        why: String,
+    },
+    FleetUnknown {
+        why: String,
+    },
+    ProxySilent {
+        proxy: String,
+        why: String,
+    },
+    ProxyAnswers {
+        proxy: String,
+    },
+    OrderFailed {
+        proxy: String,
+        why: String,
+    },
+    LedgerFailed {
+        why: String,
+    },
+    PolicyReloaded {
+        file: PathBuf,
+        next_start: Vec<&'static str>,
+    },
+    PolicyRefused {
+        why: String,
+    },
+    /// The fleet allows less than the policy.
+    BoundsCut {
+        min: u32,
+        max: u32,
+        why: String,
+    },
+    /// An earlier run's ledger was taken up.
+    Recalled {
+        ticks: usize,
+    },
+}
+
+/// How a worker that was told to stop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    Finished,
+    /// It had to be killed after this long.
+    Killed {
+        after: Duration,
+    },
+}
+
+/// The unasked-for end of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    pub id: String,
+    /// How long it lived.
+    pub after: Duration,
+    /// It had been ready.
+    pub served: bool,
+    /// Such as `exit code 1`.
+    pub how: String,
+    pub log: Option<PathBuf>,
+    /// The end of its log.
+    pub last_lines: Vec<String>,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    News,
+    Trouble,
+}
+
+impl Event {
+    pub fn weight(&self) -> Weight {
+        match self {
+            Event::WorkerDied(_)
+            | Event::WorkerStopped {
+                how: Stopped::Killed { .. },
+                ..
+            }
+            | Event::StartsFail { .. }
+            | Event::LaunchFailed { .. }
+            | Event::FleetUnknown { .. }
+            | Event::ProxySilent { .. }
+            | Event::OrderFailed { .. }
+            | Event::LedgerFailed { .. }
+            | Event::PolicyRefused { .. } => Weight::Trouble,
+            _ => Weight::News,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Decided(decision) => decision.fmt(f),
+            Event::WouldDo(decision) => write!(f, "would do: {decision}"),
+            Event::WorkerReady { id, after } => write!(f, "{id} is ready after {}", span(*after)),
+            Event::WorkerDied(death) => death.fmt(f),
+            Event::WorkerStopped { id, how } => match how {
+                Stopped::Finished => write!(f, "{id} has stopped"),
+                Stopped::Killed { after } => write!(
+                    f,
+                    "{id} did not stop within {} and was killed",
+                    span(*after)
+                ),
+            },
+            Event::StartsFail { failures, wait } => write!(
+                f,
+                "{failures} starts in a row have failed; tried again after {}, then less often, \
+                 up to once a minute",
+                span(*wait)
+            ),
+            Event::StartsWork => f.write_str("starts succeed again"),
+            Event::LaunchFailed { why } => write!(f, "no worker could be launched: {why}"),
+            Event::FleetUnknown { why } => {
+                write!(f, "the fleet cannot be seen, so nothing is decided: {why}")
+            }
+            Event::ProxySilent { proxy, why } => {
+                write!(f, "{proxy} gives no signal, so no worker is removed: {why}")
+            }
+            Event::ProxyAnswers { proxy } => write!(f, "{proxy} gives its signal again"),
+            Event::OrderFailed { proxy, why } => write!(f, "{proxy} takes no orders: {why}"),
+            Event::LedgerFailed { why } => write!(f, "the ledger cannot be written: {why}"),
+            Event::PolicyReloaded { file, next_start } => {
+                write!(f, "{} is in force", file.display())?;
+                match next_start.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, ", except {} until a restart", next_start.join(", ")),
+                }
+            }
+            Event::PolicyRefused { why } => write!(f, "the old policy stays in force: {why}"),
+            Event::BoundsCut { min, max, why } => {
+                write!(f, "the fleet keeps to {min} to {max} workers, as {why}")
+            }
+            Event::Recalled { ticks } => write!(f, "goes on from {ticks} ticks of its ledger"),
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, after, how) = (&self.id, span(self.after), &self.how);
+        match self.served {
+            true => write!(f, "{id} ended after {after} ({how})")?,
+            false => write!(f, "{id} ended {after} after its start, never ready ({how})")?,
+        }
+        for line in &self.last_lines {
+            write!(f, "\n    {line}")?;
+        }
+        match &self.log {
+            Some(log) => write!(f, "\n    log: {}", log.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `0.4s`, `12s`.
+pub fn span(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds if seconds < 10.0 => format!("{seconds:.1}s"),
+        seconds => format!("{seconds:.0}s"),
+    }
+}
+
+/// Takes events to people: the log of a daemon, or the terminal of `up`.
+pub trait Tell: Send {
+    fn tell(&mut self, event: &Event);
+}
+
+/// Tells by the log.
+#[derive(Debug, Default)]
+pub struct Log;
+
+impl Tell for Log {
+    fn tell(&mut self, event: &Event) {
+        match event.weight() {
+            Weight::News => tracing::info!("{event}"),
+            Weight::Trouble => tracing::warn!("{event}"),
+        }
+    }
+}

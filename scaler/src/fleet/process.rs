@@ -1,0 +1,205 @@
+//! The fleet of one machine: workers as child processes, each with its share of the cores.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_control::{Bounds, Member, Time};
+use tokio::process::Command;
+
+use super::{Census, Ended, Fleet, FleetError, Limits};
+use crate::child::Keeper;
+use crate::config::ProcessRules;
+
+/// The limit for children that are abandoned.
+const NO_TIME: Duration = Duration::from_millis(100);
+
+/// What every worker of the fleet is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub binary: PathBuf,
+    pub rules: ProcessRules,
+    /// Admin URLs of the proxies that the workers beat to.
+    pub proxies: Vec<String>,
+    /// File with the `worker` token.
+    pub token_file: PathBuf,
+    /// Cores of this machine.
+    pub cores: u32,
+    /// The policy's most workers, among whom the cores are shared out.
+    pub max: u32,
+}
+
+pub struct ProcessFleet {
+    setup: Setup,
+    last_number: u32,
+    processes: BTreeMap<String, Process>,
+}
+
+struct Process {
+    keeper: Keeper,
+    launched: Time,
+    asked_to_stop: bool,
+}
+
+impl ProcessFleet {
+    /// Workers are named `w-N`, counting on from `last_number`.
+    pub fn new(setup: Setup, last_number: u32) -> ProcessFleet {
+        ProcessFleet {
+            setup,
+            last_number,
+            processes: BTreeMap::new(),
+        }
+    }
+
+    fn launch(&mut self, now: Time) -> Result<String, FleetError> {
+        let number = self.last_number + 1;
+        let id = format!("w-{number}");
+        let log = self.setup.rules.logs.as_ref();
+        let log = log.map(|directory| directory.join(format!("{id}.log")));
+        let keeper = Keeper::spawn(self.setup.command(&id), log).map_err(|source| {
+            let program = self.setup.binary.clone();
+            FleetError::Spawn { program, source }
+        })?;
+        self.last_number = number;
+        let process = Process {
+            keeper,
+            launched: now,
+            asked_to_stop: false,
+        };
+        self.processes.insert(id.clone(), process);
+        Ok(id)
+    }
+
+    fn stop_limit(&self) -> Duration {
+        *self.setup.rules.stop_limit
+    }
+}
+
+impl Setup {
+    /// How many workers this machine takes.
+    fn most(&self) -> u32 {
+        match self.rules.oversubscribe {
+            true => u32::MAX,
+            false => self.cores,
+        }
+    }
+
+    /// Threads of each worker, so that all of the policy's workers find a core.
+    fn threads(&self) -> u32 {
+        let share = self.cores / self.max.min(self.most()).max(1);
+        self.rules.threads.unwrap_or(share.max(1))
+    }
+
+    fn command(&self, id: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["serve", "--id", id, "--listen", "127.0.0.1:0"])
+            .args(["--model", &self.rules.model])
+            .args(["--name", &self.rules.model_name()])
+            .args(["--threads", &self.threads().to_string()])
+            .arg("--token-file")
+            .arg(&self.token_file)
+            .arg("--watch-stdin");
+        if let Some(config) = &self.rules.config {
+            command.arg("--config").arg(config);
+        }
+        for proxy in &self.proxies {
+            command.args(["--proxy", proxy]);
+        }
+        command
+    }
+}
+
+#[async_trait]
+impl Fleet for ProcessFleet {
+    fn limits(&self) -> Limits {
+        let (cores, max) = (self.setup.cores, self.setup.most());
+        Limits {
+            bounds: Bounds { min: 0, max },
+            why: match cores {
+                1 => "this machine has one core".to_owned(),
+                _ => format!("this machine has {cores} cores"),
+            },
+        }
+    }
+
+    async fn describe(&mut self, now: Time) -> Result<Census, FleetError> {
+        let mut census = Census::default();
+        let limit = self.stop_limit();
+        let is_over = |process: &Process| process.keeper.has_ended();
+        let over: Vec<String> = (self.processes.iter())
+            .filter(|(_, process)| is_over(process))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in over {
+            if let Some(process) = self.processes.remove(&id) {
+                census.ended.push(end(id, process, now, limit).await);
+            }
+        }
+        let members = self.processes.iter().map(|(id, process)| Member {
+            id: id.clone(),
+            launched: process.launched,
+            leaving: process.asked_to_stop,
+        });
+        census.members = members.collect();
+        Ok(census)
+    }
+
+    async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError> {
+        (0..count).map(|_| self.launch(now)).collect()
+    }
+
+    async fn remove(&mut self, id: &str) -> Result<(), FleetError> {
+        let limit = self.stop_limit();
+        let Some(process) = self.processes.get_mut(id) else {
+            return Err(FleetError::Unknown { id: id.to_owned() });
+        };
+        if !process.asked_to_stop {
+            process.asked_to_stop = true;
+            process.keeper.stop(limit);
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        for process in self.processes.values() {
+            process.keeper.stop(self.stop_limit());
+        }
+        while let Some(mut process) = self.processes.first_entry() {
+            process.get_mut().keeper.ended().await;
+            process.remove();
+        }
+    }
+
+    fn abandon(&mut self) {
+        for process in self.processes.values() {
+            process.keeper.stop(NO_TIME);
+        }
+    }
+}
+
+/// What is to be told of a process that has ended. Its log is kept when it did not end well.
+async fn end(id: String, mut process: Process, now: Time, limit: Duration) -> Ended {
+    let exit = process.keeper.ended().await;
+    let well = exit.status.is_some_and(|status| status.success());
+    let asked = process.asked_to_stop;
+    let last_lines = process.keeper.last_lines();
+    if asked && well {
+        process.keeper.remove_log();
+    }
+    Ended {
+        id,
+        after: now.since(process.launched),
+        asked,
+        killed_after: exit.killed.then_some(limit),
+        how: exit.to_string(),
+        log: process.keeper.log().map(Path::to_owned),
+        last_lines,
+    }
+}
+
+/// Cores that this process may use, as cgroups and affinity say.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
+}

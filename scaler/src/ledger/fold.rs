@@ -1,0 +1,94 @@
+//! What a restarted scaler takes from its own ledger: the last ticks, as far back as it looks.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_control::{Law, Roster, Time};
+
+use super::{Entry, Line, Tick, VERSION, aside};
+
+/// The most that is read of one file; an hour of ticks of a fleet of hundreds.
+const TAIL_BYTES: u64 = 32 << 20;
+
+/// The recent part of a ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Folded {
+    pub ticks: Vec<Recalled>,
+    /// Lines that could not be read: torn, or of a later version.
+    pub unread: usize,
+}
+
+/// A tick of an earlier run.
+#[derive(Clone, Debug)]
+pub struct Recalled {
+    pub at: Time,
+    pub tick: Tick,
+}
+
+/// Reads the ticks of the last `span` before `now`. A ledger that is not there has none.
+pub fn fold(file: &Path, now: Time, span: Duration) -> io::Result<Folded> {
+    let mut folded = Folded::default();
+    for path in [aside(file, 1), file.to_owned()] {
+        match read_tail(&path) {
+            Ok(text) => folded.take(&text, now, span),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(folded)
+}
+
+impl Folded {
+    fn take(&mut self, text: &str, now: Time, span: Duration) {
+        for text in text.lines().filter(|text| !text.is_empty()) {
+            match serde_json::from_str::<Line>(text) {
+                Ok(line) if line.version <= VERSION => self.take_line(line, now, span),
+                _ => self.unread += 1,
+            }
+        }
+    }
+
+    fn take_line(&mut self, line: Line, now: Time, span: Duration) {
+        let recent = line.at <= now && now.since(line.at) <= span;
+        if let Entry::Tick(tick) = line.entry
+            && recent
+        {
+            let (at, tick) = (line.at, *tick);
+            self.ticks.push(Recalled { at, tick });
+        }
+    }
+
+    /// Takes an earlier run's ticks into the law and the roster.
+    pub fn recall(&self, law: &mut Law, roster: &mut Roster) {
+        for Recalled { at, tick } in &self.ticks {
+            law.recall(*at, &tick.observation, &tick.decision);
+        }
+        if let Some(last) = self.ticks.last() {
+            roster.recall(&last.tick.fleet);
+        }
+    }
+
+    /// The highest `N` of workers named `w-N`.
+    pub fn last_number(&self) -> u32 {
+        let workers = self.ticks.iter().flat_map(|tick| &tick.tick.fleet.workers);
+        let numbers = workers.filter_map(|worker| worker.id.strip_prefix("w-")?.parse().ok());
+        numbers.max().unwrap_or(0)
+    }
+}
+
+/// The end of a file, from the beginning of a line.
+fn read_tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let skipped = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(skipped))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = match skipped {
+        0 => &*text,
+        _ => text.split_once('\n').map_or("", |(_, whole)| whole),
+    };
+    Ok(whole.to_owned())
+}

@@ -1,0 +1,149 @@
+//! The ledger: one JSON line a tick with what was seen and decided, written before anything is
+//! done about it, and one more with what came of it.
+//!
+//! Lines carry a version, files are put aside by size, and no line holds a secret or a request.
+
+mod fold;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tidegate_control::{Decision, Fleet, Observation, Time};
+
+pub use fold::{Folded, Recalled, fold};
+
+/// The version of the lines that this build writes. Lines of a later version are not read.
+pub const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    pub version: u32,
+    pub at: Time,
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    /// What a tick saw and decided: the intent.
+    Tick(Box<Tick>),
+    /// What was done about it. Ticks that decide to do nothing have none.
+    Outcome(Outcome),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tick {
+    pub observation: Observation,
+    pub fleet: Fleet,
+    pub decision: Decision,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub launched: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// What could not be done, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+}
+
+/// Where the ledger is and how much of it is kept.
+#[derive(Clone, Debug)]
+pub struct LedgerRules {
+    pub file: PathBuf,
+    pub bytes: u64,
+    /// Files put aside: `ledger.jsonl.1` is the latest.
+    pub kept: u32,
+}
+
+/// A ledger that is being written.
+#[derive(Debug)]
+pub struct Ledger {
+    rules: LedgerRules,
+    file: File,
+    bytes: u64,
+}
+
+impl Ledger {
+    /// Opens the ledger to write on. A last line that was torn by a crash is closed off.
+    pub fn open(rules: LedgerRules) -> io::Result<Ledger> {
+        if let Some(directory) = rules.file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let (file, bytes) = open(&rules.file)?;
+        Ok(Ledger { rules, file, bytes })
+    }
+
+    /// Appends a line, in one write.
+    pub fn write(&mut self, at: Time, entry: Entry) -> io::Result<()> {
+        let version = VERSION;
+        let mut line = serde_json::to_vec(&Line { version, at, entry })?;
+        line.push(b'\n');
+        if self.bytes > 0 && self.bytes + line.len() as u64 > self.rules.bytes {
+            self.put_aside()?;
+        }
+        self.file.write_all(&line)?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    fn put_aside(&mut self) -> io::Result<()> {
+        let kept = self.rules.kept;
+        for number in (1..kept).rev() {
+            let (from, to) = (self.aside(number), self.aside(number + 1));
+            if from.exists() {
+                fs::rename(from, to)?;
+            }
+        }
+        match kept {
+            0 => fs::remove_file(&self.rules.file)?,
+            _ => fs::rename(&self.rules.file, self.aside(1))?,
+        }
+        (self.file, self.bytes) = open(&self.rules.file)?;
+        Ok(())
+    }
+
+    fn aside(&self, number: u32) -> PathBuf {
+        aside(&self.rules.file, number)
+    }
+}
+
+/// Where a dry run writes, so that no other run takes its ticks for done.
+pub fn of_dry_run(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".dry-run");
+    name.into()
+}
+
+/// `ledger.jsonl.1`.
+fn aside(file: &Path, number: u32) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = File::options()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
+    let mut bytes = file.metadata()?.len();
+    if bytes > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+            bytes += 1;
+        }
+    }
+    Ok((file, bytes))
+}

@@ -1,0 +1,21 @@
+//! Reads what the proxies measured, decides by the policy, and resizes the fleet.
+//!
+//! The deciding is in tidegate-control and pure; here are the loop around it, the clock, the
+//! files, the calls to the proxies and the fleets.
+
+pub mod child;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod fleet;
+pub mod ledger;
+pub mod metrics;
+pub mod orders;
+pub mod place;
+pub mod probe;
+pub mod proxies;
+pub mod run;
+pub mod scaler;
+pub mod server;
+pub mod up;

@@ -1,0 +1,246 @@
+//! `run`: the scaler as a daemon. Also what `up` shares with it: assembling, ticking, ending.
+//!
+//! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot live without it is told
+//! to stop and finishes what it has accepted; a second signal leaves it no more time.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use tidegate_config::Tokens;
+use tidegate_control::{Law, Policy, Roster};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::clock::Clock;
+use crate::config::PolicyFile;
+use crate::event::{Event, Log, Tell};
+use crate::fleet::process::{self, ProcessFleet};
+use crate::fleet::{Fleet, Limits};
+use crate::ledger::{self, Ledger, LedgerRules};
+use crate::proxies::Proxies;
+use crate::scaler::{Hands, Parts, Scaler};
+use crate::server::{self, LastTick};
+use crate::{metrics, place};
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// As far back as any policy looks.
+const LOOK_BACK: Duration = Duration::from_secs(3600);
+
+/// A configuration that is valid, and not for this command.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("{}: has an [up] table and so is for `tidegate-scaler up --config`", .0.display())]
+    ForUp(PathBuf),
+    #[error("{}: has no [up] table and so is for `tidegate-scaler run --policy`", .0.display())]
+    ForRun(PathBuf),
+}
+
+/// What a scaler is assembled from, whoever asks for it.
+pub struct Station {
+    pub file: PolicyFile,
+    pub proxies: Vec<String>,
+    pub operator_tokens: PathBuf,
+    pub worker_tokens: PathBuf,
+    pub dry_run: bool,
+    pub tell: Box<dyn Tell>,
+}
+
+/// Runs until told to stop.
+pub async fn run(policy: &Path, dry_run: bool) -> anyhow::Result<()> {
+    let file: PolicyFile = tidegate_config::load(policy)?;
+    if file.up.is_some() {
+        return Err(Unusable::ForUp(policy.to_owned()).into());
+    }
+    let clock = Clock::start();
+    let listener = server::bind(file.scaler.listen).await?;
+    let mut station = Station::of_file(file, dry_run);
+    let mut scaler = station.assemble(&clock)?;
+    let ticks = LastTick::new(None);
+    let server = server::serve(listener, metrics::install()?, &ticks);
+
+    let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interval = ticking();
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {
+                scaler.tick(clock.now()).await;
+                ticks.send_replace(Some(Instant::now()));
+            }
+            _ = hangup.recv() => station.reload(policy, &mut scaler),
+            () = stop.asked() => break,
+        }
+    }
+    tracing::info!("stopping");
+    close(&mut scaler, &mut stop).await;
+    server.abort();
+    Ok(())
+}
+
+/// One tick a second. A tick that took longer is followed by the next at once, not by several.
+pub fn ticking() -> Interval {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Ends the scaler's fleet; when asked to stop once more, without giving it time.
+pub async fn close(scaler: &mut Scaler, stop: &mut Stop) {
+    tokio::select! {
+        () = scaler.close() => return,
+        () = stop.asked() => {}
+    }
+    scaler.abandon();
+    scaler.close().await;
+}
+
+/// What asks this process to end.
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    pub fn new() -> std::io::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next time.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Station {
+    fn of_file(file: PolicyFile, dry_run: bool) -> Station {
+        let process = file.process.as_ref();
+        Station {
+            proxies: file.proxies.admin.clone(),
+            operator_tokens: file.proxies.token_file.clone().unwrap_or_default(),
+            worker_tokens: process
+                .and_then(|process| process.token_file.clone())
+                .unwrap_or_default(),
+            dry_run,
+            tell: Box::new(Log),
+            file,
+        }
+    }
+
+    /// The scaler, with what it can take up from its ledger.
+    pub fn assemble(&mut self, clock: &Clock) -> anyhow::Result<Scaler> {
+        let rules = &self.file.scaler;
+        let name = |what: &str| format!("{what} the ledger {}", rules.ledger.display());
+        let folded = ledger::fold(&rules.ledger, clock.now(), LOOK_BACK)
+            .with_context(|| name("cannot read"))?;
+        let ledger = Ledger::open(LedgerRules {
+            file: match self.dry_run {
+                true => ledger::of_dry_run(&rules.ledger),
+                false => rules.ledger.clone(),
+            },
+            bytes: rules.ledger_bytes,
+            kept: rules.ledgers_kept,
+        })
+        .with_context(|| name("cannot write"))?;
+
+        let (hands, limits) = match self.dry_run {
+            true => (Hands::Tied, None),
+            false => {
+                let fleet = self.fleet(folded.last_number())?;
+                let limits = fleet.limits();
+                (Hands::Free(fleet), Some(limits))
+            }
+        };
+        let (mut law, mut roster) = (Law::new(self.policy(limits)), Roster::default());
+        folded.recall(&mut law, &mut roster);
+        if !folded.ticks.is_empty() {
+            let ticks = folded.ticks.len();
+            self.tell.tell(&Event::Recalled { ticks });
+        }
+        let tell = std::mem::replace(&mut self.tell, Box::new(Log));
+        Ok(Scaler::new(Parts {
+            law,
+            roster,
+            proxies: self.proxies()?,
+            hands,
+            ledger,
+            tell,
+        }))
+    }
+
+    fn fleet(&self, last_number: u32) -> anyhow::Result<Box<dyn Fleet>> {
+        let rules = (self.file.process.clone()).context("there is no [process] table")?;
+        let binary = place::binary(rules.binary.as_deref(), "tidegate-worker")?;
+        let setup = process::Setup {
+            binary,
+            rules,
+            proxies: self.proxies.clone(),
+            token_file: self.worker_tokens.clone(),
+            cores: process::cores(),
+            max: self.file.fleet.max,
+        };
+        Ok(Box::new(ProcessFleet::new(setup, last_number)))
+    }
+
+    /// The policy, within what the fleet allows.
+    fn policy(&mut self, limits: Option<Limits>) -> Policy {
+        let mut policy = self.file.policy();
+        if let Some(limits) = limits {
+            let bounds = policy.fleet.bounds().intersect(limits.bounds);
+            if bounds != policy.fleet.bounds() {
+                let (min, max, why) = (bounds.min, bounds.max, limits.why);
+                self.tell.tell(&Event::BoundsCut { min, max, why });
+            }
+            (policy.fleet.min, policy.fleet.max) = (bounds.min, bounds.max);
+        }
+        policy
+    }
+
+    fn proxies(&self) -> anyhow::Result<Proxies> {
+        let tokens = Tokens::read(&self.operator_tokens)?;
+        let timeout = self.file.proxies.timeout.into();
+        Ok(Proxies::new(self.proxies.clone(), tokens, timeout))
+    }
+
+    /// Reads the policy again. One that cannot be used changes nothing.
+    fn reload(&mut self, policy: &Path, scaler: &mut Scaler) {
+        let event = match self.try_reload(policy, scaler) {
+            Ok(next_start) => Event::PolicyReloaded {
+                file: policy.to_owned(),
+                next_start,
+            },
+            Err(error) => Event::PolicyRefused {
+                why: format!("{error:#}"),
+            },
+        };
+        scaler.tell(event);
+    }
+
+    fn try_reload(
+        &mut self,
+        policy: &Path,
+        scaler: &mut Scaler,
+    ) -> anyhow::Result<Vec<&'static str>> {
+        let file: PolicyFile = tidegate_config::load(policy)?;
+        if file.up.is_some() {
+            return Err(Unusable::ForUp(policy.to_owned()).into());
+        }
+        let next_start = [
+            ("[scaler]", file.scaler != self.file.scaler),
+            ("[process]", file.process != self.file.process),
+        ];
+        let mut next = Station::of_file(file, self.dry_run);
+        let proxies = next.proxies()?;
+        scaler.reload(next.policy(scaler.limits()), proxies);
+        *self = next;
+        let changed = next_start.iter().filter(|(_, changed)| *changed);
+        Ok(changed.map(|(table, _)| *table).collect())
+    }
+}

@@ -1,0 +1,106 @@
+//! What the scaler tells people: each thing when it begins and when it ends, not every tick.
+
+use std::collections::BTreeSet;
+
+use tidegate_control::Decision;
+use tidegate_wire::Signal;
+
+use crate::event::{Event, Tell};
+use crate::metrics;
+use crate::proxies::ProxyFault;
+
+/// What lasts from when it is told to when it is over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    FleetUnknown,
+    LaunchFailed,
+    StartsFail,
+    LedgerFailed,
+    ProxySilent(String),
+    OrderFailed(String),
+    /// A dry run would do this.
+    WouldDo(String),
+}
+
+pub struct Notes {
+    tell: Box<dyn Tell>,
+    lasting: BTreeSet<Condition>,
+}
+
+impl Notes {
+    pub fn new(tell: Box<dyn Tell>) -> Notes {
+        Notes {
+            tell,
+            lasting: BTreeSet::new(),
+        }
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        metrics::event(&event);
+        self.tell.tell(&event);
+    }
+
+    /// Tells the event unless its condition has been told and lasts.
+    pub fn begins(&mut self, condition: Condition, event: Event) {
+        if self.lasting.insert(condition) {
+            self.tell(event);
+        }
+    }
+
+    /// Whether the condition had begun, and is over with this.
+    pub fn ends(&mut self, condition: &Condition) -> bool {
+        self.lasting.remove(condition)
+    }
+
+    pub fn lasts(&self, condition: &Condition) -> bool {
+        self.lasting.contains(condition)
+    }
+
+    pub fn proxies(&mut self, urls: &[String], signals: &[Result<Signal, ProxyFault>]) {
+        for (proxy, signal) in urls.iter().cloned().zip(signals) {
+            let condition = Condition::ProxySilent(proxy.clone());
+            match signal {
+                Ok(_) if self.ends(&condition) => self.tell(Event::ProxyAnswers { proxy }),
+                Ok(_) => {}
+                Err(fault) => {
+                    let why = fault.to_string();
+                    self.begins(condition, Event::ProxySilent { proxy, why });
+                }
+            }
+        }
+    }
+
+    pub fn order(&mut self, proxy: &str, result: Result<(), ProxyFault>) {
+        let condition = Condition::OrderFailed(proxy.to_owned());
+        match result {
+            Ok(()) => {
+                self.ends(&condition);
+            }
+            Err(fault) => {
+                let (proxy, why) = (proxy.to_owned(), fault.to_string());
+                self.begins(condition, Event::OrderFailed { proxy, why });
+            }
+        }
+    }
+
+    /// A decision that is acted upon. While starts keep failing, one more start is no news.
+    pub fn decided(&mut self, decision: &Decision) {
+        let action = &decision.action;
+        let changes = action.undrain.len() + action.drain.len() + action.remove.len();
+        let is_retry = self.lasts(&Condition::StartsFail) && changes == 0;
+        if !action.is_none() && !is_retry {
+            self.tell(Event::Decided(decision.clone()));
+        }
+    }
+
+    /// A decision that is not acted upon, so that the next ticks decide the same again.
+    pub fn would_do(&mut self, decision: &Decision) {
+        let (from, to) = (decision.reason.from, decision.reason.to);
+        let what = Condition::WouldDo(format!("{from} {to} {:?}", decision.action));
+        self.lasting
+            .retain(|other| !matches!(other, Condition::WouldDo(_)) || *other == what);
+        if !decision.action.is_none() {
+            self.begins(what, Event::WouldDo(decision.clone()));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The scaler's own port: `/healthz` and `/metrics`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// A scaler that has not ticked for this long is not healthy.
+const LONGEST_TICK: Duration = Duration::from_secs(10);
+
+/// How often counted values are tidied up, as their library asks for.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(
+        "the scaler's port {address} is in use; stop what listens there, or change scaler.listen"
+    )]
+    InUse { address: SocketAddr },
+    #[error("the scaler cannot listen on {address} (scaler.listen): {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+}
+
+/// When the last tick ended.
+pub type LastTick = watch::Sender<Option<Instant>>;
+
+#[derive(Clone)]
+struct Own {
+    metrics: PrometheusHandle,
+    last_tick: watch::Receiver<Option<Instant>>,
+}
+
+/// Binds the port, so that a port in use is known before anything is started.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        match source.kind() == std::io::ErrorKind::AddrInUse {
+            true => ServerError::InUse { address },
+            false => ServerError::Listen { address, source },
+        }
+    })
+}
+
+/// Serves until the task is aborted.
+pub fn serve(listener: TcpListener, metrics: PrometheusHandle, ticks: &LastTick) -> JoinHandle<()> {
+    let own = Own {
+        metrics,
+        last_tick: ticks.subscribe(),
+    };
+    let routes = Router::new()
+        .route("/healthz", get(healthz))
+        .route(
+            "/metrics",
+            get(|State(own): State<Own>| async move { own.metrics.render() }),
+        )
+        .with_state(own.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            served = axum::serve(listener, routes) => {
+                if let Err(error) = served {
+                    tracing::error!("the scaler's own port is closed: {error}");
+                }
+            }
+            () = upkeep(&own.metrics) => {}
+        }
+    })
+}
+
+async fn upkeep(metrics: &PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.run_upkeep();
+    }
+}
+
+async fn healthz(State(own): State<Own>) -> (StatusCode, &'static str) {
+    let last = *own.last_tick.borrow();
+    match last.is_some_and(|last| last.elapsed() < LONGEST_TICK) {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "no tick for 10 s\n"),
+    }
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Holds the promises of docs/ARCHITECTURE.md about who may depend on what.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+failed=0
+
+crates_of() {
+    cargo tree --locked --package "$1" --edges normal --prefix none --format '{lib}' | sort --unique
+}
+
+# forbid PACKAGE PATTERN REASON
+forbid() {
+    local found
+    found=$(crates_of "$1" | grep --extended-regexp "^($2)$" | paste --serial --delimiters ' ' || true)
+    if [ -n "$found" ]; then
+        echo "$1 must not depend on $found: $3"
+        failed=1
+    fi
+}
+
+runtime='tokio|hyper|axum|reqwest|rustix|mio|socket2'
+for pure in tidegate-line tidegate-control tidegate-wire; do
+    forbid "$pure" "$runtime" "it is pure: no clock, no IO"
+done
+forbid tidegate-worker 'pingora_.*' "pingora is known to the proxy alone"
+forbid tidegate-scaler 'pingora_.*|candle_.*' "pingora and candle are known to proxy and worker alone"
+forbid tidegate-proxy 'candle_.*' "candle is known to the worker alone"
+for daemon in tidegate-proxy tidegate-scaler tidegate-worker; do
+    forbid "$daemon" 'tidegate_(proxy|scaler|worker)' "daemons meet as processes"
+    forbid "$daemon" 'aws_lc_rs|aws_lc_sys|openssl|openssl_sys|native_tls' "one TLS provider: rustls with ring"
+done
+
+exit $failed

@@ -1,0 +1,109 @@
+//! `tidegate-scaler up` with a policy of the test's own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::stand::free_address;
+use crate::{Client, Process, binary, eventually};
+
+/// A whole Tidegate on this machine: scaler, proxy and a fleet of processes.
+pub struct Up {
+    pub dir: TempDir,
+    pub scaler: Process,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    /// The scaler's own port.
+    pub own: SocketAddr,
+}
+
+impl Up {
+    /// Starts with `policy`, which leaves `[up]`, `[scaler]` and the worker's binary to the
+    /// stand, and waits until clients are answered. Workers are those with set service times.
+    pub async fn start(policy: &str) -> Self {
+        let up = Self::launch(policy, &binary("timed-worker"), &[]);
+        let client = up.client();
+        eventually("clients are answered", async || {
+            let answer = client.try_post(&serde_json::json!({}), &[]).await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        up
+    }
+
+    /// Starts with a worker binary of the test's choice and waits for nothing.
+    pub fn launch(policy: &str, worker: &std::path::Path, environment: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new().expect("a directory for the test");
+        let path = |name: &str| dir.path().join(name);
+        let (listen, admin, own) = (free_address(), free_address(), free_address());
+        std::fs::write(path("proxy.toml"), "threads = 1\n").expect("the config can be written");
+        let file = format!(
+            "{policy}\n\
+             [process]\nmodel = 'timed'\nbinary = '{}'\noversubscribe = true\n\
+             [scaler]\nlisten = '{own}'\nledger = '{}'\n\
+             [up]\nlisten = '{listen}'\nadmin = '{admin}'\nproxy_config = '{}'\n",
+            worker.display(),
+            path("ledger.jsonl").display(),
+            path("proxy.toml").display(),
+        );
+        std::fs::write(path("up.toml"), file).expect("the policy can be written");
+        let mut command = Command::new(binary("tidegate-scaler"));
+        command.arg("up").arg("--config").arg(path("up.toml"));
+        command
+            .env("TMPDIR", dir.path())
+            .envs(environment.iter().copied());
+        let scaler = Process::start("scaler", &mut command, path("scaler.log"));
+        Up {
+            scaler,
+            listen,
+            admin,
+            own,
+            dir,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.listen))
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.dir.path().join("ledger.jsonl")
+    }
+
+    /// Processes of this fleet that run now: their ids, with the workers' in order of start.
+    pub fn workers(&self) -> Vec<u32> {
+        children_of(self.scaler.id(), "timed-worker")
+    }
+
+    /// Waits until as many workers run.
+    pub async fn fleet_is(&self, workers: usize) {
+        let what = format!("the fleet has {workers} workers");
+        eventually(&what, async || {
+            (self.workers().len() == workers).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Direct children of a process that run a binary of this name.
+pub fn children_of(parent: u32, name: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc")
+        .expect("Linux has /proc")
+        .flatten();
+    let mut found: Vec<u32> = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| is_child(*pid, parent, name).unwrap_or(false))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+fn is_child(pid: u32, parent: u32, name: &str) -> Option<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (command, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let (state, ppid) = (fields.next()?, fields.next()?);
+    Some(state != "Z" && command == name && ppid == parent.to_string())
+}

@@ -1,0 +1,199 @@
+//! What clients see besides the numbers: shapes, refusals, health.
+
+use serde_json::{Value, json};
+
+use crate::tiny_model::{self, TINY};
+use crate::worker::{self, send};
+
+#[tokio::test]
+async fn the_answer_has_the_shape_that_clients_read() {
+    let worker = worker::with_model(TINY)
+        .args(["--name", "org/tiny"])
+        .ready()
+        .await;
+    let answer = worker
+        .post(&json!({ "input": ["a cat", "a dog"], "model": "org/tiny", "user": "u" }))
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mut body = answer.body;
+    let embeddings: Vec<Value> = (0..2)
+        .map(|index| body["data"][index]["embedding"].take())
+        .collect();
+    assert!(
+        embeddings
+            .iter()
+            .all(|embedding| embedding.as_array().is_some_and(|e| e.len() == TINY.hidden))
+    );
+    let item = |index: usize| json!({ "object": "embedding", "index": index, "embedding": null });
+    let expected = json!({
+        "object": "list",
+        "data": [item(0), item(1)],
+        "model": "org/tiny",
+        "usage": { "prompt_tokens": 8, "total_tokens": 8 },
+    });
+    assert_eq!(body, expected);
+
+    let models = worker.get("/v1/models").await.body;
+    assert_eq!(models["data"][0]["id"], "org/tiny");
+    assert_eq!(
+        worker.get("/v1/models/org/tiny").await.body,
+        models["data"][0]
+    );
+    worker
+        .get("/v1/models/other")
+        .await
+        .refusal(404, json!("model_not_found"));
+}
+
+#[tokio::test]
+async fn refusals_say_what_is_wrong_in_openais_shape() {
+    let worker = worker::with_model(TINY)
+        .config("[limits]\nmax_texts = 4")
+        .ready()
+        .await;
+    let too_long = tiny_model::words(TINY.positions);
+    for (body, status, code, says) in [
+        (
+            json!({ "input": "a", "model": "other" }),
+            404,
+            json!("model_not_found"),
+            "'tiny'",
+        ),
+        (json!({ "input": "" }), 400, Value::Null, "empty"),
+        (json!({ "input": [] }), 400, Value::Null, "empty"),
+        (json!({ "input": ["a", ""] }), 400, Value::Null, "input[1]"),
+        (json!({ "input": [1, 2, 3] }), 400, Value::Null, "Token ids"),
+        (json!({ "input": 3 }), 400, Value::Null, "string"),
+        (
+            json!({ "input": vec!["a"; 5] }),
+            400,
+            Value::Null,
+            "at most 4",
+        ),
+        (
+            json!({ "input": "a", "dimensions": 8 }),
+            400,
+            Value::Null,
+            "dimensions",
+        ),
+        (
+            json!({ "input": "a", "encoding_format": "hex" }),
+            400,
+            Value::Null,
+            "hex",
+        ),
+        (
+            json!({ "input": ["a", too_long] }),
+            400,
+            json!("context_length_exceeded"),
+            "input[1]: the text has 66 tokens, the model reads at most 64",
+        ),
+        (json!({ "model": "tiny" }), 400, Value::Null, "input"),
+    ] {
+        let answer = worker.post(&body).await;
+        let message = answer.refusal(status, code);
+        assert!(message.contains(says), "{body}: {message}");
+    }
+    assert_eq!(
+        worker.metric("tidegate_slots_busy").await,
+        0.0,
+        "refusals keep no slot"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_request_at_all_is_refused_in_the_same_shape() {
+    let worker = worker::with_model(TINY)
+        .config("[limits]\nmax_body_bytes = 1000")
+        .ready()
+        .await;
+    let raw = |body: Vec<u8>| {
+        send(
+            reqwest::Client::new()
+                .post(format!("{}/v1/embeddings", worker.url))
+                .body(body),
+        )
+    };
+    let answer = raw(b"{\"input\":".to_vec()).await.expect("an answer");
+    assert!(answer.refusal(400, Value::Null).contains("line 1 column 9"));
+    raw(vec![b' '; 2000])
+        .await
+        .expect("an answer")
+        .refusal(413, json!("body_too_large"));
+    worker
+        .get("/v1/embeddings")
+        .await
+        .refusal(405, json!("method_not_supported"));
+    worker
+        .get("/v1/nothing")
+        .await
+        .refusal(404, json!("unknown_url"));
+    let timeout = worker
+        .request(&json!({ "input": "a" }))
+        .header("x-request-timeout-ms", "soon");
+    send(timeout)
+        .await
+        .expect("an answer")
+        .refusal(400, Value::Null);
+}
+
+#[tokio::test]
+async fn with_a_token_file_only_the_token_opens_the_door() {
+    const TOKEN: &str = "worker-token-0123456789";
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let file = private_file(home.path(), TOKEN);
+    let worker = worker::with_model(TINY)
+        .args(["--token-file", &file])
+        .ready()
+        .await;
+    let body = json!({ "input": "a cat" });
+    worker
+        .post(&body)
+        .await
+        .refusal(401, json!("invalid_api_key"));
+    let wrong = worker.request(&body).bearer_auth("worker-token-0123456780");
+    send(wrong)
+        .await
+        .expect("an answer")
+        .refusal(401, json!("invalid_api_key"));
+    let right = send(worker.request(&body).bearer_auth(TOKEN))
+        .await
+        .expect("an answer");
+    assert_eq!(right.status, 200);
+    for open in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(worker.get(open).await.status, 200, "{open}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_told() {
+    let worker = worker::with_model(TINY).ready().await;
+    worker.embed(json!(["a cat", "the dog runs"])).await;
+    for path in ["/livez", "/healthz", "/readyz", "/health"] {
+        assert_eq!(
+            worker.get(path).await.body,
+            json!({ "status": "ok" }),
+            "{path}"
+        );
+    }
+    for (name, value) in [
+        ("te_request_count{method=\"embeddings\"}", 1.0),
+        ("te_request_success{method=\"embeddings\"}", 1.0),
+        ("te_request_input_length_sum", 9.0),
+        ("te_batch_next_tokens_sum", 9.0),
+        ("tidegate_slots", 32.0),
+        ("tidegate_ready", 1.0),
+    ] {
+        assert_eq!(worker.metric(name).await, value, "{name}");
+    }
+}
+
+/// A file that nobody else can read.
+pub fn private_file(home: &std::path::Path, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let file = home.join("worker.token");
+    std::fs::write(&file, text).expect("the file is written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))
+        .expect("the mode is set");
+    file.to_str().expect("a plain path").to_owned()
+}

@@ -1,0 +1,107 @@
+//! `--model hf://ORG/NAME@REV`, against a hub on this machine.
+
+use std::path::Path;
+
+use serde_json::json;
+use tidegate_tests::eventually;
+
+use crate::fake_hub::{COMMIT, FakeHub, REPOSITORY};
+use crate::tiny_model::{self, SLOW, TINY};
+use crate::worker::{self, Plan};
+
+/// A worker that fetches its model from `hub` into a cache of the test's own.
+fn fetching(hub: &str, cache: &Path) -> Plan {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    worker::plan(home, format!("hf://{REPOSITORY}@main"))
+        .env("HF_ENDPOINT", hub)
+        .env("HF_HOME", cache)
+}
+
+#[tokio::test]
+async fn a_model_is_fetched_once_and_served_without_a_network_afterwards() {
+    let files = tiny_model::directory(TINY);
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let hub = FakeHub::start(files.path().to_owned(), None).await;
+    let url = hub.url.clone();
+    let first = fetching(&url, cache.path()).ready().await;
+    let (vector, _) = first.embed(json!("the cat")).await;
+    assert_eq!(first.get("/v1/models").await.body["data"][0]["id"], "tiny");
+    drop(first);
+
+    let downloads = hub.ranges().len();
+    let second = fetching(&url, cache.path()).ready().await;
+    assert_eq!(
+        hub.ranges().len(),
+        downloads,
+        "the weights were downloaded again"
+    );
+    drop(second);
+
+    hub.close();
+    let offline = fetching(&url, cache.path()).ready().await;
+    assert_eq!(offline.embed(json!("the cat")).await.0, vector);
+    assert!(
+        offline
+            .process
+            .output()
+            .contains("the model comes from the cache")
+    );
+    assert!(
+        cache
+            .path()
+            .join(format!(
+                "hub/models--org--tiny/snapshots/{COMMIT}/config.json"
+            ))
+            .exists()
+    );
+}
+
+#[tokio::test]
+async fn a_download_that_was_cut_goes_on_where_it_stopped() {
+    const ENOUGH_FOR_TWO_CHUNKS: u64 = 10 << 20;
+    let files = tiny_model::directory(SLOW);
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let hub = FakeHub::start(files.path().to_owned(), None).await;
+    hub.give(ENOUGH_FOR_TWO_CHUNKS);
+    let mut cut = fetching(&hub.url, cache.path()).listening().await;
+    eventually("the download breaks", async || {
+        cut.process
+            .output()
+            .contains("was interrupted")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(
+        cut.get("/readyz").await.status,
+        503,
+        "it answers while it downloads"
+    );
+    cut.process.kill();
+
+    let before = hub.ranges();
+    hub.give(u64::MAX);
+    let worker = fetching(&hub.url, cache.path()).ready().await;
+    let after = hub.ranges().split_off(before.len());
+    assert_eq!(before[..2], [0, 4 << 20]);
+    assert!(after[0] >= 8 << 20, "it began again at byte {}", after[0]);
+    worker.embed(json!("the cat")).await;
+}
+
+#[tokio::test]
+async fn the_token_opens_a_private_repository_and_its_lack_is_said() {
+    let files = tiny_model::directory(TINY);
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let hub = FakeHub::start(files.path().to_owned(), Some("hf_secret")).await;
+    let (code, output) = fetching(&hub.url, cache.path()).fails().await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(
+        output.contains("org/tiny@main") && output.contains("401"),
+        "{output}"
+    );
+
+    let worker = fetching(&hub.url, cache.path())
+        .env("HF_TOKEN", "hf_secret")
+        .ready()
+        .await;
+    assert!(!worker.process.output().contains("hf_secret"));
+}
