@@ -11,10 +11,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tidegate_control::backtest::{Case, LEAD_TIMES, Row, tune};
+use tidegate_control::backtest::{Case, LEAD_TIMES, Predictive, Row, tune};
 use tidegate_control::bound::oracle;
 use tidegate_control::rivals::Rival;
 use tidegate_control::sim::{Outcome, Scenario};
+use tidegate_control::staffing::StaffingRules;
 use tidegate_control::trace::{self, Demand};
 
 #[derive(Default)]
@@ -27,6 +28,8 @@ struct Options {
     tune: bool,
     oracle: bool,
     json: bool,
+    wait_s: f64,
+    hold: f64,
     files: Vec<String>,
 }
 
@@ -52,6 +55,8 @@ fn options() -> anyhow::Result<Options> {
     let mut options = Options {
         hours: 6.0,
         seed: 1,
+        wait_s: 0.05,
+        hold: 1.0,
         ..Options::default()
     };
     let mut words = std::env::args().skip(1);
@@ -65,6 +70,8 @@ fn options() -> anyhow::Result<Options> {
             "--from" => options.from_h = text()?.parse()?,
             "--hours" => options.hours = text()?.parse()?,
             "--seed" => options.seed = text()?.parse()?,
+            "--wait" => options.wait_s = text()?.parse()?,
+            "--hold" => options.hold = text()?.parse()?,
             "--only" => options.only = Some(text()?),
             "--lead-time" => options
                 .lead_times
@@ -80,6 +87,18 @@ fn options() -> anyhow::Result<Options> {
         options.lead_times = LEAD_TIMES.to_vec();
     }
     Ok(options)
+}
+
+impl Options {
+    fn rules(&self, scenario: &Scenario) -> StaffingRules {
+        StaffingRules {
+            slots: scenario.slots,
+            lead_time: scenario.lead_time.mul_f64(1.0 + scenario.lead_spread),
+            wait_s: self.wait_s,
+            hold: self.hold,
+            service_s: scenario.service.mean_s(),
+        }
+    }
 }
 
 fn table(
@@ -112,6 +131,13 @@ fn table(
                 &judged.run_rival(rival, setting),
             )?;
         }
+    }
+    if wanted("forecast") {
+        progress(&judged, "forecast");
+        show(
+            "forecast",
+            &judged.run(&mut Predictive::new(options.rules(scenario))),
+        )?;
     }
     if options.oracle && wanted("oracle") {
         progress(&judged, "oracle");

@@ -12,6 +12,7 @@ pub mod bound;
 pub mod chance;
 pub mod rivals;
 pub mod sim;
+pub mod staffing;
 pub mod trace;
 
 mod breaker;

@@ -3,9 +3,15 @@
 //! Everything here is a function of demand, scenario, policy and seed, so that whoever drives it
 //! may run rows in any order and on any number of threads.
 
+mod predictive;
+mod tidegate;
+
 use std::time::Duration;
 
 use serde::Serialize;
+
+pub use predictive::Predictive;
+pub use tidegate::Tidegate;
 
 use crate::bound::lower_bound_hours;
 use crate::rivals::{Capacity, Rival, Setting};
