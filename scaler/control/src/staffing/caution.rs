@@ -7,12 +7,12 @@
 
 use super::Reading;
 
-const FIRST: f64 = 1.7;
-const LEAST: f64 = 0.7;
+const FIRST: f64 = 1.5;
+const LEAST: f64 = 0.0;
 const MOST: f64 = 2.6;
 
 /// Falls by one in so many seconds without waiting.
-const RELAXATION_S: f64 = 7200.0;
+const RELAXATION_S: f64 = 3600.0;
 
 /// A tick's wait counts up to so many times what is aimed at.
 const WORST: f64 = 60.0;

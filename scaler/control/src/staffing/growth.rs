@@ -28,7 +28,20 @@ const PRIOR_WEIGHT: f64 = 180.0;
 const DETECTION: Duration = Duration::from_secs(10);
 
 /// Headroom beyond this is not bought; such bursts are for the line.
-const MOST: f64 = 2.0;
+const MOST: f64 = 3.0;
+
+/// Of the past, one in so many moments is looked at: those with the nearest rate.
+const NEAREST_SHARE: usize = 4;
+
+/// And no fewer than this: a quarter of an hour.
+const NEAREST_LEAST: usize = 90;
+
+/// A moment whose lead time is over.
+#[derive(Clone, Copy, Debug)]
+struct Past {
+    log_rate: f64,
+    log_growth: f64,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Growth {
@@ -36,8 +49,8 @@ pub(super) struct Growth {
     next: Moment,
     /// Moments whose horizon is not over: rate then, largest rate since.
     open: VecDeque<(Moment, f64, f64)>,
-    /// Logarithms of past growths, in the order of time.
-    seen: VecDeque<f64>,
+    /// Past moments, in the order of time.
+    seen: VecDeque<Past>,
     log_factor: f64,
 }
 
@@ -71,13 +84,16 @@ impl Growth {
         {
             self.open.pop_front();
             if rate > 0.0 {
-                self.seen.push_back((most / rate).ln());
+                self.seen.push_back(Past {
+                    log_rate: rate.ln(),
+                    log_growth: (most / rate).ln(),
+                });
             }
         }
         while self.seen.len() > MEMORY {
             self.seen.pop_front();
         }
-        self.log_factor = self.calibrated(deviations);
+        self.log_factor = self.calibrated(per_s, deviations);
     }
 
     /// By how much the rate may have grown by the end of a lead time.
@@ -85,17 +101,29 @@ impl Growth {
         self.log_factor.exp().min(MOST)
     }
 
-    fn calibrated(&self, deviations: f64) -> f64 {
+    /// The quantile over the past moments whose rate was nearest to this one.
+    fn calibrated(&self, per_s: f64, deviations: f64) -> f64 {
+        let log_rate = per_s.max(f64::MIN_POSITIVE).ln();
+        let mut pasts: Vec<Past> = self.seen.iter().copied().collect();
+        let nearest = (pasts.len() / NEAREST_SHARE).max(NEAREST_LEAST);
+        if nearest < pasts.len() {
+            let distance = |past: &Past| (past.log_rate - log_rate).abs();
+            pasts.select_nth_unstable_by(nearest, |a, b| distance(a).total_cmp(&distance(b)));
+            pasts.truncate(nearest);
+        }
         let quantile = 1.0 - normal_tail(deviations);
-        let count = self.seen.len();
-        let mut sorted: Vec<f64> = self.seen.iter().copied().collect();
+        let count = pasts.len();
         let rank = ((quantile * count as f64) as usize).min(count.saturating_sub(1));
         let found = match count {
             0 => 0.0,
-            _ => *sorted.select_nth_unstable_by(rank, f64::total_cmp).1,
+            _ => {
+                let by_growth = |a: &Past, b: &Past| a.log_growth.total_cmp(&b.log_growth);
+                pasts.select_nth_unstable_by(rank, by_growth).1.log_growth
+            }
         };
-        let weight = count as f64;
-        (found * weight + self.prior(deviations) * PRIOR_WEIGHT) / (weight + PRIOR_WEIGHT)
+        let weight = self.seen.len() as f64;
+        let prior = self.prior(deviations) * PRIOR_WEIGHT;
+        (found * weight + prior) / (weight + PRIOR_WEIGHT)
     }
 
     fn prior(&self, deviations: f64) -> f64 {

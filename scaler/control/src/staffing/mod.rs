@@ -120,8 +120,11 @@ impl Staffing {
     }
 
     fn workers(&self, need: &Need, margin: f64) -> u32 {
-        let load = need.per_s * need.growth * need.service_s * margin;
-        let slots = load + spare::slots(load, need.dispersion, SPARE_SHARE * need.caution);
+        let load = need.per_s * need.service_s * margin;
+        let grown = load * need.growth;
+        let spare = spare::slots(grown, need.dispersion, SPARE_SHARE * need.caution);
+        // Chance and growth are independent, so their margins add up as deviations do.
+        let slots = load + spare.hypot(grown - load);
         (slots / f64::from(self.rules.slots)).ceil() as u32
     }
 
@@ -164,7 +167,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(600);
 const SPARE_SHARE: f64 = 0.6;
 
 /// Demand may be so much more before a worker fewer would be too few.
-const ROOM_TO_SHRINK: f64 = 1.02;
+const ROOM_TO_SHRINK: f64 = 1.05;
 
 /// A worker is billed for a minute anyway.
 const SHORTEST_HOLD: Duration = Duration::from_secs(50);

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(640);
 const SHORTEST: Duration = Duration::from_secs(10);
 
 /// Differences of so many standard deviations are a change.
-const CHANGE: f64 = 4.0;
+const CHANGE: f64 = 4.5;
 
 /// Share of the newest pair of spans in the running mean of the dispersion.
 const NEWEST: f64 = 0.02;
