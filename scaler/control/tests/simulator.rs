@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use tidegate_control::backtest::{Predictive, Tidegate};
 use tidegate_control::rivals::{Capacity, Rival};
 use tidegate_control::sim::{
     Autoscaler, Distribution, Moves, Observed, Orders, Outage, Outcome, Scenario, Timing, WorkerId,
     run,
 };
+use tidegate_control::staffing::StaffingRules;
 use tidegate_control::trace::{self, Demand};
+use tidegate_control::{
+    Behaviour, FleetKind, FleetRules, Metric, OnMissing, Policy, SignalRule, Slo, Source, Statistic,
+};
 use tidegate_line::Moment;
 
 /// Keeps the fleet as it began.
@@ -236,4 +241,72 @@ fn the_signal_is_the_lines_own_and_names_who_serves() {
     );
     let outcome = run(&scenario, &trace::constant(14.0, 600.0), 1, &mut look);
     assert_eq!((outcome.killed_in_flight, ticks), (0, 30));
+}
+
+#[test]
+fn our_own_law_runs_on_signals_and_kills_nothing() {
+    let duration = tidegate_config::Duration::from_secs;
+    let policy = Policy::new(
+        FleetRules {
+            kind: FleetKind::Process,
+            min: 1,
+            max: 100,
+            lead_time: duration(66),
+            silence: duration(30),
+            drain_limit: duration(120),
+        },
+        Slo {
+            latency: duration(10),
+        },
+        duration(5),
+        vec![SignalRule {
+            name: "requests".to_owned(),
+            source: Source::Proxy,
+            metric: Metric::Concurrency,
+            statistic: Statistic::Mean,
+            window: duration(30),
+            target_per_worker: Some(2.8),
+            target_value: None,
+            on_missing: OnMissing::default(),
+        }],
+        &Behaviour::default(),
+        &Behaviour::default(),
+    );
+    let scenario = Scenario::default();
+    let mut ours = Tidegate::new(policy, Duration::from_secs(1));
+    let outcome = run(&scenario, &burst(), 1, &mut ours);
+    assert!(conserves(&outcome), "{outcome:?}");
+    assert_eq!(outcome.killed_in_flight, 0);
+    assert!(
+        outcome.launches > 0 && outcome.attainment() > 0.9,
+        "{outcome:?}"
+    );
+    let peak = outcome.timeline.iter().map(|sample| sample.serving).max();
+    let last = outcome.timeline.last().map(|sample| sample.serving);
+    assert!(last < peak, "it shrinks after the crowd");
+}
+
+#[test]
+fn staffing_settles_at_a_constant_load_and_meets_a_step() {
+    let scenario = Scenario::default();
+    let rules = StaffingRules {
+        slots: scenario.slots,
+        lead_time: Duration::from_secs(66),
+        wait_s: 0.1,
+        hold: 1.0,
+        service_s: 2.0,
+    };
+    let constant = trace::constant(40.0, 4.0 * 3600.0);
+    let outcome = run(&scenario, &constant, 3, &mut Predictive::new(rules));
+    assert!(outcome.reversals_per_hour <= 1.0, "{outcome:?}");
+    assert!(outcome.attainment() > 0.99);
+    let step = trace::step(20.0, 60.0, 3000.0, 3600.0);
+    let outcome = run(&scenario, &step, 3, &mut Predictive::new(rules));
+    let met = outcome.timeline.iter().find(|sample| sample.serving >= 30);
+    let at = met.map(|sample| sample.at.as_secs());
+    let late: Vec<_> = (outcome.timeline.iter())
+        .filter(|s| s.at.as_secs() > 2900)
+        .map(|s| (s.at.as_secs(), s.serving, s.booting, s.waiting, s.arrivals_total))
+        .collect();
+    assert!(at.is_some_and(|at| at < 3000 + 66 + 70), "30 busy workers by {at:?} {late:?}");
 }

@@ -45,6 +45,7 @@ impl Autoscaler for Predictive {
                 arrivals_total: sample.arrivals_total,
                 in_flight_s: sample.in_flight_s,
                 waiting_s: sample.waiting_s,
+                waiting: sample.waiting,
             })
         });
         match need {

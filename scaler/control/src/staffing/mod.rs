@@ -45,6 +45,8 @@ pub struct Reading {
     pub in_flight_s: f64,
     /// Request-seconds in line since the start.
     pub waiting_s: f64,
+    /// Requests in line now.
+    pub waiting: u32,
 }
 
 /// What a tick came to.
@@ -64,6 +66,8 @@ pub struct Need {
     pub dispersion: f64,
     /// Mean service time in seconds.
     pub service_s: f64,
+    /// Slots that work off what waits by the time that a launch serves.
+    pub draining: f64,
 }
 
 /// Follows the demand, reading by reading.
@@ -112,6 +116,7 @@ impl Staffing {
             growth: self.growth.factor(),
             dispersion: estimate.dispersion,
             service_s: self.service.mean_s,
+            draining: self.draining(reading.waiting),
             ..Need::default()
         };
         need.asked = self.workers(&need, 1.0);
@@ -119,12 +124,17 @@ impl Staffing {
         Some(need)
     }
 
+    fn draining(&self, waiting: u32) -> f64 {
+        let within = self.rules.lead_time.max(SHORTEST_DRAIN).as_secs_f64();
+        f64::from(waiting) * self.service.mean_s / within
+    }
+
     fn workers(&self, need: &Need, margin: f64) -> u32 {
         let load = need.per_s * need.service_s * margin;
         let grown = load * need.growth;
         let spare = spare::slots(grown, need.dispersion, SPARE_SHARE * need.caution);
         // Chance and growth are independent, so their margins add up as deviations do.
-        let slots = load + spare.hypot(grown - load);
+        let slots = load + spare.hypot(grown - load) + need.draining;
         (slots / f64::from(self.rules.slots)).ceil() as u32
     }
 
@@ -165,6 +175,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(600);
 
 /// Standard deviations of busy slots that are kept spare for each of caution.
 const SPARE_SHARE: f64 = 0.6;
+
+/// The line need not be worked off any sooner.
+const SHORTEST_DRAIN: Duration = Duration::from_secs(20);
 
 /// Demand may be so much more before a worker fewer would be too few.
 const ROOM_TO_SHRINK: f64 = 1.05;
