@@ -55,8 +55,8 @@ fn options() -> anyhow::Result<Options> {
     let mut options = Options {
         hours: 6.0,
         seed: 1,
-        wait_s: 0.05,
-        hold: 1.0,
+        wait_s: 0.08,
+        hold: 0.7,
         ..Options::default()
     };
     let mut words = std::env::args().skip(1);

@@ -306,7 +306,18 @@ fn staffing_settles_at_a_constant_load_and_meets_a_step() {
     let at = met.map(|sample| sample.at.as_secs());
     let late: Vec<_> = (outcome.timeline.iter())
         .filter(|s| s.at.as_secs() > 2900)
-        .map(|s| (s.at.as_secs(), s.serving, s.booting, s.waiting, s.arrivals_total))
+        .map(|s| {
+            (
+                s.at.as_secs(),
+                s.serving,
+                s.booting,
+                s.waiting,
+                s.arrivals_total,
+            )
+        })
         .collect();
-    assert!(at.is_some_and(|at| at < 3000 + 66 + 70), "30 busy workers by {at:?} {late:?}");
+    assert!(
+        at.is_some_and(|at| at < 3000 + 66 + 70),
+        "30 busy workers by {at:?} {late:?}"
+    );
 }

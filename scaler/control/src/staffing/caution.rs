@@ -8,7 +8,7 @@
 use super::Reading;
 
 const FIRST: f64 = 1.5;
-const LEAST: f64 = 0.0;
+const LEAST: f64 = 0.3;
 const MOST: f64 = 2.6;
 
 /// Falls by one in so many seconds without waiting.
@@ -44,5 +44,40 @@ impl Caution {
         let excess = (wait_s / self.wait_s).min(WORST) - 1.0;
         let moved = self.deviations + excess * seconds / RELAXATION_S;
         self.deviations = moved.clamp(LEAST, MOST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn caution_rises_while_requests_wait_too_long_and_falls_otherwise() {
+        let mut caution = Caution::new(0.1);
+        let mut reading = Reading {
+            at: Duration::ZERO,
+            arrivals_total: 0,
+            in_flight_s: 0.0,
+            waiting_s: 0.0,
+            waiting: 0,
+        };
+        let mut after = |ticks: u32, wait_s: f64| {
+            for _ in 0..ticks {
+                reading.at += Duration::from_secs(2);
+                reading.arrivals_total += 80;
+                reading.waiting_s += 80.0 * wait_s;
+                caution.push(&reading);
+            }
+            caution.deviations
+        };
+        let calm = after(300, 0.0);
+        assert!(calm < FIRST);
+        assert_eq!(after(300, 0.1), calm, "as long as was aimed at");
+        let hurt = after(10, 2.0);
+        assert!(hurt > calm);
+        assert_eq!(after(1000, 60.0), MOST);
+        assert_eq!(after(100_000, 0.0), LEAST);
     }
 }

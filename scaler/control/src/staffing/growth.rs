@@ -19,7 +19,7 @@ const MEMORY: usize = 2160;
 
 /// Before anything was seen, growth is taken to be that of a random walk with this standard
 /// deviation in a minute.
-const PRIOR_DEVIATION: f64 = 0.1;
+const PRIOR_DEVIATION: f64 = 0.06;
 
 /// Moments that the prior is worth: half an hour.
 const PRIOR_WEIGHT: f64 = 180.0;
@@ -28,7 +28,7 @@ const PRIOR_WEIGHT: f64 = 180.0;
 const DETECTION: Duration = Duration::from_secs(10);
 
 /// Headroom beyond this is not bought; such bursts are for the line.
-const MOST: f64 = 3.0;
+const MOST: f64 = 2.0;
 
 /// Of the past, one in so many moments is looked at: those with the nearest rate.
 const NEAREST_SHARE: usize = 4;
@@ -129,5 +129,36 @@ impl Growth {
     fn prior(&self, deviations: f64) -> f64 {
         let minutes = self.horizon.as_secs_f64() / 60.0;
         deviations * PRIOR_DEVIATION * minutes.sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The factor after three hours of a rate, asked for at the end of them.
+    fn learned(per_s: impl Fn(u64) -> f64) -> f64 {
+        let mut growth = Growth::new(Duration::from_secs(60));
+        for second in (0..10_800).step_by(2) {
+            growth.push(Moment::from_secs(second), per_s(second), 1.3);
+        }
+        growth.factor()
+    }
+
+    #[test]
+    fn a_steady_past_leaves_little_headroom_and_a_bursty_one_asks_for_it() {
+        let steady = learned(|_| 40.0);
+        assert!((1.0..1.03).contains(&steady), "{steady}");
+        let bursty = learned(|second| if second % 600 < 60 { 60.0 } else { 40.0 });
+        assert!((1.2..1.5).contains(&bursty), "{bursty}");
+    }
+
+    #[test]
+    fn growth_from_a_rate_is_learned_from_rates_like_it() {
+        // Half of the time at 40, half at 80: from 80 it never grew.
+        let high = learned(|second| if second % 600 < 300 { 40.0 } else { 80.0 });
+        assert!(high < 1.1, "{high}");
+        let low = learned(|second| if second % 600 < 300 { 80.0 } else { 40.0 });
+        assert!(low > 1.5, "{low}");
     }
 }

@@ -180,10 +180,10 @@ const SPARE_SHARE: f64 = 0.6;
 const SHORTEST_DRAIN: Duration = Duration::from_secs(20);
 
 /// Demand may be so much more before a worker fewer would be too few.
-const ROOM_TO_SHRINK: f64 = 1.05;
+const ROOM_TO_SHRINK: f64 = 1.06;
 
 /// A worker is billed for a minute anyway.
-const SHORTEST_HOLD: Duration = Duration::from_secs(50);
+const SHORTEST_HOLD: Duration = Duration::from_secs(120);
 
 /// The mean service time, by Little's law: requests in flight over arrivals.
 #[derive(Clone, Debug)]

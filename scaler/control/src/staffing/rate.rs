@@ -133,3 +133,39 @@ impl Rate {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace;
+
+    /// The estimates every two seconds of a demand that is drawn by seed 1.
+    fn estimates(demand: &trace::Demand) -> Vec<(u64, f64)> {
+        let mut rate = Rate::default();
+        let mut arrivals = demand.arrivals(1).peekable();
+        let mut total = 0;
+        let seconds = (0..demand.span_s() as u64).step_by(2);
+        let estimates = seconds.filter_map(|second| {
+            let now = Moment::from_secs(second);
+            while arrivals.next_if(|at| *at <= now).is_some() {
+                total += 1;
+            }
+            rate.push(now, total);
+            rate.estimate().map(|estimate| (second, estimate.per_s))
+        });
+        estimates.collect()
+    }
+
+    #[test]
+    fn a_steady_rate_is_known_closely_and_a_step_is_seen_at_once() {
+        let found = estimates(&trace::step(40.0, 80.0, 1800.0, 2400.0));
+        for (second, per_s) in &found {
+            match second {
+                1000..1800 => assert!((per_s / 40.0 - 1.0).abs() < 0.05, "{second}: {per_s}"),
+                1812..=2000 => assert!((per_s / 80.0 - 1.0).abs() < 0.15, "{second}: {per_s}"),
+                2300.. => assert!((per_s / 80.0 - 1.0).abs() < 0.05, "{second}: {per_s}"),
+                _ => {}
+            }
+        }
+    }
+}
