@@ -21,7 +21,8 @@
 //!    `bill >= delta sum N_k + (boot - 2 delta) launches - delta first`, where `boot` is the
 //!    shortest boot time, and launches are at least the increments of `N`.
 //! 4. *Rounding.* With work in units of `slots x delta`, bucket `k` takes `N_k` units. Rounding the
-//!    work done up to whole units keeps every schedule feasible when `E` and `D` are rounded up too.
+//!    work done up to whole units keeps every schedule feasible when `E` and `D` are
+//!    rounded up too.
 //! 5. *Minimum.* What is left is a shortest path over (workers, backlog), with dropping at a price
 //!    per unit. By weak duality its length less price times budget is a lower bound at any price
 //!    from 0 on; the best price is searched: see [`program`].

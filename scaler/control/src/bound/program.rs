@@ -7,6 +7,10 @@ use super::work::Work;
 /// Prices tried in the search for the best; each costs one pass over all buckets.
 const PRICES: usize = 10;
 
+/// A fleet at its most can have workers beyond that which still drain. From so many on, capacity
+/// is taken to be unlimited.
+const DRAINING: u32 = 10;
+
 /// Golden section.
 const SECTION: f64 = 0.618_033_988_749_895;
 
@@ -16,8 +20,7 @@ pub(super) struct Program {
     bucket_s: f64,
     unit_s: f64,
     launch_s: f64,
-    min: u32,
-    max: u32,
+    most: u32,
     /// Most units that can be done by the end of each bucket, the begin of the first in front.
     earliest: Vec<i64>,
     /// How far behind that the work may be at the same times.
@@ -44,8 +47,7 @@ impl Program {
             bucket_s: work.bucket_s,
             unit_s,
             launch_s,
-            min: scenario.min_workers,
-            max: scenario.max_workers,
+            most: scenario.max_workers + DRAINING,
             slack: [1].into_iter().chain(slack).collect(),
             earliest: [1].into_iter().chain(earliest()).collect(),
         }
@@ -84,7 +86,7 @@ impl Program {
     /// The least that serving, launching and dropping cost from the start.
     fn cheapest_s(&self, price: f64, first: u32) -> f64 {
         let width = self.slack.iter().max().map_or(1, |most| *most as usize + 1);
-        let states = width * (self.max - self.min + 1) as usize;
+        let states = width * (self.most + 1) as usize;
         let mut after = Costs {
             width,
             by_state: vec![0.0; states],
@@ -98,7 +100,7 @@ impl Program {
             self.resize(bucket, &mut before);
             std::mem::swap(&mut before, &mut after);
         }
-        after.row((first - self.min) as usize)[self.slack[0] as usize]
+        after.row(first as usize)[self.slack[0] as usize]
     }
 
     /// Costs at the begin of a bucket with the number of workers that serves in it.
@@ -106,10 +108,12 @@ impl Program {
         let arriving = self.earliest[bucket] - self.earliest[bucket - 1];
         let behind_before = self.slack[bucket - 1];
         let behind_after = self.slack[bucket];
-        for index in 0..=(self.max - self.min) as usize {
-            let workers = i64::from(self.min) + index as i64;
-            let serving = workers as f64 * self.bucket_s;
-            let grows = arriving - workers;
+        for index in 0..=self.most as usize {
+            let serving = index as f64 * self.bucket_s;
+            let grows = match index == self.most as usize {
+                true => -behind_before - 1,
+                false => arriving - index as i64,
+            };
             let next = after.row(index);
             let row = &mut before.row_mut(index)[..=behind_before as usize];
             // Backlogs up to here are worked off.
@@ -134,7 +138,7 @@ impl Program {
     /// Allows any other number of workers: more for a launch each, fewer for nothing.
     fn resize(&self, bucket: usize, costs: &mut Costs) {
         let length = self.slack[bucket - 1] as usize + 1;
-        let last = (self.max - self.min) as usize;
+        let last = self.most as usize;
         for index in (0..last).rev() {
             costs.relax(index, index + 1, length, self.launch_s);
         }

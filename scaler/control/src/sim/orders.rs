@@ -40,7 +40,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// Bounds hold for named moves too: launches beyond them bring nothing.
+    /// Bounds hold for named moves too: launches and drains beyond them bring nothing.
     fn make(&mut self, moves: &Moves) {
         let mut grew = 0;
         for id in &moves.undrain {
@@ -50,8 +50,9 @@ impl Simulation<'_> {
         let room = self.scenario.max_workers.saturating_sub(counted);
         let launch = moves.launch.min(room);
         self.fleet.launch(self.now, launch);
+        let spare = (counted + launch).saturating_sub(self.scenario.min_workers) as usize;
         let mut shrank = 0;
-        for id in &moves.drain {
+        for id in moves.drain.iter().take(spare) {
             shrank += u32::from(self.fleet.shift(&mut self.line, *id, Stage::Draining));
         }
         for id in &moves.remove {

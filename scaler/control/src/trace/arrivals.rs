@@ -1,9 +1,9 @@
 //! From expected requests to arrivals: a renewal process in operational time.
 //!
 //! Operational time runs as fast as requests are expected, so a process of rate 1 in it has the
-//! demand's rate on the clock (Cinlar 1975, section 4.7). With Gamma gaps of mean 1 and squared
-//! coefficient of variation I, the variance of the count over its mean tends to I for long
-//! windows (Cox 1962, section 4.5): I = 1 is Poisson, more is burstier.
+//! demand's rate on the clock (Cinlar, Introduction to Stochastic Processes, 1975). With Gamma
+//! gaps of mean 1 and squared coefficient of variation I, the variance of the count over its mean
+//! tends to I for long windows (Cox, Renewal Theory, 1962): I = 1 is Poisson, more is burstier.
 
 use std::time::Duration;
 
