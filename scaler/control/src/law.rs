@@ -103,7 +103,7 @@ impl Law {
         let bounds = self.policy.fleet.bounds();
         let (least, most) = self.history.needs(now, out, down);
         let settled = counted.max(least.unwrap_or(need)).min(most.unwrap_or(need));
-        if settled != need {
+        if bounds.clamp(settled) != bounds.clamp(need) {
             let pace = if need > counted { out } else { down };
             let window = pace.stabilization.into();
             plan.guards.push(Guard::Stabilization { window });
@@ -115,10 +115,11 @@ impl Law {
             plan.guards.push(Guard::Steps);
         }
         let bounded = bounds.clamp(stepped);
-        if bounded > stepped {
-            plan.guards.push(Guard::Min { min: bounded });
-        } else if bounded < stepped {
-            plan.guards.push(Guard::Max { max: bounded });
+        let (min, max) = (bounds.min, bounds.max);
+        match bounds.clamp(need) {
+            more if more > need => plan.guards.push(Guard::Min { min }),
+            less if less < need => plan.guards.push(Guard::Max { max }),
+            _ => {}
         }
         bounded
     }
