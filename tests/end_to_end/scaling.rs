@@ -196,7 +196,14 @@ async fn ctrl_c_answers_what_was_accepted_and_leaves_nothing_behind() {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| {
-            !["proxy.toml", "up.toml", "scaler.log", "ledger.jsonl"].contains(&name.as_str())
+            ![
+                "timed",
+                "proxy.toml",
+                "up.toml",
+                "scaler.log",
+                "ledger.jsonl",
+            ]
+            .contains(&name.as_str())
         })
         .collect();
     assert!(left.is_empty(), "left behind: {left:?}");

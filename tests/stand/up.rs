@@ -11,12 +11,13 @@ use crate::{Client, Process, binary, eventually};
 
 /// A whole Tidegate on this machine: scaler, proxy and a fleet of processes.
 pub struct Up {
-    pub dir: TempDir,
     pub scaler: Process,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     /// The scaler's own port.
     pub own: SocketAddr,
+    /// Last, so that the processes above are ended and have printed before it goes.
+    pub dir: TempDir,
 }
 
 impl Up {
@@ -38,12 +39,14 @@ impl Up {
         let dir = TempDir::new().expect("a directory for the test");
         let path = |name: &str| dir.path().join(name);
         let (listen, admin, own) = (free_address(), free_address(), free_address());
+        std::fs::create_dir(path("timed")).expect("the model's directory can be made");
         std::fs::write(path("proxy.toml"), "threads = 1\n").expect("the config can be written");
         let file = format!(
             "{policy}\n\
-             [process]\nmodel = 'timed'\nbinary = '{}'\noversubscribe = true\n\
+             [process]\nmodel = '{}'\nbinary = '{}'\noversubscribe = true\n\
              [scaler]\nlisten = '{own}'\nledger = '{}'\n\
              [up]\nlisten = '{listen}'\nadmin = '{admin}'\nproxy_config = '{}'\n",
+            path("timed").display(),
             worker.display(),
             path("ledger.jsonl").display(),
             path("proxy.toml").display(),
