@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::decision::{Action, Ask, Decision, Guard, Reason};
 use crate::pace::History;
-use crate::supply::Supply;
+use crate::supply::{Supply, Watched};
 use crate::terms::{self, Scene};
 use crate::{Fleet, Health, Observation, Policy, Time, Window};
 
@@ -68,7 +68,16 @@ impl Law {
     pub fn decide(&mut self, now: Time, seen: &Observation, fleet: &Fleet) -> Decision {
         self.watch(now);
         self.window.take(now, seen);
-        let supply = Supply::of(now, fleet, seen, &self.policy.fleet);
+        let supply = Supply::of(
+            &Watched {
+                now,
+                seen,
+                health: self.window.health(),
+                listening_since: self.window.listening_since(),
+                rules: &self.policy.fleet,
+            },
+            fleet,
+        );
         let asks = terms::asks(&Scene {
             now,
             policy: &self.policy,
@@ -128,7 +137,7 @@ impl Law {
     fn approach(&self, plan: &mut Plan, to: u32, asks: &[Ask]) {
         let counted = plan.supply.counted();
         if to > counted {
-            plan.grow(to - counted);
+            plan.grow(to - counted, self.policy.fleet.max);
         } else if to < counted {
             match self.why_not_shrink(plan, asks) {
                 Some(guard) => plan.guards.push(guard),
@@ -211,11 +220,13 @@ impl Law {
 }
 
 impl Plan<'_> {
-    /// Takes draining workers back before it launches new ones.
-    fn grow(&mut self, by: u32) {
+    /// Takes draining workers back before it launches new ones. Those that are in doubt are not
+    /// counted on, but are there, so they take their part of `max`.
+    fn grow(&mut self, by: u32, max: u32) {
         let draining = self.supply.draining.iter().map(|(id, _)| id.clone());
         self.action.undrain = draining.take(by as usize).collect();
-        let rest = by - self.action.undrain.len() as u32;
+        let room = max.saturating_sub(self.supply.present());
+        let rest = room.min(by - self.action.undrain.len() as u32);
         match self.launches_held_until.filter(|until| self.now < *until) {
             Some(until) if rest > 0 => {
                 let for_ms = until.since(self.now).as_millis() as u64;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{PolicyFile, ProcessRules, UpRules};
-use crate::run::{self, Station, Stop, Unusable};
+use crate::run::{self, Mode, Station, Stop, Unusable};
 use crate::scaler::Scaler;
 use crate::server::{self, LastTick};
 use crate::{metrics, place};
@@ -178,7 +178,8 @@ impl Stops {
 }
 
 fn station(mut file: PolicyFile, rules: &UpRules, desk: &Desk, screen: Screen) -> Station {
-    file.scaler.ledger = desk.file("ledger.jsonl");
+    let ledger = &mut file.scaler.ledger;
+    ledger.get_or_insert_with(|| desk.file("ledger.jsonl"));
     if let Some(process) = &mut file.process {
         process.logs.get_or_insert_with(|| desk.path().to_owned());
     }
@@ -187,7 +188,7 @@ fn station(mut file: PolicyFile, rules: &UpRules, desk: &Desk, screen: Screen) -
         proxies: vec![format!("http://{}", rules.admin)],
         operator_tokens: desk.operator_tokens(),
         worker_tokens: desk.worker_tokens(),
-        dry_run: false,
+        mode: Mode::Act,
         tell: Box::new(screen),
     }
 }

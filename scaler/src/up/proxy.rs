@@ -12,6 +12,7 @@ use super::screen::Screen;
 use crate::child::Keeper;
 use crate::config::UpRules;
 use crate::event::span;
+use crate::http;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(50);
@@ -83,7 +84,7 @@ impl Proxy {
     pub async fn start(&mut self, now: Time) -> Result<(), ProxyError> {
         self.spawn(now)?;
         let answers = async {
-            let client = reqwest::Client::new();
+            let client = http::client();
             let url = format!("http://{}/healthz", self.admin);
             loop {
                 let request = client.get(&url).timeout(START_LIMIT);

@@ -456,10 +456,7 @@ async fn a_dry_run_says_once_what_it_would_do_and_does_nothing() {
     stand.ticks(20).await;
     assert_eq!(
         stand.told(),
-        [
-            "w-1 is ready after 0.0s",
-            "would do: 1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",
-        ]
+        ["would do: 1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",]
     );
     assert!(stand.members().is_empty() && stand.orders(0).is_empty());
 }
