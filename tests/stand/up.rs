@@ -1,7 +1,6 @@
 //! `tidegate-scaler up` with a policy of the test's own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -44,11 +43,10 @@ impl Up {
         let file = format!(
             "{policy}\n\
              [process]\nmodel = '{}'\nbinary = '{}'\noversubscribe = true\n\
-             [scaler]\nlisten = '{own}'\nledger = '{}'\n\
+             [scaler]\nlisten = '{own}'\n\
              [up]\nlisten = '{listen}'\nadmin = '{admin}'\nproxy_config = '{}'\n",
             path("timed").display(),
             worker.display(),
-            path("ledger.jsonl").display(),
             path("proxy.toml").display(),
         );
         std::fs::write(path("up.toml"), file).expect("the policy can be written");
@@ -71,8 +69,16 @@ impl Up {
         Client::new(format!("http://{}", self.listen))
     }
 
-    pub fn ledger(&self) -> PathBuf {
-        self.dir.path().join("ledger.jsonl")
+    /// The ledger so far; it goes with the run's own directory.
+    pub fn ledger(&self) -> String {
+        let entries = std::fs::read_dir(self.dir.path()).expect("the directory is there");
+        let mut ledgers = entries
+            .flatten()
+            .map(|entry| entry.path().join("ledger.jsonl"));
+        let ledger = ledgers
+            .find(|ledger| ledger.exists())
+            .expect("there is a ledger");
+        std::fs::read_to_string(ledger).expect("the ledger can be read")
     }
 
     /// Processes of this fleet that run now: their ids, with the workers' in order of start.
