@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// How much of the end of a log is looked at, and how many of its lines are shown.
 const TAIL_BYTES: u64 = 4096;
-const TAIL_LINES: usize = 5;
+const TAIL_LINES: usize = 3;
 
 /// A running child, owned by a task that waits for its end.
 #[derive(Debug)]

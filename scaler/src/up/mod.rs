@@ -42,12 +42,12 @@ pub enum UpError {
         address: SocketAddr,
         config: String,
     },
-    #[error("cannot listen on {address} ({key} in {config}): {source}")]
+    #[error("cannot listen on {address} ({key} in {config}): {cause}")]
     Port {
         key: &'static str,
         address: SocketAddr,
         config: String,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("the model {model} is not there (process.model in {config}); `make up` fetches it")]
     NoModel { model: String, config: String },
@@ -240,11 +240,11 @@ fn check_port(key: &'static str, address: SocketAddr, config: &Path) -> Result<(
             address,
             config: config(),
         }),
-        Err(source) => Err(UpError::Port {
+        Err(cause) => Err(UpError::Port {
             key,
             address,
             config: config(),
-            source,
+            cause,
         }),
     }
 }

@@ -26,10 +26,10 @@ const NO_TIME: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    #[error("{} cannot be started: {source}", binary.display())]
+    #[error("{} cannot be started: {cause}", binary.display())]
     Spawn {
         binary: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("the proxy ended at its start ({how})\n    {}", last_lines.join("\n    "))]
     Ended {
@@ -158,9 +158,9 @@ impl Proxy {
     fn spawn(&mut self, now: Time) -> Result<(), ProxyError> {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments);
-        let keeper = Keeper::spawn(command, Some(self.log.clone())).map_err(|source| {
+        let keeper = Keeper::spawn(command, Some(self.log.clone())).map_err(|cause| {
             let binary = self.binary.clone();
-            ProxyError::Spawn { binary, source }
+            ProxyError::Spawn { binary, cause }
         })?;
         self.running = Some(Running { keeper, since: now });
         Ok(())

@@ -6,5 +6,6 @@ mod mistakes;
 mod orders;
 mod process;
 mod stage;
+mod stand;
 mod ticks;
 mod up;
