@@ -28,7 +28,7 @@ pub struct Law {
 /// A tick's decision in the making.
 struct Plan<'a> {
     now: Time,
-    supply: &'a Supply,
+    supply: &'a Supply<'a>,
     launches_held_until: Option<Time>,
     action: Action,
     guards: Vec<Guard>,
@@ -179,14 +179,15 @@ impl Law {
     fn finish_drains(&mut self, plan: &mut Plan, seen: &Observation) {
         let limit = *self.policy.fleet.drain_limit;
         for (id, since) in &plan.supply.draining {
-            if plan.action.undrain.contains(id) {
+            let id = (*id).to_owned();
+            if plan.action.undrain.contains(&id) {
                 continue;
             }
-            if seen.is_drained(id) {
-                plan.action.remove.push(id.clone());
+            if seen.is_drained(&id) {
+                plan.action.remove.push(id);
             } else if plan.now.since(*since) > limit {
                 plan.action.undrain.push(id.clone());
-                plan.guards.push(Guard::DrainGaveUp { id: id.clone() });
+                plan.guards.push(Guard::DrainGaveUp { id });
                 let pause = self.policy.scale_in.stabilization.max(limit);
                 self.drains_held_until = Some(plan.now + pause);
             }
@@ -223,10 +224,14 @@ impl Plan<'_> {
     /// Takes draining workers back before it launches new ones. Those that are in doubt are not
     /// counted on, but are there, so they take their part of `max`.
     fn grow(&mut self, by: u32, max: u32) {
-        let draining = self.supply.draining.iter().map(|(id, _)| id.clone());
-        self.action.undrain = draining.take(by as usize).collect();
+        let draining = self.supply.draining.iter().take(by as usize);
+        self.action.undrain = draining.map(|(id, _)| (*id).to_owned()).collect();
         let room = max.saturating_sub(self.supply.present());
-        let rest = room.min(by - self.action.undrain.len() as u32);
+        let wanted = by - self.action.undrain.len() as u32;
+        let rest = room.min(wanted);
+        if rest < wanted {
+            self.guards.push(Guard::Max { max });
+        }
         match self.launches_held_until.filter(|until| self.now < *until) {
             Some(until) if rest > 0 => {
                 let for_ms = until.since(self.now).as_millis() as u64;
@@ -237,8 +242,7 @@ impl Plan<'_> {
     }
 
     fn shrink(&mut self, by: u32) {
-        let victims = self.supply.serving.iter().take(by as usize);
-        self.action.drain = victims.cloned().collect();
+        self.action.drain = self.supply.victims(by);
     }
 
     fn decide(self, need: u32, asks: Vec<Ask>, winner: Option<usize>) -> Decision {

@@ -12,17 +12,24 @@ const FEW_BEATS: Duration = Duration::from_secs(5);
 
 /// The fleet, sorted by what can be expected of each worker.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Supply {
-    /// Serving; the least busy first, among equals the youngest.
-    pub serving: Vec<String>,
+pub(crate) struct Supply<'a> {
+    pub serving: Vec<Serving<'a>>,
     /// Launched, and within its lead time.
     pub booting: u32,
     /// Draining on our order, the latest order first.
-    pub draining: Vec<(String, Time)>,
+    pub draining: Vec<(&'a str, Time)>,
     /// Failed, by all that can be known.
     pub failed: Vec<Replacement>,
     /// Not to be counted on, and not known to have failed, since a proxy is missing.
     pub doubtful: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Serving<'a> {
+    id: &'a str,
+    launched: Time,
+    /// Requests that it is at.
+    busy: u32,
 }
 
 /// What is known at a tick.
@@ -34,32 +41,39 @@ pub(crate) struct Watched<'a> {
     pub rules: &'a FleetRules,
 }
 
-impl Supply {
-    pub fn of(watched: &Watched, fleet: &Fleet) -> Supply {
+impl<'a> Supply<'a> {
+    pub fn of(watched: &Watched, fleet: &'a Fleet) -> Supply<'a> {
         let mut supply = Supply::default();
-        let mut serving = Vec::new();
         for worker in &fleet.workers {
-            let id = worker.id.clone();
+            let (id, launched) = (worker.id.as_str(), worker.launched);
             if let Some(why) = watched.why_failed(worker) {
+                let id = id.to_owned();
                 supply.failed.push(Replacement { id, why });
                 continue;
             }
             match worker.stage {
                 Stage::Booting if watched.doubts(worker) => supply.doubtful += 1,
                 Stage::Booting => supply.booting += 1,
-                Stage::Serving { .. } => {
-                    serving.push((watched.seen.busy(&id), worker.launched, id));
-                }
+                Stage::Serving { .. } => supply.serving.push(Serving {
+                    id,
+                    launched,
+                    busy: watched.seen.busy(id),
+                }),
                 Stage::Draining { since } => supply.draining.push((id, since)),
                 Stage::Leaving => {}
             }
         }
-        serving.sort_by(|a, b| (a.0, b.1, &a.2).cmp(&(b.0, a.1, &b.2)));
-        supply.serving = serving.into_iter().map(|(_, _, id)| id).collect();
+        let latest_first = |a: &(&str, Time), b: &(&str, Time)| (b.1, a.0).cmp(&(a.1, b.0));
+        supply.draining.sort_by(latest_first);
         supply
-            .draining
-            .sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
-        supply
+    }
+
+    /// The `count` workers that are missed least: the least busy, among equals the youngest.
+    pub fn victims(&self, count: u32) -> Vec<String> {
+        let mut serving = self.serving.clone();
+        serving.sort_by(|a, b| (a.busy, b.launched, a.id).cmp(&(b.busy, a.launched, b.id)));
+        let victims = serving.iter().take(count as usize);
+        victims.map(|worker| worker.id.to_owned()).collect()
     }
 
     /// Workers that serve, or will within their lead time.
