@@ -176,7 +176,13 @@ async fn ctrl_c_answers_what_was_accepted_and_leaves_nothing_behind() {
     let mut up = Up::start(POLICY).await;
     let client = up.client();
     let request = tokio::spawn(async move { client.timed(800).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let metrics = format!("http://{}/metrics", up.admin);
+    eventually("the request runs", async || {
+        let metrics = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
+        let running = "tidegate_in_flight{model=\"timed\"} 1";
+        metrics.contains(running).then_some(())
+    })
+    .await;
     let workers = up.workers();
     let proxies = children_of(up.scaler.id(), "tidegate-proxy");
     assert_eq!((workers.len(), proxies.len()), (1, 1));
