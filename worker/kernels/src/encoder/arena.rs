@@ -1,0 +1,47 @@
+//! The working memory of one thread.
+
+use super::Encoder;
+use crate::aligned::Aligned;
+use crate::attention::AttentionScratch;
+use crate::quant::QuantRows;
+
+/// Rows that go through both feed-forward layers together, so that the wide rows between them stay in cache.
+pub(super) const INNER_ROWS: usize = 64;
+
+/// Working memory for chunks up to a number of rows. Made once, used for batch after batch.
+pub struct Arena {
+    pub(super) max_rows: usize,
+    /// Queries, keys and values of a chunk. Apart from `own`, because a team shares it.
+    pub(super) qkv: Aligned<f32>,
+    pub(super) own: Workspace,
+}
+
+/// What a thread never shares.
+pub(super) struct Workspace {
+    pub(super) hidden: Aligned<f32>,
+    pub(super) quant: QuantRows,
+    pub(super) context: Aligned<f32>,
+    pub(super) inner: Aligned<f32>,
+    pub(super) inner_quant: QuantRows,
+    pub(super) scratch: AttentionScratch,
+}
+
+impl Arena {
+    /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows, 128 being enough
+    /// for full speed.
+    pub fn new(encoder: &Encoder, max_rows: usize) -> Self {
+        let (tier, width, inner) = (encoder.parts.tier, encoder.width(), encoder.inner_width());
+        Self {
+            max_rows,
+            qkv: Aligned::zeroed(max_rows * 3 * width),
+            own: Workspace {
+                hidden: Aligned::zeroed(max_rows * width),
+                quant: QuantRows::new(tier, max_rows, width),
+                context: Aligned::zeroed(max_rows * width),
+                inner: Aligned::zeroed(INNER_ROWS * inner),
+                inner_quant: QuantRows::new(tier, INNER_ROWS, inner),
+                scratch: AttentionScratch::new(max_rows, encoder.parts.attention.head_dim),
+            },
+        }
+    }
+}
