@@ -142,32 +142,33 @@ fn compare(model: &Model, encoder: &Encoder, texts: &[Vec<u32>]) -> Outcome<()> 
 }
 
 fn throughput(encoder: &Encoder, texts: &[Vec<u32>]) -> Outcome<()> {
-    println!("tokens/s over all texts, in batches of 32    best  median   worst");
+    println!("tokens/s in batches of 32, by the best, median and worst time of each batch");
     for threads in [1, 2] {
         let mut arenas: Vec<_> = (0..threads).map(|_| Arena::new(encoder, 512)).collect();
-        let mut rates = Vec::new();
-        for _ in 0..ROUNDS {
-            let begin = Instant::now();
-            let mut tokens = 0;
-            for texts in texts.chunks(32) {
-                let (ids, offsets) = joined(texts);
-                let mut out = vec![0.0; texts.len() * WIDTH];
-                let batch = Batch::new(&ids, None, &offsets)?;
+        let mut seconds = [0.0; 3];
+        for texts in texts.chunks(32) {
+            let (ids, offsets) = joined(texts);
+            let mut out = vec![0.0; texts.len() * WIDTH];
+            let batch = Batch::new(&ids, None, &offsets)?;
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS {
+                let begin = Instant::now();
                 encoder.run(
                     &batch,
                     Output::Embedding(Pooling::Mean),
                     &mut arenas,
                     &mut out,
                 )?;
-                tokens += ids.len();
+                times.push(begin.elapsed().as_secs_f64());
             }
-            rates.push(tokens as f64 / begin.elapsed().as_secs_f64());
+            times.sort_by(f64::total_cmp);
+            for (sum, at) in seconds.iter_mut().zip([0, ROUNDS / 2, ROUNDS - 1]) {
+                *sum += times[at];
+            }
         }
-        rates.sort_by(|a, b| f64::total_cmp(b, a));
-        let (best, median, worst) = (rates[0], rates[ROUNDS / 2], rates[ROUNDS - 1]);
-        println!(
-            "  a batch over {threads} thread(s)                   {best:>7.0} {median:>7.0} {worst:>7.0}"
-        );
+        let tokens: usize = texts.iter().map(Vec::len).sum();
+        let [best, median, worst] = seconds.map(|s| tokens as f64 / s);
+        println!("  a batch over {threads} thread(s)   {best:>7.0} {median:>7.0} {worst:>7.0}");
     }
     replicas(encoder, texts)
 }

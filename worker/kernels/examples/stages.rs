@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_kernels::{
     Activation, Attention, AttentionScratch, Epilogue, LayerNorm, Linear, Pooling, QuantRows,
-    Store, Table, Tier, activate, normalize, peak, pool, quantize_weights, softmax,
+    Queries, Store, Table, Tier, activate, normalize, peak, pool, quantize_weights, softmax,
 };
 
 /// MiniLM-L6: what the budget is made for.
@@ -204,15 +204,12 @@ fn attention(tier: Tier, tokens: usize) -> Outcome<Spread> {
         for first in (0..tokens).step_by(LEN) {
             let sequence = first..first + LEN;
             let out = &mut out[first * HIDDEN..][..LEN * HIDDEN];
-            let done = shape.run(
-                tier,
-                &qkv,
-                sequence.clone(),
-                sequence,
-                None,
-                &mut scratch,
-                out,
-            );
+            let from = Queries {
+                qkv: &qkv,
+                sequence: sequence.clone(),
+                queries: sequence,
+            };
+            let done = shape.run(tier, from, None, &mut scratch, out);
             black_box(done.is_ok());
         }
     }))

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tier::Tier;
+
 /// Two sizes that had to agree and do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShapeError {
@@ -60,4 +62,13 @@ pub(crate) fn at_least(what: &'static str, least: usize, found: usize) -> Result
             found,
         })
     }
+}
+
+/// Refuses to mix what was packed for different tiers.
+pub(crate) fn same_tier(expected: Tier, found: Tier) -> Result<(), ShapeError> {
+    exactly(
+        "operands packed for the same tier",
+        1,
+        usize::from(expected == found),
+    )
 }

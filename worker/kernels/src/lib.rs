@@ -22,7 +22,7 @@ mod simd;
 mod softmax;
 mod tier;
 
-pub use attention::{Attention, AttentionScratch, RelativeBias};
+pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
 pub use embed::Table;
 pub use encoder::{Arena, Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output};
 pub use error::ShapeError;

@@ -133,7 +133,7 @@ fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let cube = s.mul(s.mul(x, x), x);
     let inner = s.mul_add(cube, s.splat(0.044_715), x);
-    s.mul(x, sigmoid(s, s.mul(inner, s.splat(1.595_769_1))))
+    s.mul(x, sigmoid(s, s.mul(inner, s.splat(1.595_769))))
 }
 
 /// t * Phi(-t) for t in 0..=5, in the variable 2t/5 - 1; absolute error 9e-6.
@@ -148,7 +148,7 @@ const GELU_TAIL: [f32; 12] = [
     0.006_710_477,
     0.324_345_7,
     -0.139_013_35,
-    -0.072_258_383,
+    -0.072_258_38,
     0.045_459_177,
 ];
 

@@ -2,7 +2,7 @@
 //! linear layer needs.
 
 use crate::error::{ShapeError, at_least, at_most, exactly};
-use crate::quant::QuantRows;
+use crate::quant::{Extremes, QuantRows};
 use crate::simd::rows::{SquaresFrom, Sum, fold, read, write};
 use crate::simd::{Kernel, Simd};
 use crate::tier::Tier;
@@ -66,15 +66,15 @@ impl LayerNorm {
         Ok(count)
     }
 
-    /// Normalizes a row and returns its largest magnitude.
+    /// Normalizes a row and returns its extremes.
     #[inline(always)]
-    fn row<S: Simd>(&self, s: S, row: &mut [f32]) -> f32 {
+    fn row<S: Simd>(&self, s: S, row: &mut [f32]) -> Extremes {
         let per = 1.0 / row.len() as f32;
         let mean = fold(s, row, Sum) * per;
         let variance = fold(s, row, SquaresFrom(mean)) * per;
         let factor = s.splat(1.0 / (variance + self.eps).sqrt());
         let shift = s.mul(s.splat(-mean), factor);
-        let mut largest = s.splat(0.0);
+        let (mut low, mut high) = (s.splat(f32::INFINITY), s.splat(f32::NEG_INFINITY));
         let whole = row.len() - row.len() % S::LANES;
         for at in (0..whole).step_by(S::LANES) {
             // SAFETY: a whole vector is left of the row, and gain and bias are as long.
@@ -83,18 +83,24 @@ impl LayerNorm {
                 let x = s.mul_add(s.load(to), factor, shift);
                 let gain = s.load(self.gain.as_ptr().add(at));
                 let y = s.mul_add(x, gain, s.load(self.bias.as_ptr().add(at)));
-                largest = s.max(s.abs(y), largest);
+                (low, high) = (s.min(y, low), s.max(y, high));
                 s.store(to, y);
             }
         }
         if whole < row.len() {
             let x = s.mul_add(read(s, row, whole, 0.0), factor, shift);
             let gain = read(s, &self.gain, whole, 0.0);
-            let y = s.mul_add(x, gain, read(s, &self.bias, whole, 0.0));
-            largest = s.max(s.abs(y), largest);
-            write(s, row, whole, y);
+            write(
+                s,
+                row,
+                whole,
+                s.mul_add(x, gain, read(s, &self.bias, whole, 0.0)),
+            );
+            // Lanes past the end repeat a value of the row.
+            let y = read(s, row, whole, row[whole]);
+            (low, high) = (s.min(y, low), s.max(y, high));
         }
-        s.largest(largest)
+        Extremes::within(s, low, high)
     }
 }
 
@@ -126,9 +132,9 @@ impl Kernel for NormalizeQuantize<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (r, row) in self.rows.chunks_exact_mut(self.norm.cols()).enumerate() {
-            let largest = self.norm.row(s, row);
+            let extremes = self.norm.row(s, row);
             // SAFETY: `apply_quantize` checked room and width, and runs the tier of `to`.
-            unsafe { self.to.put_row(s, r, row.as_ptr(), largest) }
+            unsafe { self.to.put_row(s, r, row.as_ptr(), extremes) }
         }
     }
 }

@@ -1,18 +1,24 @@
-//! Dynamic quantization of activations, one scale a row, and symmetric quantization of weights.
+//! Dynamic quantization of activations, a scale and an origin for each row, and symmetric quantization of weights.
 //!
-//! Row r holds q = round(x * 127 / max|x|), -127..=127, and its scale max|x| / 127, so that x is about q * scale
-//! (symmetric, per token: Yao et al., ZeroQuant, 2022, section 4.1). A row of zeros has scale zero.
+//! Row r holds a = round((x - origin) * 255 / (max x - min x)), 0..=255, with origin = min x and scale
+//! (max x - min x) / 255, so that x is about origin + a * scale (affine quantization, Jacob et al., 2018, equation 1,
+//! per token). The origin is a real number: a linear layer takes it back in f32, so zero need not be a step.
+//! The range follows the values: what an activation such as GELU leaves has few negative values, and a symmetric
+//! range would spend half of the steps on them.
 
 use std::ops::Range;
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_most, exactly};
-use crate::simd::rows::{Magnitude, fold};
+use crate::simd::rows::read;
 use crate::simd::{Kernel, Simd};
 use crate::tier::Tier;
 
-/// The largest magnitude of a quantized value.
-pub(crate) const Q_MAX: f32 = 127.0;
+/// The largest magnitude of a quantized weight.
+const WEIGHT_MAX: f32 = 127.0;
+
+/// Steps from the smallest to the largest value of a row.
+const STEPS: f32 = 255.0;
 
 /// Rows of quantized activations, in the form that one tier multiplies.
 pub struct QuantRows {
@@ -23,6 +29,7 @@ pub struct QuantRows {
     /// Activations of the tier's type: u8 or i16.
     bytes: Aligned<u8>,
     scales: Vec<f32>,
+    origins: Vec<f32>,
 }
 
 /// Bytes that hold one activation of any tier.
@@ -50,6 +57,7 @@ impl QuantRows {
             stride,
             bytes,
             scales: vec![0.0; rows],
+            origins: vec![0.0; rows],
         }
     }
 
@@ -70,6 +78,11 @@ impl QuantRows {
     /// What one step of each row is worth.
     pub fn scales(&self) -> &[f32] {
         &self.scales
+    }
+
+    /// What zero of each row stands for.
+    pub fn origins(&self) -> &[f32] {
+        &self.origins
     }
 
     /// Quantizes `src`, rows of [`QuantRows::cols`] values, into the rows from `first` on.
@@ -107,7 +120,7 @@ impl QuantRows {
         self.stride
     }
 
-    /// Quantizes one row whose largest magnitude is known.
+    /// Quantizes one row whose extremes are known.
     ///
     /// # Safety
     /// `S` is the tier that these rows were made for, `row < rows()`, and `src` is valid for reading
@@ -118,11 +131,15 @@ impl QuantRows {
         s: S,
         row: usize,
         src: *const f32,
-        largest: f32,
+        extremes: Extremes,
     ) {
         debug_assert!(row < self.rows());
-        let factor = s.splat(if largest > 0.0 { Q_MAX / largest } else { 0.0 });
-        self.scales[row] = largest / Q_MAX;
+        let range = extremes.largest - extremes.smallest;
+        self.scales[row] = range / STEPS;
+        self.origins[row] = extremes.smallest;
+        // Subtracted and multiplied one after the other: fused, tiers would round differently.
+        let origin = s.splat(extremes.smallest);
+        let factor = s.splat(if range > 0.0 { STEPS / range } else { 0.0 });
         // SAFETY: the row has `stride` activations, a multiple of every LANES and at least `cols`.
         unsafe {
             let to = self
@@ -132,12 +149,53 @@ impl QuantRows {
                 .add(row * self.stride);
             let whole = self.cols - self.cols % S::LANES;
             for c in (0..whole).step_by(S::LANES) {
-                s.store_act(to.add(c), s.mul(s.load(src.add(c)), factor));
+                s.store_act(to.add(c), s.mul(s.sub(s.load(src.add(c)), origin), factor));
             }
             if whole < self.cols {
-                let x = s.load_n(src.add(whole), self.cols - whole, 0.0);
-                s.store_act(to.add(whole), s.mul(x, factor));
+                let x = s.load_n(src.add(whole), self.cols - whole, extremes.smallest);
+                s.store_act(to.add(whole), s.mul(s.sub(x, origin), factor));
             }
+        }
+    }
+}
+
+/// The smallest and largest value of a row.
+#[derive(Clone, Copy)]
+pub(crate) struct Extremes {
+    pub(crate) smallest: f32,
+    pub(crate) largest: f32,
+}
+
+impl Extremes {
+    /// Of a row that is not empty.
+    #[inline(always)]
+    fn of<S: Simd>(s: S, row: &[f32]) -> Self {
+        let start = s.splat(row[0]);
+        let (mut low, mut high) = ([start; 2], [start; 2]);
+        let pairs = row.chunks_exact(2 * S::LANES);
+        let rest = pairs.remainder();
+        for pair in pairs {
+            for i in 0..2 {
+                // SAFETY: a pair holds two vectors.
+                let x = unsafe { s.load(pair.as_ptr().add(i * S::LANES)) };
+                low[i] = s.min(x, low[i]);
+                high[i] = s.max(x, high[i]);
+            }
+        }
+        for at in (0..rest.len()).step_by(S::LANES) {
+            let x = read(s, rest, at, row[0]);
+            low[0] = s.min(x, low[0]);
+            high[0] = s.max(x, high[0]);
+        }
+        Self::within(s, s.min(low[0], low[1]), s.max(high[0], high[1]))
+    }
+
+    /// Of the lanes of a vector of smallest and one of largest values.
+    #[inline(always)]
+    pub(crate) fn within<S: Simd>(s: S, smallest: S::F, largest: S::F) -> Self {
+        Self {
+            smallest: s.smallest(smallest),
+            largest: s.largest(largest),
         }
     }
 }
@@ -154,9 +212,9 @@ impl Kernel for QuantizeRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (r, row) in self.src.chunks_exact(self.to.cols).enumerate() {
-            let largest = fold(s, row, Magnitude);
+            let extremes = Extremes::of(s, row);
             // SAFETY: `quantize` checked the row count and runs the rows' own tier; `row` has `cols` values.
-            unsafe { self.to.put_row(s, self.first + r, row.as_ptr(), largest) }
+            unsafe { self.to.put_row(s, self.first + r, row.as_ptr(), extremes) }
         }
     }
 }
@@ -172,8 +230,12 @@ pub fn quantize_weights(weights: &[f32], k: usize) -> Result<(Vec<i8>, Vec<f32>)
     let mut scales = Vec::with_capacity(weights.len() / k.max(1));
     for channel in weights.chunks_exact(k.max(1)) {
         let largest = channel.iter().fold(0.0f32, |a, x| a.max(x.abs()));
-        let factor = if largest > 0.0 { Q_MAX / largest } else { 0.0 };
-        scales.push(largest / Q_MAX);
+        let factor = if largest > 0.0 {
+            WEIGHT_MAX / largest
+        } else {
+            0.0
+        };
+        scales.push(largest / WEIGHT_MAX);
         quantized.extend(channel.iter().map(|x| (x * factor).round_ties_even() as i8));
     }
     Ok((quantized, scales))

@@ -42,25 +42,24 @@ impl Kernel for Softmax<'_> {
 /// Replaces a row by e^(x - max) and returns the sum of those, which is at least one.
 #[inline(always)]
 fn exponentials<S: Simd>(s: S, row: &mut [f32]) -> f32 {
-    let offset = offset(s, fold(s, row, Largest));
+    let largest = s.splat(fold(s, row, Largest));
     let mut sum = s.splat(0.0);
     for at in (0..row.len()).step_by(S::LANES) {
-        let y = exponential(s, read(s, row, at, f32::NEG_INFINITY), offset);
+        let y = exponential(s, read(s, row, at, f32::NEG_INFINITY), largest);
         sum = s.add(sum, y);
         write(s, row, at, y);
     }
     s.sum(sum)
 }
 
+/// e^(x - largest), or 2^-126 where that is smaller, such as at x = -inf. The difference comes first: it is exact
+/// where it matters, however large both are.
 #[inline(always)]
-fn offset<S: Simd>(s: S, largest: f32) -> S::F {
-    s.splat(-largest * std::f32::consts::LOG2_E)
-}
-
-/// e^(x - max), where [`offset`] made `offset` of max; 2^-126 where that is smaller, such as at x = -inf.
-#[inline(always)]
-fn exponential<S: Simd>(s: S, x: S::F, offset: S::F) -> S::F {
-    exp2_of_negative(s, s.mul_add(x, s.splat(std::f32::consts::LOG2_E), offset))
+fn exponential<S: Simd>(s: S, x: S::F, largest: S::F) -> S::F {
+    exp2_of_negative(
+        s,
+        s.mul(s.sub(x, largest), s.splat(std::f32::consts::LOG2_E)),
+    )
 }
 
 /// As [`Softmax`] for the first `len` columns of a few rows at once, except that rows are left unscaled: returns
@@ -83,7 +82,7 @@ pub(crate) unsafe fn exponentials_of_tile<S: Simd>(
     let mut factors = [0.0; MAX_TILE_ROWS];
     // SAFETY: every access is to a whole vector of one of the rows.
     unsafe {
-        for r in 0..count {
+        for (r, largest) in largest.iter_mut().enumerate().take(count) {
             let row = rows.add(r * stride);
             let last = row.add(stride - S::LANES);
             s.store(
@@ -94,14 +93,14 @@ pub(crate) unsafe fn exponentials_of_tile<S: Simd>(
             for at in (S::LANES..stride).step_by(S::LANES) {
                 max = s.max(s.load(row.add(at)), max);
             }
-            largest[r] = s.largest(max);
+            *largest = s.largest(max);
         }
         for r in 0..count {
             let row = rows.add(r * stride);
-            let offset = offset(s, largest[r]);
+            let largest = s.splat(largest[r]);
             let mut sum = s.splat(0.0);
             for at in (0..stride).step_by(S::LANES) {
-                let y = exponential(s, s.load(row.add(at)), offset);
+                let y = exponential(s, s.load(row.add(at)), largest);
                 sum = s.add(sum, y);
                 s.store(row.add(at), y);
             }

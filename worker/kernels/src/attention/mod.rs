@@ -66,8 +66,7 @@ impl Attention {
         self.heads * self.head_dim
     }
 
-    /// Lets the rows `queries` of the sequence that is the rows `sequence` of `qkv` attend to all of it.
-    /// `out` is one row of [`Attention::width`] for each query.
+    /// Lets queries attend to their whole sequence. `out` is one row of [`Attention::width`] for each query.
     ///
     /// # Errors
     /// A range is outside its matrix, the sequence is longer than the scratch or the bias allows, or a matrix or
@@ -75,34 +74,49 @@ impl Attention {
     pub fn run(
         &self,
         tier: Tier,
-        qkv: &[f32],
-        sequence: Range<usize>,
-        queries: Range<usize>,
+        from: Queries<'_>,
         bias: Option<&RelativeBias>,
         scratch: &mut AttentionScratch,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
-        let rows = qkv.len() / (3 * self.width()).max(1);
+        let rows = from.qkv.len() / (3 * self.width()).max(1);
         exactly(
             "queries, keys and values",
             rows * 3 * self.width(),
-            qkv.len(),
+            from.qkv.len(),
         )?;
-        at_most("end of the sequence", rows, sequence.end)?;
-        at_least("end of the sequence", sequence.start, sequence.end)?;
-        at_least("first query", sequence.start, queries.start)?;
-        at_most("last query", sequence.end, queries.end)?;
-        at_most("sequence", scratch.max_len, sequence.len())?;
+        at_most("end of the sequence", rows, from.sequence.end)?;
+        at_least(
+            "end of the sequence",
+            from.sequence.start,
+            from.sequence.end,
+        )?;
+        at_least("first query", from.sequence.start, from.queries.start)?;
+        at_most("end of the queries", from.sequence.end, from.queries.end)?;
+        at_least("end of the queries", from.queries.start, from.queries.end)?;
+        at_most("sequence", scratch.max_len, from.sequence.len())?;
         exactly("head width of the scratch", self.head_dim, scratch.head_dim)?;
-        exactly("attention output", queries.len() * self.width(), out.len())?;
+        exactly(
+            "attention output",
+            from.queries.len() * self.width(),
+            out.len(),
+        )?;
         if let Some(bias) = bias {
             exactly("heads of the relative bias", self.heads, bias.heads())?;
             at_most(
                 "sequence under a relative bias",
                 bias.max_len(),
-                sequence.len(),
+                from.sequence.len(),
             )?;
         }
+        if from.queries.is_empty() {
+            return Ok(());
+        }
+        let Queries {
+            qkv,
+            sequence,
+            queries,
+        } = from;
         tier.run(Attend {
             shape: *self,
             qkv,
@@ -114,6 +128,17 @@ impl Attention {
         });
         Ok(())
     }
+}
+
+/// Which rows attend to which.
+#[derive(Clone, Debug)]
+pub struct Queries<'a> {
+    /// Rows of queries, keys and values side by side.
+    pub qkv: &'a [f32],
+    /// The rows of one sequence.
+    pub sequence: Range<usize>,
+    /// Those of its rows whose result is wanted.
+    pub queries: Range<usize>,
 }
 
 struct Attend<'a> {

@@ -7,6 +7,7 @@ use super::batch::Chunk;
 use super::run::EncodeError;
 use super::team::{Barrier, SharedRows};
 use super::{Encoder, Layer};
+use crate::attention::Queries;
 use crate::error::ShapeError;
 use crate::linear::{Activation, Epilogue, Store};
 
@@ -93,13 +94,17 @@ impl Share<'_> {
         // SAFETY: all rows were written before the barrier; the next write comes after another.
         let qkv = unsafe { shared.read(0..self.chunk.rows() * 3 * width) };
         for (sequence, queries) in self.chunk.overlaps(self.rows.clone()) {
-            let to =
-                (queries.start - self.rows.start) * width..(queries.end - self.rows.start) * width;
+            let first = (queries.start - self.rows.start) * width;
+            let context = &mut own.context[first..][..queries.len() * width];
             let bias = parts.relative_bias.as_ref();
-            let (scratch, context) = (&mut own.scratch, &mut own.context[to]);
+            let from = Queries {
+                qkv,
+                sequence,
+                queries,
+            };
             parts
                 .attention
-                .run(parts.tier, qkv, sequence, queries, bias, scratch, context)?;
+                .run(parts.tier, from, bias, &mut own.scratch, context)?;
         }
         own.quant.quantize(0, &own.context[..count * width])?;
         let hidden = &mut own.hidden[..count * width];

@@ -2,7 +2,7 @@
 
 use crate::attention::{Attention, RelativeBias};
 use crate::embed::Table;
-use crate::error::{ShapeError, exactly};
+use crate::error::{ShapeError, exactly, same_tier};
 use crate::linear::Linear;
 use crate::math::Activation;
 use crate::norm::LayerNorm;
@@ -66,11 +66,7 @@ impl Embeddings {
 impl Layer {
     pub(super) fn check(&self, tier: Tier, width: usize) -> Result<(), ShapeError> {
         for linear in [&self.qkv, &self.out, &self.up, &self.down] {
-            exactly(
-                "linear layers of the encoder's tier",
-                1,
-                usize::from(linear.tier() == tier),
-            )?;
+            same_tier(tier, linear.tier())?;
         }
         exactly(
             "inputs of the query, key and value layer",

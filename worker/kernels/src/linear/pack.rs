@@ -12,7 +12,7 @@ use crate::tier::Tier;
 /// Groups are padded to a multiple of this, so that the product can be unrolled without a remainder.
 pub(crate) const GROUP_UNROLL: usize = 4;
 
-/// With more input features the sum of 255 * 128 products could leave i32.
+/// With more input features a sum of products up to 255 * 128 could leave i32.
 const MAX_FEATURES: usize = 65_536;
 
 /// An int8 linear layer, y = x W^T + b: per-channel symmetric weights, packed for one tier.
@@ -23,9 +23,9 @@ pub struct Linear {
     /// Groups of input features in a panel, a multiple of [`GROUP_UNROLL`].
     pub(super) groups: usize,
     pub(super) panels: Aligned<i8>,
-    /// What each channel's sum starts from: it takes back the shift of the stored activations.
-    pub(super) start: Aligned<i32>,
     pub(super) scale: Aligned<f32>,
+    /// The sum of each channel's weights, scaled: what a row's origin adds to its result.
+    pub(super) sum: Aligned<f32>,
     pub(super) bias: Aligned<f32>,
 }
 
@@ -74,7 +74,7 @@ impl Linear {
 
     /// Memory held by the packed layer.
     pub fn bytes(&self) -> usize {
-        self.panels.bytes() + self.start.bytes() + self.scale.bytes() + self.bias.bytes()
+        self.panels.bytes() + self.scale.bytes() + self.sum.bytes() + self.bias.bytes()
     }
 }
 
@@ -96,15 +96,15 @@ impl Kernel for Pack<'_> {
         let columns = n.next_multiple_of(panel);
         let groups = k.div_ceil(S::K_GROUP).next_multiple_of(GROUP_UNROLL);
         let mut panels = Aligned::zeroed(columns * groups * S::K_GROUP);
-        let mut start = Aligned::zeroed(columns);
+        let mut sum = Aligned::zeroed(columns);
         for (c, channel) in self.weights.chunks_exact(k).enumerate() {
             let first = (c / panel * groups * panel + c % panel) * S::K_GROUP;
             for (g, group) in channel.chunks(S::K_GROUP).enumerate() {
                 let at = first + g * panel * S::K_GROUP;
                 panels[at..at + group.len()].copy_from_slice(group);
             }
-            let sum: i32 = channel.iter().map(|&w| i32::from(w)).sum();
-            start[c] = -S::ACT_SHIFT * sum;
+            let total: i32 = channel.iter().map(|&w| i32::from(w)).sum();
+            sum[c] = total as f32 * self.scale[c];
         }
         Linear {
             tier: self.tier,
@@ -112,8 +112,8 @@ impl Kernel for Pack<'_> {
             n,
             groups,
             panels,
-            start,
             scale: Aligned::padded(self.scale, columns),
+            sum,
             bias: Aligned::padded(self.bias, columns),
         }
     }

@@ -14,15 +14,13 @@ pub(super) struct Operands<S: Simd> {
     pub(super) stride: usize,
     pub(super) panel: *const i8,
     pub(super) groups: usize,
-    /// The panel's starting sums.
-    pub(super) start: *const i32,
 }
 
 /// Sums `rows` rows, 1..=[`Simd::TILE_ROWS`].
 ///
 /// # Safety
 /// `acts` is valid for reading `rows` rows of `groups * K_GROUP` activations, `panel` for that many features of
-/// two vectors of channels, `start` for two vectors; `groups` is a multiple of [`GROUP_UNROLL`].
+/// two vectors of channels; `groups` is a multiple of [`GROUP_UNROLL`].
 #[inline(always)]
 pub(super) unsafe fn sums<S: Simd>(s: S, rows: usize, from: &Operands<S>, to: &mut Sums) {
     // SAFETY: each arm reads as many rows as it is chosen for. Few rows leave too few independent sums to hide
@@ -57,7 +55,6 @@ unsafe fn tile<S: Simd, const R: usize, const SETS: usize>(
     // SAFETY: group g < groups reads K_GROUP activations of each of R rows and two vectors of weights.
     unsafe {
         let mut acc = [[[s.zero_i32(); 2]; R]; SETS];
-        acc[0] = [[s.load_i32(from.start), s.load_i32(from.start.add(S::LANES))]; R];
         let mut g = 0;
         while g < from.groups {
             for (set, acc) in acc.iter_mut().enumerate() {

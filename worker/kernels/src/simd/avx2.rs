@@ -61,7 +61,6 @@ impl Simd for Avx2 {
     const LANES: usize = LANES;
     const K_GROUP: usize = 2;
     const TILE_ROWS: usize = 4;
-    const ACT_SHIFT: i32 = 0;
 
     ops! {
         splat(x: f32) -> __m256 = _mm256_set1_ps(x);
@@ -83,6 +82,11 @@ impl Simd for Avx2 {
             let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        };
+        smallest(a: __m256) -> f32 = {
+            let four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)))
         };
         largest(a: __m256) -> f32 = {
             let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

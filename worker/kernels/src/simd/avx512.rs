@@ -59,7 +59,6 @@ impl Simd for Avx512 {
     const LANES: usize = LANES;
     const K_GROUP: usize = 4;
     const TILE_ROWS: usize = 8;
-    const ACT_SHIFT: i32 = 128;
 
     ops! {
         splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -75,6 +74,7 @@ impl Simd for Avx512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         scale(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
         sum(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
+        smallest(a: __m512) -> f32 = _mm512_reduce_min_ps(a);
         largest(a: __m512) -> f32 = _mm512_reduce_max_ps(a);
         to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         add_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
@@ -112,8 +112,7 @@ impl Simd for Avx512 {
     unsafe fn store_act(self, p: *mut u8, a: __m512) {
         // SAFETY: the token for the instructions; sixteen bytes are written, as promised.
         unsafe {
-            let shifted = _mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(128));
-            _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(shifted));
+            _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
         }
     }
     #[inline(always)]

@@ -33,7 +33,7 @@ pub(crate) trait Simd: Copy {
     type F: Copy;
     type I: Copy;
 
-    /// How one quantized activation q, -127..=127, is stored: q + [`Simd::ACT_SHIFT`].
+    /// A quantized activation, 0..=255.
     type Act: Copy;
     /// [`Simd::K_GROUP`] activations of one row, repeated for every lane.
     type A: Copy;
@@ -45,7 +45,6 @@ pub(crate) trait Simd: Copy {
     const K_GROUP: usize;
     /// Rows of the largest tile of the int8 product: what the registers hold.
     const TILE_ROWS: usize;
-    const ACT_SHIFT: i32;
 
     fn splat(self, x: f32) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -65,6 +64,8 @@ pub(crate) trait Simd: Copy {
     fn scale(self, a: Self::F, n: Self::F) -> Self::F;
     /// The sum of all lanes.
     fn sum(self, a: Self::F) -> f32;
+    /// The smallest lane.
+    fn smallest(self, a: Self::F) -> f32;
     /// The largest lane.
     fn largest(self, a: Self::F) -> f32;
 
@@ -86,7 +87,7 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `p` is valid for reading [`Simd::LANES`] values.
     unsafe fn load_i8(self, p: *const i8) -> Self::F;
-    /// Rounds to the nearest integer and stores as activations; the caller keeps lanes in -127..=127.
+    /// Rounds to the nearest integer and stores as activations; the caller keeps lanes in 0..=255.
     /// # Safety
     /// `p` is valid for writing [`Simd::LANES`] values.
     unsafe fn store_act(self, p: *mut Self::Act, a: Self::F);

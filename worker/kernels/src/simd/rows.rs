@@ -137,28 +137,3 @@ impl Fold for Largest {
         s.largest(sum)
     }
 }
-
-/// The largest |x|.
-#[derive(Clone, Copy)]
-pub(crate) struct Magnitude;
-
-impl Fold for Magnitude {
-    const START: f32 = 0.0;
-
-    #[inline(always)]
-    fn fill(self) -> f32 {
-        0.0
-    }
-    #[inline(always)]
-    fn step<S: Simd>(self, s: S, sum: S::F, x: S::F) -> S::F {
-        s.max(s.abs(x), sum)
-    }
-    #[inline(always)]
-    fn join<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
-        s.max(a, b)
-    }
-    #[inline(always)]
-    fn finish<S: Simd>(self, s: S, sum: S::F) -> f32 {
-        s.largest(sum)
-    }
-}

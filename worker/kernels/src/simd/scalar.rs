@@ -26,7 +26,6 @@ impl Simd for Scalar {
     const LANES: usize = LANES;
     const K_GROUP: usize = 2;
     const TILE_ROWS: usize = 4;
-    const ACT_SHIFT: i32 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -77,6 +76,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn sum(self, a: Self::F) -> f32 {
         a.iter().sum()
+    }
+    #[inline(always)]
+    fn smallest(self, a: Self::F) -> f32 {
+        a.into_iter().fold(f32::INFINITY, f32::min)
     }
     #[inline(always)]
     fn largest(self, a: Self::F) -> f32 {
