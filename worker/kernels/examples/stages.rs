@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_kernels::{
     Activation, Attention, AttentionScratch, Epilogue, LayerNorm, Linear, Pooling, QuantRows,
-    Queries, Store, Table, Tier, activate, normalize, peak, pool, quantize_weights, softmax,
+    Queries, Store, Table, Tier, activate, normalize, peak, pool, quantize_weights,
 };
 
 /// MiniLM-L6: what the budget is made for.
@@ -170,14 +170,6 @@ fn stages(tier: Tier) -> Outcome<()> {
         }),
     );
     println!("  {:<20} {total:>7.2}", "sum");
-    let mut scores = noise(tokens * HEADS * LEN);
-    println!("inside attention:");
-    let s = measure(|| keep(softmax(tier, &mut scores, LEN)));
-    println!(
-        "  {:<20} {:>7.2}",
-        "softmax",
-        s.best * 1e6 * LAYERS as f64 / tokens as f64
-    );
     Ok(())
 }
 

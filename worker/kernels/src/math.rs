@@ -4,6 +4,7 @@
 //! errors were measured over every tier and are held by tests.
 
 use crate::error::{ShapeError, exactly};
+use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, Simd};
 use crate::tier::Tier;
 
@@ -64,12 +65,9 @@ impl Kernel for Activate<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (x, out) in self.x.chunks(S::LANES).zip(self.out.chunks_mut(S::LANES)) {
-            // SAFETY: both parts have the same length, at most LANES.
-            unsafe {
-                let y = self.activation.apply(s, s.load_n(x.as_ptr(), x.len(), 0.0));
-                s.store_n(out.as_mut_ptr(), out.len(), y);
-            }
+        for at in (0..self.x.len()).step_by(S::LANES) {
+            let y = self.activation.apply(s, read(s, self.x, at, 0.0));
+            write(s, self.out, at, y);
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::attention::AttentionScratch;
 use crate::quant::QuantRows;
 
 /// Rows that go through both feed-forward layers together, so that the wide rows between them stay in cache.
-pub(super) const INNER_ROWS: usize = 64;
+pub(super) const INNER_ROWS: usize = 96;
 
 /// Working memory for chunks up to a number of rows. Made once, used for batch after batch.
 pub struct Arena {
@@ -27,7 +27,7 @@ pub(super) struct Workspace {
 }
 
 impl Arena {
-    /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows, 128 being enough
+    /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows, 192 being enough
     /// for full speed.
     pub fn new(encoder: &Encoder, max_rows: usize) -> Self {
         let (tier, width, inner) = (encoder.parts.tier, encoder.width(), encoder.inner_width());

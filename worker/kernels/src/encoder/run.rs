@@ -17,7 +17,7 @@ use crate::pool::{Pooling, normalize, pool};
 use crate::quant::split;
 
 /// Tokens that go through the layers together: enough to use each weight often, few enough for the cache.
-const CHUNK_TOKENS: usize = 128;
+const CHUNK_TOKENS: usize = 192;
 
 /// Rows that are worth a thread of their own.
 const SHARE_ROWS: usize = 8;

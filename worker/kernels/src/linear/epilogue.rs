@@ -16,6 +16,33 @@ pub enum Store {
     Add,
 }
 
+impl Store {
+    /// Stores the lanes that the row has left.
+    ///
+    /// # Safety
+    /// `to` is valid for reading and writing `left` values.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(self, s: S, y: S::F, to: *mut f32, left: usize) {
+        let add = self == Self::Add;
+        // SAFETY: at most `left` values are touched.
+        unsafe {
+            if left >= S::LANES {
+                s.store(to, if add { s.add(y, s.load(to)) } else { y });
+            } else {
+                s.store_n(
+                    to,
+                    left,
+                    if add {
+                        s.add(y, s.load_n(to, left, 0.0))
+                    } else {
+                        y
+                    },
+                );
+            }
+        }
+    }
+}
+
 /// What happens to each sum: `store(activation(sum * row scale * channel scale + row origin * weight sum + bias))`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epilogue {
@@ -73,79 +100,52 @@ impl Sink for Float<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, s: S, tile: Tile, sums: &Sums) {
-        for r in 0..tile.rows {
-            let row = self.first_row + tile.row + r;
-            let (scale, origin) = (self.x.scales()[row], self.x.origins()[row]);
-            for v in 0..2 {
-                let column = tile.column + v * S::LANES;
-                if column >= tile.width {
-                    break;
-                }
-                // SAFETY: the row and column are in the output, by the caller's promise.
-                unsafe {
-                    let sum = s.load_i32(sums.0.as_ptr().add((2 * r + v) * S::LANES));
-                    let y =
-                        self.result(s, s.to_f32(sum), self.first_channel + column, scale, origin);
+        let first = self.first_row + tile.row;
+        let scales = &self.x.scales()[first..first + tile.rows];
+        let origins = &self.x.origins()[first..first + tile.rows];
+        for v in 0..2 {
+            let column = tile.column + v * S::LANES;
+            if column >= tile.width {
+                break;
+            }
+            // SAFETY: the columns are in the layer; the rows and columns are in the output, by the caller's promise.
+            unsafe {
+                let channels = self.channels(s, self.first_channel + column);
+                for (r, (&scale, &origin)) in scales.iter().zip(origins).enumerate() {
+                    let sum = s.to_f32(s.load_i32(sums.0.as_ptr().add((2 * r + v) * S::LANES)));
+                    let offset = s.mul_add(s.splat(origin), channels.sum, channels.bias);
+                    let y = s.mul_add(sum, s.mul(s.splat(scale), channels.scale), offset);
+                    let y = self.epilogue.activation.apply(s, y);
                     let to = self
                         .out
                         .as_mut_ptr()
                         .add((tile.row + r) * tile.width + column);
-                    self.store(s, y, to, tile.width - column);
+                    self.epilogue.store.put(s, y, to, tile.width - column);
                 }
             }
         }
     }
 }
 
-impl Float<'_> {
-    /// The activation of a vector of sums, made real.
-    ///
-    /// # Safety
-    /// `channel` is the first of a vector of the layer.
-    #[inline(always)]
-    unsafe fn result<S: Simd>(
-        &self,
-        s: S,
-        sum: S::F,
-        channel: usize,
-        scale: f32,
-        origin: f32,
-    ) -> S::F {
-        let layer = self.linear;
-        // SAFETY: the layer's vectors are padded to whole panels.
-        let (channel_scale, weights, bias) = unsafe {
-            (
-                s.load(layer.scale.as_ptr().add(channel)),
-                s.load(layer.sum.as_ptr().add(channel)),
-                s.load(layer.bias.as_ptr().add(channel)),
-            )
-        };
-        let offset = s.mul_add(s.splat(origin), weights, bias);
-        let y = s.mul_add(sum, s.mul(s.splat(scale), channel_scale), offset);
-        self.epilogue.activation.apply(s, y)
-    }
+/// A vector of a layer's channels.
+struct Channels<S: Simd> {
+    scale: S::F,
+    sum: S::F,
+    bias: S::F,
+}
 
-    /// Stores the lanes that the row has left.
-    ///
+impl Float<'_> {
     /// # Safety
-    /// `to` is valid for reading and writing `left` values.
+    /// `first` is the first channel of a vector of the layer, which is padded to whole panels.
     #[inline(always)]
-    unsafe fn store<S: Simd>(&self, s: S, y: S::F, to: *mut f32, left: usize) {
-        let add = self.epilogue.store == Store::Add;
-        // SAFETY: at most `left` values are touched.
+    unsafe fn channels<S: Simd>(&self, s: S, first: usize) -> Channels<S> {
+        let layer = self.linear;
+        // SAFETY: a whole vector is there.
         unsafe {
-            if left >= S::LANES {
-                s.store(to, if add { s.add(y, s.load(to)) } else { y });
-            } else {
-                s.store_n(
-                    to,
-                    left,
-                    if add {
-                        s.add(y, s.load_n(to, left, 0.0))
-                    } else {
-                        y
-                    },
-                );
+            Channels {
+                scale: s.load(layer.scale.as_ptr().add(first)),
+                sum: s.load(layer.sum.as_ptr().add(first)),
+                bias: s.load(layer.bias.as_ptr().add(first)),
             }
         }
     }

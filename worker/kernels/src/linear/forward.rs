@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::epilogue::{Epilogue, Float, Integer, Sink, Tile};
 use super::pack::Linear;
 use super::tile::{Operands, Sums, sums};
+use crate::aligned::LINE_BYTES;
 use crate::error::{ShapeError, at_least, at_most, exactly, same_tier};
 use crate::quant::{QuantRows, split};
 use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
@@ -134,6 +135,13 @@ impl<K: Sink> Forward<'_, K> {
     fn panel<S: Simd>(&mut self, s: S, block: Range<usize>, channel: usize) {
         let linear = self.linear;
         let mut sum = Sums([0; MAX_TILE_ROWS * MAX_PANEL]);
+        let panel = linear.panels[channel * linear.groups * S::K_GROUP..].as_ptr();
+        // While this panel is used, the next one is fetched, a part by each tile.
+        let bytes = 2 * S::LANES * linear.groups * S::K_GROUP;
+        let lines = bytes
+            .div_ceil(LINE_BYTES)
+            .div_ceil(block.len().div_ceil(S::TILE_ROWS));
+        let mut next = panel.wrapping_add(bytes);
         for row in block.clone().step_by(S::TILE_ROWS) {
             let rows = S::TILE_ROWS.min(block.end - row);
             let tile = Tile {
@@ -148,12 +156,13 @@ impl<K: Sink> Forward<'_, K> {
                 let from = Operands::<S> {
                     acts: self.x.row::<S>(row),
                     stride: self.x.stride(),
-                    panel: linear
-                        .panels
-                        .as_ptr()
-                        .add(channel * linear.groups * S::K_GROUP),
+                    panel,
                     groups: linear.groups,
                 };
+                for line in 0..lines {
+                    s.prefetch(next.wrapping_add(line * LINE_BYTES));
+                }
+                next = next.wrapping_add(lines * LINE_BYTES);
                 self.sink.prepare(s, tile);
                 sums(s, rows, &from, &mut sum);
                 self.sink.put(s, tile, &sum);

@@ -9,8 +9,7 @@ use crate::tier::Tier;
 /// Independent sums, enough to hide the latency of a dot.
 const CHAINS: usize = 12;
 
-/// Runs dots on registers alone and returns how many multiply-adds that were. Meaningful where a dot is one
-/// instruction: a compiler may shorten the loop of the other tiers.
+/// Runs dots on registers alone and returns how many multiply-adds that were.
 pub fn peak(tier: Tier, rounds: u32) -> u64 {
     tier.run(Peak { rounds })
 }
@@ -26,9 +25,11 @@ impl Kernel for Peak {
     fn run<S: Simd>(self, s: S) -> u64 {
         let bytes = black_box(Aligned::padded(&[1i8; 128], 128));
         // SAFETY: 128 bytes hold the weights of one vector and the activations of one group, of any tier.
-        let (a, w) = unsafe { (s.load_a(bytes.as_ptr().cast()), s.load_w(bytes.as_ptr())) };
+        let (mut a, w) = unsafe { (s.load_a(bytes.as_ptr().cast()), s.load_w(bytes.as_ptr())) };
         let mut acc = [s.zero_i32(); CHAINS];
         for _ in 0..self.rounds {
+            // A new value each round, as far as the compiler can tell: products of constants would be made once.
+            a = black_box(a);
             for acc in &mut acc {
                 *acc = s.dot(*acc, a, w);
             }

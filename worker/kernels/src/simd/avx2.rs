@@ -98,6 +98,7 @@ impl Simd for Avx2 {
         zero_i32() -> __m256i = _mm256_setzero_si256();
         dot(acc: __m256i, a: __m256i, w: __m256i) -> __m256i =
             _mm256_add_epi32(acc, _mm256_madd_epi16(a, w));
+        prefetch(p: *const i8) -> () = _mm_prefetch::<_MM_HINT_T1>(p);
         prefetch_to_write(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
     }
 

@@ -123,6 +123,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_w(self, p: *const i8) -> Self::W;
     /// For every lane: acc + the dot product of its [`Simd::K_GROUP`] weights with the activations, exact.
     fn dot(self, acc: Self::I, a: Self::A, w: Self::W) -> Self::I;
+    /// Asks for the cache line at `p`; any address is allowed.
+    fn prefetch(self, p: *const i8);
     /// Asks for the cache line at `p`, to write it soon; any address is allowed.
     fn prefetch_to_write(self, p: *const f32);
 }

@@ -186,5 +186,7 @@ impl Simd for Scalar {
         })
     }
     #[inline(always)]
+    fn prefetch(self, _: *const i8) {}
+    #[inline(always)]
     fn prefetch_to_write(self, _: *const f32) {}
 }
