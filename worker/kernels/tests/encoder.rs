@@ -235,6 +235,17 @@ fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> 
     assert_eq!(run(&texts.batch()?, 30, 0, 128), Some("arenas"));
     assert_eq!(run(&texts.batch()?, 30, 1, 127), Some("encoder output"));
     assert_eq!(run(&texts.batch()?, 30, 1, 128), None);
+    let other = model(&FAMILIES[3], (60, 3, 128)).quantized(Tier::best())?;
+    let mut arenas = [Arena::new(&other, 30)];
+    let wrong = encoder.run(
+        &texts.batch()?,
+        Output::Pooled(Pooling::Cls),
+        &mut arenas,
+        &mut vec![0.0; 128],
+    );
+    assert!(
+        matches!(wrong, Err(EncodeError::Shape(error)) if error.what.starts_with("arenas made"))
+    );
     let unknown = [3, VOCABULARY as u32, 4, 5, 6, 7, 8, 9, 10, 11, 12];
     let one = Batch::new(&unknown, None, &[0, 11])?;
     for threads in [1, 2] {
@@ -244,7 +255,14 @@ fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> 
             "{threads} threads"
         );
     }
-    for offsets in [&[0, 5, 5, 11][..], &[0, 12], &[1, 11], &[], &[0, 8, 7, 11]] {
+    for offsets in [
+        &[0, 5, 5, 11][..],
+        &[0, 12],
+        &[1, 11],
+        &[],
+        &[0, 8, 7, 11],
+        &[0, usize::MAX, 11],
+    ] {
         assert!(Batch::new(&unknown, None, offsets).is_err(), "{offsets:?}");
     }
     Ok(())

@@ -26,7 +26,7 @@ impl<'a> Batch<'a> {
         exactly("first offset", 0, *offsets.first().unwrap_or(&1))?;
         exactly("last offset", ids.len(), *offsets.last().unwrap_or(&1))?;
         for pair in offsets.windows(2) {
-            at_least("end of a sequence", pair[0] + 1, pair[1])?;
+            at_least("end of a sequence", pair[0].saturating_add(1), pair[1])?;
         }
         if let Some(kinds) = kinds {
             exactly("token kinds", ids.len(), kinds.len())?;

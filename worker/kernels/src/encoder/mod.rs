@@ -14,6 +14,7 @@ mod run;
 mod team;
 
 pub use arena::Arena;
+use arena::Shape;
 pub use batch::Batch;
 pub use parts::{Embeddings, EncoderParts, Layer};
 pub use run::{EncodeError, Output};
@@ -32,7 +33,7 @@ impl Encoder {
         let width = parts.attention.width();
         parts.embeddings.check(width)?;
         for layer in &parts.layers {
-            layer.check(parts.tier, width)?;
+            layer.check(parts.tier, width, parts.inner_width())?;
         }
         if let Some(bias) = &parts.relative_bias {
             exactly(
@@ -66,13 +67,12 @@ impl Encoder {
         self.parts.embeddings.bytes() + layers
     }
 
-    /// Width of the widest row between the two feed-forward layers.
-    fn inner_width(&self) -> usize {
-        self.parts
-            .layers
-            .iter()
-            .map(|layer| layer.up.outputs())
-            .max()
-            .unwrap_or(1)
+    fn shape(&self) -> Shape {
+        Shape {
+            tier: self.parts.tier,
+            width: self.width(),
+            head_dim: self.parts.attention.head_dim,
+            inner: self.parts.inner_width(),
+        }
     }
 }

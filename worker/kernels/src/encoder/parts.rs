@@ -42,6 +42,13 @@ pub struct Layer {
     pub output_norm: LayerNorm,
 }
 
+impl EncoderParts {
+    /// Width between the feed-forward layers, the same for every layer.
+    pub(super) fn inner_width(&self) -> usize {
+        self.layers.first().map_or(1, |layer| layer.up.outputs())
+    }
+}
+
 impl Embeddings {
     pub(super) fn check(&self, width: usize) -> Result<(), ShapeError> {
         exactly("width of the word table", width, self.words.cols())?;
@@ -64,7 +71,7 @@ impl Embeddings {
 }
 
 impl Layer {
-    pub(super) fn check(&self, tier: Tier, width: usize) -> Result<(), ShapeError> {
+    pub(super) fn check(&self, tier: Tier, width: usize, inner: usize) -> Result<(), ShapeError> {
         for linear in [&self.qkv, &self.out, &self.up, &self.down] {
             same_tier(tier, linear.tier())?;
         }
@@ -94,8 +101,13 @@ impl Layer {
             self.up.inputs(),
         )?;
         exactly(
-            "inputs of the second feed-forward layer",
+            "outputs of the first feed-forward layer",
+            inner,
             self.up.outputs(),
+        )?;
+        exactly(
+            "inputs of the second feed-forward layer",
+            inner,
             self.down.inputs(),
         )?;
         exactly(

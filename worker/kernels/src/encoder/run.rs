@@ -70,7 +70,7 @@ impl Encoder {
     /// caller's alone. `out` is one row for each token or sequence, see [`Output`], in the batch's order.
     ///
     /// # Errors
-    /// There is no arena, a sequence is longer than the arenas or [`Encoder::max_len`], an id or kind is outside its
+    /// There is no arena or one made for another shape, a sequence is longer than the arenas or [`Encoder::max_len`], an id or kind is outside its
     /// table, or `out` has another length.
     pub fn run(
         &self,
@@ -86,6 +86,12 @@ impl Encoder {
         };
         exactly("encoder output", rows * self.width(), out.len())?;
         at_least("arenas", 1, arenas.len())?;
+        let fitting = arenas.iter().filter(|arena| arena.shape == self.shape());
+        exactly(
+            "arenas made for such an encoder",
+            arenas.len(),
+            fitting.count(),
+        )?;
         let room = arenas.iter().map(|arena| arena.max_rows).min().unwrap_or(0);
         at_most(
             "tokens of a sequence",
