@@ -57,7 +57,8 @@ impl<T: Number> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold at least len numbers, initialised, and are aligned for any of them.
+        // SAFETY: the lines hold at least len numbers, initialised, and are aligned for any of
+        // them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

@@ -1,7 +1,7 @@
 //! Vectorised exp and the activation functions made of it and of polynomials.
 //!
-//! The polynomials are minimax fits (Lawson's iteration on Chebyshev nodes, then rounded to f32); the stated
-//! errors were measured over every tier and are held by tests.
+//! The polynomials are minimax fits (Lawson's iteration on Chebyshev nodes, then rounded to f32);
+//! the stated errors were measured over every tier and are held by tests.
 
 use crate::error::{ShapeError, exactly};
 use crate::simd::rows::{read, write};
@@ -13,9 +13,11 @@ use crate::tier::Tier;
 pub enum Activation {
     #[default]
     None,
-    /// x * Phi(x) with the exact normal distribution (Hendrycks and Gimpel, 2016, section 2), max error 1e-5.
+    /// x * Phi(x) with the exact normal distribution (Hendrycks and Gimpel, 2016, section 2), max
+    /// error 1e-5.
     Gelu,
-    /// Its tanh form, x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)) (as above), max error 2e-6.
+    /// Its tanh form, x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)) (as above), max error
+    /// 2e-6.
     GeluTanh,
     /// max(x, 0).
     Relu,
@@ -150,8 +152,8 @@ const GELU_TAIL: [f32; 12] = [
     0.045_459_177,
 ];
 
-/// x * Phi(x) = max(x, 0) - |x| * Phi(-|x|): the second term vanishes to 1.4e-6 at 5 and is taken as constant
-/// beyond, so the error does not grow with x.
+/// x * Phi(x) = max(x, 0) - |x| * Phi(-|x|): the second term vanishes to 1.4e-6 at 5 and is taken
+/// as constant beyond, so the error does not grow with x.
 #[inline(always)]
 fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     let t = s.min(s.abs(x), s.splat(5.0));

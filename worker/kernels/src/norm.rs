@@ -1,5 +1,5 @@
-//! Layer normalization (Ba, Kiros and Hinton, 2016, equation 4), alone or with the quantization that the next
-//! linear layer needs.
+//! Layer normalization (Ba, Kiros and Hinton, 2016, equation 4), alone or with the quantization
+//! that the next linear layer needs.
 
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::quant::{Extremes, QuantRows};

@@ -1,10 +1,12 @@
-//! Dynamic quantization of activations, a scale and an origin for each row, and symmetric quantization of weights.
+//! Dynamic quantization of activations, a scale and an origin for each row, and symmetric
+//! quantization of weights.
 //!
-//! Row r holds a = round((x - origin) * 255 / (max x - min x)), 0..=255, with origin = min x and scale
-//! (max x - min x) / 255, so that x is about origin + a * scale (affine quantization, Jacob et al., 2018, equation 1,
-//! per token). The origin is a real number: a linear layer takes it back in f32, so zero need not be a step.
-//! The range follows the values: what an activation such as GELU leaves has few negative values, and a symmetric
-//! range would spend half of the steps on them.
+//! Row r holds a = round((x - origin) * 255 / (max x - min x)), 0..=255, with origin = min x and
+//! scale (max x - min x) / 255, so that x is about origin + a * scale (affine quantization, Jacob
+//! et al., 2018, equation 1, per token). The origin is a real number: a linear layer takes it back
+//! in f32, so zero need not be a step. The range follows the values: what an activation such as
+//! GELU leaves has few negative values, and a symmetric range would spend half of the steps on
+//! them.
 
 use std::ops::Range;
 
@@ -35,8 +37,8 @@ pub struct QuantRows {
 /// Bytes that hold one activation of any tier.
 const ACT_BYTES: usize = 2;
 
-/// Row lengths are whole cache lines; one more where rows would otherwise all fall into the same few sets of
-/// a first-level cache.
+/// Row lengths are whole cache lines; one more where rows would otherwise all fall into the same
+/// few sets of a first-level cache.
 fn stride_for(cols: usize) -> usize {
     let stride = cols.next_multiple_of(64);
     if stride.is_multiple_of(1024) {
@@ -123,8 +125,8 @@ impl QuantRows {
     /// Quantizes one row whose extremes are known.
     ///
     /// # Safety
-    /// `S` is the tier that these rows were made for, `row < rows()`, and `src` is valid for reading
-    /// [`QuantRows::cols`] values.
+    /// `S` is the tier that these rows were made for, `row < rows()`, and `src` is valid for
+    /// reading [`QuantRows::cols`] values.
     #[inline(always)]
     pub(crate) unsafe fn put_row<S: Simd>(
         &mut self,
@@ -213,14 +215,15 @@ impl Kernel for QuantizeRows<'_> {
     fn run<S: Simd>(self, s: S) {
         for (r, row) in self.src.chunks_exact(self.to.cols).enumerate() {
             let extremes = Extremes::of(s, row);
-            // SAFETY: `quantize` checked the row count and runs the rows' own tier; `row` has `cols` values.
+            // SAFETY: `quantize` checked the row count and runs the rows' own tier; `row` has
+            // `cols` values.
             unsafe { self.to.put_row(s, self.first + r, row.as_ptr(), extremes) }
         }
     }
 }
 
-/// Quantizes `weights`, one output channel of `k` values after another, to i8 with one scale a channel:
-/// w is about q * scale, q in -127..=127.
+/// Quantizes `weights`, one output channel of `k` values after another, to i8 with one scale a
+/// channel: w is about q * scale, q in -127..=127.
 ///
 /// # Errors
 /// `weights` is not a whole number of channels.
@@ -241,7 +244,8 @@ pub fn quantize_weights(weights: &[f32], k: usize) -> Result<(Vec<i8>, Vec<f32>)
     Ok((quantized, scales))
 }
 
-/// Splits `len` into at most `parts` ranges of nearly equal length, each but the last a multiple of `unit`.
+/// Splits `len` into at most `parts` ranges of nearly equal length, each but the last a multiple of
+/// `unit`.
 pub(crate) fn split(len: usize, parts: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
     let units = len.div_ceil(unit);
     let parts = parts.clamp(1, units.max(1));

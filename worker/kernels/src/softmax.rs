@@ -52,8 +52,8 @@ fn exponentials<S: Simd>(s: S, row: &mut [f32]) -> f32 {
     s.sum(sum)
 }
 
-/// e^(x - largest), or 2^-126 where that is smaller, such as at x = -inf. The difference comes first: it is exact
-/// where it matters, however large both are.
+/// e^(x - largest), or 2^-126 where that is smaller, such as at x = -inf. The difference comes
+/// first: it is exact where it matters, however large both are.
 #[inline(always)]
 fn exponential<S: Simd>(s: S, x: S::F, largest: S::F) -> S::F {
     exp2_of_negative(
@@ -62,8 +62,9 @@ fn exponential<S: Simd>(s: S, x: S::F, largest: S::F) -> S::F {
     )
 }
 
-/// As [`Softmax`] for the first `len` columns of a few rows at once, except that rows are left unscaled: returns
-/// what each is to be multiplied with. The columns from `len` on become negligible.
+/// As [`Softmax`] for the first `len` columns of a few rows at once, except that rows are left
+/// unscaled: returns what each is to be multiplied with. The columns from `len` on become
+/// negligible.
 ///
 /// Each step is done for all rows before the next begins: the steps of one row wait for each other.
 ///

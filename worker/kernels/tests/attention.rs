@@ -121,13 +121,14 @@ fn a_relative_bias_is_added_to_the_scores() -> Result<(), ShapeError> {
     Ok(())
 }
 
-/// The buckets of the T5 paper's rule for 32 buckets up to distance 128, as its published code gives them.
+/// The buckets of the T5 paper's rule for 32 buckets up to distance 128, as its published code
+/// gives them.
 #[test]
 fn relative_buckets_follow_the_rule() -> Result<(), ShapeError> {
     let table: Vec<f32> = (0..32).map(|bucket| bucket as f32).collect();
     let bias = RelativeBias::from_buckets(&table, 1, 32, 128, 200)?;
-    // One key and one query apart by `distance`, value 1 for it and 0 for the query itself: the weight of the key
-    // tells the difference of the two biases. Bucket 0 is the query's own.
+    // One key and one query apart by `distance`, value 1 for it and 0 for the query itself: the
+    // weight of the key tells the difference of the two biases. Bucket 0 is the query's own.
     let shape = Attention {
         heads: 1,
         head_dim: 1,

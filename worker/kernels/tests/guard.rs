@@ -1,5 +1,6 @@
-//! No kernel touches a byte before or after the caller's buffers: each buffer ends where a page begins that may not
-//! be touched, or begins where one ends, so that one lane too many is a fault on every tier.
+//! No kernel touches a byte before or after the caller's buffers: each buffer ends where a page
+//! begins that may not be touched, or begins where one ends, so that one lane too many is a fault
+//! on every tier.
 #![cfg(unix)]
 
 mod reference;

@@ -2,7 +2,8 @@
 
 use crate::error::{ShapeError, at_least, exactly};
 
-/// Biases by head and by distance from query to key (Raffel et al., T5, 2020, section 2.1; also MPNet).
+/// Biases by head and by distance from query to key (Raffel et al., T5, 2020, section 2.1; also
+/// MPNet).
 #[derive(Clone, Debug)]
 pub struct RelativeBias {
     heads: usize,
@@ -26,9 +27,9 @@ impl RelativeBias {
         })
     }
 
-    /// From a table of `buckets` rows of `heads` values, as checkpoints hold it, by the bidirectional rule of
-    /// T5 (as above): half the buckets for each direction, half of those for exact distances, the others
-    /// logarithmic up to `max_distance`.
+    /// From a table of `buckets` rows of `heads` values, as checkpoints hold it, by the
+    /// bidirectional rule of T5 (as above): half the buckets for each direction, half of those for
+    /// exact distances, the others logarithmic up to `max_distance`.
     ///
     /// # Errors
     /// `table` has another length, there are fewer than four buckets, or `max_len` is zero.

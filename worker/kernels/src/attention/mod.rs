@@ -1,9 +1,9 @@
 //! Attention over the rows of one sequence, in f32: softmax(Q K^T / sqrt(d)) V for each head
 //! (Vaswani et al., 2017, equation 1).
 //!
-//! There is no mask and no padding: a sequence is a range of rows. For each head the keys are transposed and the
-//! values gathered into panels, then a few queries at a time go through scores, softmax and values while their
-//! scores stay in the first-level cache.
+//! There is no mask and no padding: a sequence is a range of rows. For each head the keys are
+//! transposed and the values gathered into panels, then a few queries at a time go through scores,
+//! softmax and values while their scores stay in the first-level cache.
 
 mod bias;
 mod product;
@@ -20,8 +20,8 @@ use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 use crate::softmax::exponentials_of_tile;
 use crate::tier::Tier;
 
-/// The shape of a multi-head attention. Its input is rows of queries, keys and values side by side, each
-/// `heads * head_dim` wide.
+/// The shape of a multi-head attention. Its input is rows of queries, keys and values side by side,
+/// each `heads * head_dim` wide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     pub heads: usize,
@@ -66,11 +66,12 @@ impl Attention {
         self.heads * self.head_dim
     }
 
-    /// Lets queries attend to their whole sequence. `out` is one row of [`Attention::width`] for each query.
+    /// Lets queries attend to their whole sequence. `out` is one row of [`Attention::width`] for
+    /// each query.
     ///
     /// # Errors
-    /// A range is outside its matrix, the sequence is longer than the scratch or the bias allows, or a matrix or
-    /// the bias has another shape.
+    /// A range is outside its matrix, the sequence is longer than the scratch or the bias allows,
+    /// or a matrix or the bias has another shape.
     pub fn run(
         &self,
         tier: Tier,
@@ -199,8 +200,8 @@ impl Attend<'_> {
             for d in (0..dim).step_by(S::LANES) {
                 let (rows, cols) = (S::LANES.min(len - key), S::LANES.min(dim - d));
                 let to = self.scratch.keys[to + d * panel..].as_mut_ptr();
-                // SAFETY: the block's keys and columns are inside this head; the scratch holds `dim` lines of
-                // two vectors for each panel of keys.
+                // SAFETY: the block's keys and columns are inside this head; the scratch holds
+                // `dim` lines of two vectors for each panel of keys.
                 unsafe { s.transpose(from.add(d), self.stride(), rows, cols, to) }
             }
         }
@@ -216,8 +217,8 @@ impl Attend<'_> {
             let cols = S::LANES.min(dim - column);
             for key in 0..len {
                 let from = self.part(self.sequence.start + key, 2, head);
-                // SAFETY: the columns are inside this head; the scratch holds a line of two vectors for each
-                // key and panel of columns.
+                // SAFETY: the columns are inside this head; the scratch holds a line of two vectors
+                // for each key and panel of columns.
                 unsafe { s.store(to.add(key * panel), s.load_n(from.add(column), cols, 0.0)) }
             }
         }
@@ -244,8 +245,8 @@ impl Attend<'_> {
                 out_stride: stride,
                 columns: panel.min(stride - key),
             };
-            // SAFETY: the queries are rows of `qkv`, the keys were packed for this head, and the scratch holds
-            // a tile's rows of scores.
+            // SAFETY: the queries are rows of `qkv`, the keys were packed for this head, and the
+            // scratch holds a tile's rows of scores.
             unsafe { product.run(s, rows) }
         }
     }
@@ -293,8 +294,8 @@ impl Attend<'_> {
                 out_stride: width,
                 columns: (2 * S::LANES).min(dim - column),
             };
-            // SAFETY: `rows` rows of scores and `len` lines of values are in the scratch; the output holds the
-            // queries' rows.
+            // SAFETY: `rows` rows of scores and `len` lines of values are in the scratch; the
+            // output holds the queries' rows.
             unsafe { product.run(s, rows) }
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::simd::{MAX_TILE_ROWS, Simd};
 
-/// `out[r][c] = factors[r] * sum over d of a[r][d] * b[d][c]`, a panel of at most two vectors of columns.
+/// `out[r][c] = factors[r] * sum over d of a[r][d] * b[d][c]`, a panel of at most two vectors of
+/// columns.
 pub(super) struct Product {
     pub(super) a: *const f32,
     /// Values from one row of `a` to the next.
@@ -21,11 +22,13 @@ impl Product {
     /// Multiplies `rows` rows, 1..=[`Simd::TILE_ROWS`].
     ///
     /// # Safety
-    /// `a` is valid for reading `rows` rows of `depth` values, `b` for `depth` lines of two vectors (one, if
-    /// `columns` fit in one), `out` for writing `rows` rows of `columns` values; `columns` fit in two vectors.
+    /// `a` is valid for reading `rows` rows of `depth` values, `b` for `depth` lines of two vectors
+    /// (one, if `columns` fit in one), `out` for writing `rows` rows of `columns` values; `columns`
+    /// fit in two vectors.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(&self, s: S, rows: usize) {
-        // SAFETY: the caller's promise; the arm reads one vector a line only where one holds the columns.
+        // SAFETY: the caller's promise; the arm reads one vector a line only where one holds the
+        // columns.
         unsafe {
             if self.columns > S::LANES {
                 self.rows::<S, 2>(s, rows);

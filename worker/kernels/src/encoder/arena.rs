@@ -6,7 +6,8 @@ use crate::attention::AttentionScratch;
 use crate::quant::QuantRows;
 use crate::tier::Tier;
 
-/// Rows that go through both feed-forward layers together, so that the wide rows between them stay in cache.
+/// Rows that go through both feed-forward layers together, so that the wide rows between them stay
+/// in cache.
 pub(super) const INNER_ROWS: usize = 96;
 
 /// Working memory for chunks up to a number of rows. Made once, used for batch after batch.
@@ -40,8 +41,8 @@ pub(super) struct Workspace {
 }
 
 impl Arena {
-    /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows, 192 being enough
-    /// for full speed.
+    /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows,
+    /// 192 being enough for full speed.
     pub fn new(encoder: &Encoder, max_rows: usize) -> Self {
         let Shape {
             tier,

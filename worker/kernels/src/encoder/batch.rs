@@ -16,8 +16,8 @@ impl<'a> Batch<'a> {
     /// `kinds` are token types, all zero if there are none.
     ///
     /// # Errors
-    /// The offsets do not rise from zero to the number of ids, a sequence is empty, or there are not as many kinds
-    /// as ids.
+    /// The offsets do not rise from zero to the number of ids, a sequence is empty, or there are
+    /// not as many kinds as ids.
     pub fn new(
         ids: &'a [u32],
         kinds: Option<&'a [u32]>,

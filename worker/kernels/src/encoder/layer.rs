@@ -42,8 +42,8 @@ impl Share<'_> {
         }
         let width = self.encoder.width();
         let last = &self.qkv[parts.layers.len() % 2];
-        // SAFETY: members' rows do not overlap, and this buffer was last read before the latest barrier, or by
-        // this member alone.
+        // SAFETY: members' rows do not overlap, and this buffer was last read before the latest
+        // barrier, or by this member alone.
         let to = unsafe { last.write(self.rows.start * width..self.rows.end * width) };
         to.copy_from_slice(&own.hidden[..self.rows.len() * width]);
         self.barrier.wait()?;
@@ -87,7 +87,8 @@ impl Share<'_> {
         own: &mut Workspace,
     ) -> Result<(), EncodeError> {
         let (parts, count, width) = (&self.encoder.parts, self.rows.len(), self.encoder.width());
-        // SAFETY: members' rows do not overlap, and the buffer's last readers have passed a barrier since.
+        // SAFETY: members' rows do not overlap, and the buffer's last readers have passed a barrier
+        // since.
         let mine = unsafe { shared.write(self.rows.start * 3 * width..self.rows.end * 3 * width) };
         layer.qkv.forward(&own.quant, 0..count, REPLACE, mine)?;
         self.barrier.wait()?;

@@ -1,10 +1,11 @@
 //! A transformer encoder over ragged batches, on int8 linear layers.
 //!
-//! It knows the structure that BERT, RoBERTa, XLM-R, DistilBERT and MPNet share (norm after each residual,
-//! Devlin et al., 2019; Song et al., 2020), and nothing of files, names or heads: who loads a model packs its
-//! weights into [`EncoderParts`]. Sequences follow each other without padding. A batch is worked off in chunks of
-//! whole sequences, each going through all layers while its rows stay in the second-level cache; the arena is as
-//! large as one chunk, whatever the batch. Nothing is allocated between the first layer and the last.
+//! It knows the structure that BERT, RoBERTa, XLM-R, DistilBERT and MPNet share (norm after each
+//! residual, Devlin et al., 2019; Song et al., 2020), and nothing of files, names or heads: who
+//! loads a model packs its weights into [`EncoderParts`]. Sequences follow each other without
+//! padding. A batch is worked off in chunks of whole sequences, each going through all layers while
+//! its rows stay in the second-level cache; the arena is as large as one chunk, whatever the batch.
+//! Nothing is allocated between the first layer and the last.
 
 mod arena;
 mod batch;
@@ -21,7 +22,8 @@ pub use run::{EncodeError, Output};
 
 use crate::error::{ShapeError, exactly};
 
-/// An encoder, packed for one tier. It is read-only: threads share it, each with an [`Arena`] of its own.
+/// An encoder, packed for one tier. It is read-only: threads share it, each with an [`Arena`] of
+/// its own.
 pub struct Encoder {
     parts: EncoderParts,
 }

@@ -23,7 +23,8 @@ pub struct Embeddings {
     pub words: Table,
     /// None where positions enter by a relative bias alone.
     pub positions: Option<Table>,
-    /// The row of `positions` of a sequence's first token: 0 for BERT, padding index + 1 for RoBERTa and MPNet.
+    /// The row of `positions` of a sequence's first token: 0 for BERT, padding index + 1 for
+    /// RoBERTa and MPNet.
     pub first_position: usize,
     /// Token kinds ("token types"): none for DistilBERT and MPNet.
     pub kinds: Option<Table>,

@@ -1,7 +1,8 @@
 //! A batch over threads.
 //!
-//! Chunks are independent, so threads take whole chunks in turn and never wait for each other. Only where there are
-//! fewer chunks than threads, as with one text that somebody waits for, do they share the rows of each chunk.
+//! Chunks are independent, so threads take whole chunks in turn and never wait for each other. Only
+//! where there are fewer chunks than threads, as with one text that somebody waits for, do they
+//! share the rows of each chunk.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,7 +17,8 @@ use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::pool::{Pooling, normalize, pool};
 use crate::quant::split;
 
-/// Tokens that go through the layers together: enough to use each weight often, few enough for the cache.
+/// Tokens that go through the layers together: enough to use each weight often, few enough for the
+/// cache.
 const CHUNK_TOKENS: usize = 192;
 
 /// Rows that are worth a thread of their own.
@@ -66,12 +68,13 @@ impl From<Broken> for EncodeError {
 }
 
 impl Encoder {
-    /// Encodes a batch on as many threads as there are arenas, the caller's included; with one arena on the
-    /// caller's alone. `out` is one row for each token or sequence, see [`Output`], in the batch's order.
+    /// Encodes a batch on as many threads as there are arenas, the caller's included; with one
+    /// arena on the caller's alone. `out` is one row for each token or sequence, see [`Output`], in
+    /// the batch's order.
     ///
     /// # Errors
-    /// There is no arena or one made for another shape, a sequence is longer than the arenas or [`Encoder::max_len`], an id or kind is outside its
-    /// table, or `out` has another length.
+    /// There is no arena or one made for another shape, a sequence is longer than the arenas or
+    /// [`Encoder::max_len`], an id or kind is outside its table, or `out` has another length.
     pub fn run(
         &self,
         batch: &Batch<'_>,
@@ -154,7 +157,8 @@ impl<'a, I: Iterator<Item = Chunk<'a>> + Send> Jobs<'a, I> {
     }
 }
 
-/// Calls `work` for each item on a thread of its own, for the first on this one, and returns an error if any did.
+/// Calls `work` for each item on a thread of its own, for the first on this one, and returns an
+/// error if any did.
 fn fork<T: Send>(
     mut items: impl Iterator<Item = T>,
     work: impl Fn(T) -> Result<(), EncodeError> + Sync,
@@ -169,7 +173,11 @@ fn fork<T: Send>(
         let joined = others
             .into_iter()
             .map(|other| other.join().unwrap_or(Err(EncodeError::Broken)));
-        joined.fold(mine, Result::and)
+        // A member that only stopped waiting knows less than the one that failed.
+        joined.fold(mine, |one, other| match (one, other) {
+            (Err(EncodeError::Broken), Err(cause)) => Err(cause),
+            (one, other) => one.and(other),
+        })
     })
 }
 

@@ -1,8 +1,9 @@
 //! Threads that share the rows of one chunk.
 //!
-//! Each member owns some rows and needs the others' keys and values once a layer. There are two buffers for those,
-//! used in turn, so one barrier a layer is enough: a member writes the buffer of layer n + 2 only after the barrier
-//! of layer n + 1, which every member reaches after it has read the buffer of layer n.
+//! Each member owns some rows and needs the others' keys and values once a layer. There are two
+//! buffers for those, used in turn, so one barrier a layer is enough: a member writes the buffer of
+//! layer n + 2 only after the barrier of layer n + 1, which every member reaches after it has read
+//! the buffer of layer n.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -57,8 +58,8 @@ impl Barrier {
         Ok(())
     }
 
-    /// Held by a member while it works: if it is dropped before [`Membership::done`], by an error or a panic, the
-    /// others stop waiting.
+    /// Held by a member while it works: if it is dropped before [`Membership::done`], by an error
+    /// or a panic, the others stop waiting.
     pub(super) fn join(&self) -> Membership<'_> {
         Membership {
             barrier: self,
@@ -93,14 +94,16 @@ pub(super) struct SharedRows<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: members reach the values only through the unsafe methods, whose callers keep writes and reads apart.
+// SAFETY: members reach the values only through the unsafe methods, whose callers keep writes and
+// reads apart.
 unsafe impl Send for SharedRows<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for SharedRows<'_> {}
 
 impl<'a> SharedRows<'a> {
     pub(super) fn new(values: &'a mut [f32]) -> Self {
-        // SAFETY: UnsafeCell<f32> has the layout of f32, and the exclusive borrow lasts as long as this.
+        // SAFETY: UnsafeCell<f32> has the layout of f32, and the exclusive borrow lasts as long as
+        // this.
         let values = unsafe { &*(std::ptr::from_mut(values) as *const [UnsafeCell<f32>]) };
         Self {
             values,

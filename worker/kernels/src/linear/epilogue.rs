@@ -1,4 +1,5 @@
-//! What becomes of exact sums: scales, bias, activation and residual while they are close, then memory.
+//! What becomes of exact sums: scales, bias, activation and residual while they are close, then
+//! memory.
 
 use super::pack::Linear;
 use super::tile::Sums;
@@ -43,7 +44,8 @@ impl Store {
     }
 }
 
-/// What happens to each sum: `store(activation(sum * row scale * channel scale + row origin * weight sum + bias))`.
+/// What happens to each sum: `store(activation(sum * row scale * channel scale + row origin *
+/// weight sum + bias))`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epilogue {
     pub activation: Activation,
@@ -59,8 +61,8 @@ pub(super) trait Sink {
     unsafe fn prepare<S: Simd>(&mut self, s: S, tile: Tile);
 
     /// # Safety
-    /// The output holds rows `tile.row..tile.row + tile.rows` of `tile.width` columns, `tile.column` among them, and
-    /// the input holds as many rows as the output.
+    /// The output holds rows `tile.row..tile.row + tile.rows` of `tile.width` columns,
+    /// `tile.column` among them, and the input holds as many rows as the output.
     unsafe fn put<S: Simd>(&mut self, s: S, tile: Tile, sums: &Sums);
 }
 
@@ -108,7 +110,8 @@ impl Sink for Float<'_> {
             if column >= tile.width {
                 break;
             }
-            // SAFETY: the columns are in the layer; the rows and columns are in the output, by the caller's promise.
+            // SAFETY: the columns are in the layer; the rows and columns are in the output, by the
+            // caller's promise.
             unsafe {
                 let channels = self.channels(s, self.first_channel + column);
                 for (r, (&scale, &origin)) in scales.iter().zip(origins).enumerate() {

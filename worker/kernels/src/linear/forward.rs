@@ -13,6 +13,9 @@ use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 /// Rows whose activations stay close while every panel passes over them.
 const BLOCK_ROWS: usize = 128;
 
+/// Tiles over one panel from which on they fetch the next one.
+const FETCHING_TILES: usize = 6;
+
 impl Linear {
     /// Multiplies some rows of `x` into `out`, `rows.len()` rows of [`Linear::outputs`] values.
     ///
@@ -55,7 +58,8 @@ impl Linear {
         Ok(())
     }
 
-    /// The exact sums of activations times weights, both as integers, of some rows, without scales or bias: what every tier must agree on.
+    /// The exact sums of activations times weights, both as integers, of some rows, without scales
+    /// or bias: what every tier must agree on.
     ///
     /// # Errors
     /// As [`Linear::forward`].
@@ -136,11 +140,16 @@ impl<K: Sink> Forward<'_, K> {
         let linear = self.linear;
         let mut sum = Sums([0; MAX_TILE_ROWS * MAX_PANEL]);
         let panel = linear.panels[channel * linear.groups * S::K_GROUP..].as_ptr();
-        // While this panel is used, the next one is fetched, a part by each tile.
+        // While this panel is used the next one is fetched, a part by each tile. Few tiles would have
+        // to ask for so much at once that they wait for it: they leave it to the CPU.
         let bytes = 2 * S::LANES * linear.groups * S::K_GROUP;
-        let lines = bytes
-            .div_ceil(LINE_BYTES)
-            .div_ceil(block.len().div_ceil(S::TILE_ROWS));
+        let tiles = block.len().div_ceil(S::TILE_ROWS);
+        let ahead = if tiles < FETCHING_TILES {
+            0
+        } else {
+            bytes.div_ceil(LINE_BYTES)
+        };
+        let lines = ahead.div_ceil(tiles);
         let mut next = panel.wrapping_add(bytes);
         for row in block.clone().step_by(S::TILE_ROWS) {
             let rows = S::TILE_ROWS.min(block.end - row);
@@ -150,8 +159,8 @@ impl<K: Sink> Forward<'_, K> {
                 column: channel - self.columns.start,
                 width: self.columns.len(),
             };
-            // SAFETY: `check` saw that the rows are in `x`, made for this tier; channels are padded to panels;
-            // the output was checked to hold every row and column.
+            // SAFETY: `check` saw that the rows are in `x`, made for this tier; channels are padded
+            // to panels; the output was checked to hold every row and column.
             unsafe {
                 let from = Operands::<S> {
                     acts: self.x.row::<S>(row),

@@ -1,5 +1,5 @@
-//! The int8 linear layer: packed weights, an exact integer product, and everything that can be done to a
-//! result while it is still in a register.
+//! The int8 linear layer: packed weights, an exact integer product, and everything that can be done
+//! to a result while it is still in a register.
 
 mod epilogue;
 mod forward;

@@ -1,15 +1,16 @@
 //! A linear layer's weights in the order in which the product reads them.
 //!
-//! Output channels are cut into panels of two vectors, a panel's input features into the groups that one dot
-//! instruction consumes: `[channel / panel][feature / group][channel % panel][feature % group]`, padded with
-//! zero weights to whole panels and to groups in fours.
+//! Output channels are cut into panels of two vectors, a panel's input features into the groups
+//! that one dot instruction consumes: `[channel / panel][feature / group][channel % panel][feature
+//! % group]`, padded with zero weights to whole panels and to groups in fours.
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::simd::{Kernel, Simd};
 use crate::tier::Tier;
 
-/// Groups are padded to a multiple of this, so that the product can be unrolled without a remainder.
+/// Groups are padded to a multiple of this, so that the product can be unrolled without a
+/// remainder.
 pub(crate) const GROUP_UNROLL: usize = 4;
 
 /// With more input features a sum of products up to 255 * 128 could leave i32.
@@ -30,8 +31,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Packs `weights`, `scale.len()` output channels of `k` values each; channel c is worth `scale[c]` a step.
-    /// The weights are read once and not kept.
+    /// Packs `weights`, `scale.len()` output channels of `k` values each; channel c is worth
+    /// `scale[c]` a step. The weights are read once and not kept.
     ///
     /// # Errors
     /// The lengths do not agree, there is no channel, or `k` is not in 1..=65536.

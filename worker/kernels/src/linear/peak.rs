@@ -24,11 +24,13 @@ impl Kernel for Peak {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> u64 {
         let bytes = black_box(Aligned::padded(&[1i8; 128], 128));
-        // SAFETY: 128 bytes hold the weights of one vector and the activations of one group, of any tier.
+        // SAFETY: 128 bytes hold the weights of one vector and the activations of one group, of any
+        // tier.
         let (mut a, w) = unsafe { (s.load_a(bytes.as_ptr().cast()), s.load_w(bytes.as_ptr())) };
         let mut acc = [s.zero_i32(); CHAINS];
         for _ in 0..self.rounds {
-            // A new value each round, as far as the compiler can tell: products of constants would be made once.
+            // A new value each round, as far as the compiler can tell: products of constants would
+            // be made once.
             a = black_box(a);
             for acc in &mut acc {
                 *acc = s.dot(*acc, a, w);

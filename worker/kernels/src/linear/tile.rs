@@ -19,12 +19,12 @@ pub(super) struct Operands<S: Simd> {
 /// Sums `rows` rows, 1..=[`Simd::TILE_ROWS`].
 ///
 /// # Safety
-/// `acts` is valid for reading `rows` rows of `groups * K_GROUP` activations, `panel` for that many features of
-/// two vectors of channels; `groups` is a multiple of [`GROUP_UNROLL`].
+/// `acts` is valid for reading `rows` rows of `groups * K_GROUP` activations, `panel` for that many
+/// features of two vectors of channels; `groups` is a multiple of [`GROUP_UNROLL`].
 #[inline(always)]
 pub(super) unsafe fn sums<S: Simd>(s: S, rows: usize, from: &Operands<S>, to: &mut Sums) {
-    // SAFETY: each arm reads as many rows as it is chosen for. Few rows leave too few independent sums to hide
-    // the latency of a dot, so they split the features over two or four sets of sums.
+    // SAFETY: each arm reads as many rows as it is chosen for. Few rows leave too few independent
+    // sums to hide the latency of a dot, so they split the features over two or four sets of sums.
     unsafe {
         match rows {
             1 => tile::<S, 1, 4>(s, from, to),
@@ -52,7 +52,8 @@ unsafe fn tile<S: Simd, const R: usize, const SETS: usize>(
 ) {
     debug_assert!(from.groups.is_multiple_of(GROUP_UNROLL) && GROUP_UNROLL.is_multiple_of(SETS));
     let vector = S::LANES * S::K_GROUP;
-    // SAFETY: group g < groups reads K_GROUP activations of each of R rows and two vectors of weights.
+    // SAFETY: group g < groups reads K_GROUP activations of each of R rows and two vectors of
+    // weights.
     unsafe {
         let mut acc = [[[s.zero_i32(); 2]; R]; SETS];
         let mut g = 0;

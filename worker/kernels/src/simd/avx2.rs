@@ -1,7 +1,7 @@
 //! AVX2 with FMA: vectors of eight.
 //!
-//! The int8 product is exact. `vpmaddubsw` would add two products in 16 bits and saturate, so activations are
-//! kept as i16 and `vpmaddwd` adds pairs of products in 32 bits.
+//! The int8 product is exact. `vpmaddubsw` would add two products in 16 bits and saturate, so
+//! activations are kept as i16 and `vpmaddwd` adds pairs of products in 32 bits.
 
 use std::arch::x86_64::*;
 
@@ -35,7 +35,8 @@ macro_rules! ops {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
         fn $name(self, $($arg: $ty),*) -> $out {
-            // SAFETY: the token proves that the CPU has these instructions, and they touch no memory.
+            // SAFETY: the token proves that the CPU has these instructions, and they touch no
+            // memory.
             unsafe { $body }
         }
     )*};

@@ -1,5 +1,5 @@
-//! AVX-512 with VNNI: vectors of sixteen, and `vpdpbusd`, which adds four products of u8 and i8 to an i32
-//! without saturation.
+//! AVX-512 with VNNI: vectors of sixteen, and `vpdpbusd`, which adds four products of u8 and i8 to
+//! an i32 without saturation.
 
 use std::arch::x86_64::*;
 
@@ -37,7 +37,8 @@ macro_rules! ops {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
         fn $name(self, $($arg: $ty),*) -> $out {
-            // SAFETY: the token proves that the CPU has these instructions, and they touch no memory.
+            // SAFETY: the token proves that the CPU has these instructions, and they touch no
+            // memory.
             unsafe { $body }
         }
     )*};
@@ -164,7 +165,8 @@ impl Simd for Avx512 {
     }
 }
 
-/// The 16 x 16 transpose: pairs, then quads inside each 128-bit quarter, then the quarters themselves.
+/// The 16 x 16 transpose: pairs, then quads inside each 128-bit quarter, then the quarters
+/// themselves.
 #[inline(always)]
 fn transposed(x: [__m512; LANES]) -> [__m512; LANES] {
     // SAFETY: only called from methods of the token, which proves AVX-512; register instructions.

@@ -2,10 +2,11 @@
 //!
 //! A kernel is a type with one generic [`Kernel::run`]; a tier is a token that implements [`Simd`].
 //! A token can only be made on a CPU that has the tier's instructions, so holding one is the proof
-//! that the safe operations below may be executed. Only loads and stores are unsafe: they take pointers.
+//! that the safe operations below may be executed. Only loads and stores are unsafe: they take
+//! pointers.
 //!
-//! Every method is `#[inline(always)]`: a kernel must end up inside the tier's `#[target_feature]` entry
-//! function as one piece of code, or each operation becomes a call.
+//! Every method is `#[inline(always)]`: a kernel must end up inside the tier's `#[target_feature]`
+//! entry function as one piece of code, or each operation becomes a call.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -94,8 +95,8 @@ pub(crate) trait Simd: Copy {
     /// `dst[c * LANES * 2 + r] = src[r * stride + c]` for a block of LANES rows and `cols` columns;
     /// rows from `rows` on count as zero.
     /// # Safety
-    /// `src` is valid for reading `rows` rows of `cols` values, `dst` for writing `cols` lines; both counts
-    /// are at most LANES.
+    /// `src` is valid for reading `rows` rows of `cols` values, `dst` for writing `cols` lines;
+    /// both counts are at most LANES.
     unsafe fn transpose(
         self,
         src: *const f32,
@@ -121,7 +122,8 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `p` is valid for reading `LANES * K_GROUP` values.
     unsafe fn load_w(self, p: *const i8) -> Self::W;
-    /// For every lane: acc + the dot product of its [`Simd::K_GROUP`] weights with the activations, exact.
+    /// For every lane: acc + the dot product of its [`Simd::K_GROUP`] weights with the activations,
+    /// exact.
     fn dot(self, acc: Self::I, a: Self::A, w: Self::W) -> Self::I;
     /// Asks for the cache line at `p`; any address is allowed.
     fn prefetch(self, p: *const i8);

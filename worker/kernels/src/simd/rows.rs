@@ -1,4 +1,5 @@
-//! Walking over a slice of f32 by whole vectors and one partial vector at its end, without unsafe at the caller.
+//! Walking over a slice of f32 by whole vectors and one partial vector at its end, without unsafe
+//! at the caller.
 
 use super::Simd;
 

@@ -1,4 +1,5 @@
-//! The same encoder in plain f32: no tiers, no packing, no quantization, nothing shared with the crate.
+//! The same encoder in plain f32: no tiers, no packing, no quantization, nothing shared with the
+//! crate.
 #![allow(dead_code)]
 
 use tidegate_kernels::{
