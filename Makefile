@@ -40,7 +40,7 @@ tools:
 	command -v cmake >/dev/null || packages="$$packages cmake"; \
 	command -v cc >/dev/null || packages="$$packages build-essential"; \
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || packages="$$packages python3-pip"; \
-	$(PYTHON) -m venv --help >/dev/null 2>&1 || packages="$$packages python3-venv"; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || packages="$$packages python3-venv"; \
 	[ -z "$$packages" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo "; fi; \
 	install="$${sudo}apt-get update && $${sudo}apt-get install --yes$$packages"; \

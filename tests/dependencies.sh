@@ -4,14 +4,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
 
+# What a package is built from, itself left out.
 crates_of() {
-    cargo tree --locked --package "$1" --edges normal --prefix none --format '{lib}' | sort --unique
+    cargo tree --locked --package "$1" --edges normal --prefix none --format '{lib}' |
+        tail --lines +2 | sort --unique
 }
 
 # forbid PACKAGE PATTERN REASON
 forbid() {
-    local found
-    found=$(crates_of "$1" | grep --extended-regexp "^($2)$" | paste --serial --delimiters ' ' || true)
+    local crates found
+    crates=$(crates_of "$1")
+    found=$(grep --extended-regexp "^($2)$" <<<"$crates" | paste --serial --delimiters ' ' || true)
     if [ -n "$found" ]; then
         echo "$1 must not depend on $found: $3"
         failed=1
@@ -22,6 +25,8 @@ runtime='tokio|hyper|axum|reqwest|rustix|mio|socket2'
 for pure in tidegate-line tidegate-control tidegate-wire; do
     forbid "$pure" "$runtime" "it is pure: no clock, no IO"
 done
+forbid tidegate-worker 'tidegate_(line|control)' "it knows the wire alone"
+forbid tidegate-proxy tidegate_control "the proxy measures, the scaler decides"
 forbid tidegate-worker 'pingora_.*' "pingora is known to the proxy alone"
 forbid tidegate-scaler 'pingora_.*|candle_.*' "pingora and candle are known to proxy and worker alone"
 forbid tidegate-proxy 'candle_.*' "candle is known to the worker alone"

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 /// Why a configuration file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{}: cannot be read: {source}", file.display())]
+    #[error("{}: cannot be read: {cause}", file.display())]
     Unreadable {
         file: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The text is not TOML. A key given twice is among these.
     #[error("{}:{line}: not valid TOML{}: {message}", file.display(), near_text(near))]

@@ -48,9 +48,9 @@ pub const BAD_CONFIG: u8 = 78;
 /// `T` should refuse unknown keys (`#[serde(deny_unknown_fields)]`). Serde's `flatten` and
 /// internally tagged enums lose the key path of what they hold; use nested tables instead.
 pub fn load<T: DeserializeOwned + Check>(file: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
+    let text = std::fs::read_to_string(file).map_err(|cause| ConfigError::Unreadable {
         file: file.to_owned(),
-        source,
+        cause,
     })?;
     parse(&text, file)
 }

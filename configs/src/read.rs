@@ -75,6 +75,21 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         self.visit(visitor).map_err(|fault| self.place(fault))
     }
 
+    /// Serde would read an array as a table without keys.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.0.get_ref() {
+            DeValue::Array(_) => {
+                Err(self.place(de::Error::invalid_type(Unexpected::Seq, &visitor)))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_some(self)
     }
@@ -105,7 +120,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 

@@ -26,10 +26,10 @@ pub struct Tokens {
 /// Why a token file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    #[error("token file {}: cannot be read: {source}", file.display())]
+    #[error("token file {}: cannot be read: {cause}", file.display())]
     Unreadable {
         file: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error(
         "token file {0}: mode {mode:04o} lets others read it; run: chmod 600 {0}",
@@ -60,9 +60,9 @@ pub enum TokenError {
 impl Tokens {
     /// Reads a token file, which nobody but its owner may read.
     pub fn read(file: &Path) -> Result<Tokens, TokenError> {
-        let (text, mode) = read_private(file).map_err(|source| TokenError::Unreadable {
+        let (text, mode) = read_private(file).map_err(|cause| TokenError::Unreadable {
             file: file.to_owned(),
-            source,
+            cause,
         })?;
         if mode & 0o077 != 0 {
             let file = file.to_owned();

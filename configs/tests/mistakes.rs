@@ -138,6 +138,11 @@ fn keys() {
 #[test]
 fn types() {
     mistake(
+        "[fleet]",
+        "[[fleet]]",
+        "c.toml:5: fleet: found an array, expected a table",
+    );
+    mistake(
         "min = 1",
         "min = \"one\"",
         "c.toml:7: fleet.min: found \"one\", expected a whole number, 0 or more",

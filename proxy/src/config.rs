@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
-use tidegate_line::{FloorConfig, LineConfig, RetryConfig};
+use tidegate_line::{FloorConfig, LineConfig, RetryConfig, is_name};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,6 +54,10 @@ pub struct WorkerRules {
     pub answer_gap: Duration,
     /// How long an unused connection to a worker is kept.
     pub idle: Duration,
+    /// A silent worker that has nothing left to do is forgotten after this.
+    pub forget: Duration,
+    /// Most workers that may announce themselves.
+    pub most: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -87,9 +91,11 @@ pub struct RetryRules {
 pub struct ClientRules {
     /// Largest body.
     pub body_bytes: usize,
-    /// Bytes of bodies that may be in the making at once, over all clients.
-    pub unread_bytes: usize,
-    /// From the first to the last byte of a request's header.
+    /// Bytes of all bodies that are in memory at once.
+    pub all_bodies_bytes: usize,
+    /// Connections at once, over all clients.
+    pub connections: usize,
+    /// How long a request's header may take, beyond `idle` for its first byte.
     pub header_timeout: Duration,
     /// From the end of the header to the last byte of the body.
     pub body_timeout: Duration,
@@ -135,6 +141,8 @@ impl Default for WorkerRules {
             connect_timeout: Duration::from_secs(1),
             answer_gap: Duration::from_secs(60),
             idle: Duration::from_secs(30),
+            forget: Duration::from_secs(60),
+            most: 10_000,
         }
     }
 }
@@ -165,7 +173,8 @@ impl Default for ClientRules {
     fn default() -> Self {
         ClientRules {
             body_bytes: 25 << 20,
-            unread_bytes: 512 << 20,
+            all_bodies_bytes: 512 << 20,
+            connections: 10_000,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
@@ -180,6 +189,8 @@ impl Config {
         FloorConfig {
             models: self.models.clone(),
             silence: self.workers.silence.into(),
+            forget: self.workers.forget.into(),
+            workers: self.workers.most,
             line: LineConfig {
                 waiting: self.line.waiting,
                 waiting_bytes: self.line.waiting_bytes,
@@ -200,6 +211,8 @@ impl Check for Config {
             ("threads", self.threads),
             ("line.waiting", self.line.waiting),
             ("clients.body_bytes", self.clients.body_bytes),
+            ("clients.connections", self.clients.connections),
+            ("workers.most", self.workers.most),
             ("retry.deaths", self.retry.deaths as usize),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
@@ -208,10 +221,14 @@ impl Check for Config {
         if !(0.0..=1.0).contains(&self.retry.ratio) {
             return Err(Problem::new("retry.ratio", self.retry.ratio, "0.0 to 1.0"));
         }
-        if self.clients.unread_bytes < self.clients.body_bytes {
+        if self.clients.all_bodies_bytes < self.clients.body_bytes {
             let expected = format!("at least clients.body_bytes, {}", self.clients.body_bytes);
-            let found = self.clients.unread_bytes;
-            return Err(Problem::new("clients.unread_bytes", found, expected));
+            let found = self.clients.all_bodies_bytes;
+            return Err(Problem::new("clients.all_bodies_bytes", found, expected));
+        }
+        if !is_name(&self.name) {
+            let expected = "up to 128 of the characters A-Z a-z 0-9 . _ : -";
+            return Err(Problem::new("name", format!("\"{}\"", self.name), expected));
         }
         if self.listen == self.admin && self.listen.port() != 0 {
             let expected = "an address other than `listen`";

@@ -165,6 +165,15 @@ impl Place {
         in_line
     }
 
+    /// Notes the setback that was one too many; the request keeps its permit until it leaves.
+    pub fn blame(&self, setback: Setback) {
+        if let Some(placement) = &self.held {
+            let (line, seat) = (self.line, placement.seat);
+            self.dispatcher
+                .change(|floor, now| floor.blame(now, line, seat, setback));
+        }
+    }
+
     /// Leaves; the permit, if one is held, is free from now on.
     pub fn leave(mut self, outcome: Outcome) {
         self.outcome = outcome;

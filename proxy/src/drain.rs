@@ -10,6 +10,9 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How long a request that was sent before the listener closed may take to be read.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
+
 /// Counts the requests between their header and the end of their answer.
 pub struct Drain {
     begun: AtomicBool,
@@ -43,10 +46,20 @@ impl Drain {
 
     /// Waits until no request is unfinished, but no longer than `limit`; says how many are.
     pub async fn finish(&self, limit: Duration) -> usize {
-        let mut unfinished = self.unfinished.subscribe();
-        let empty = unfinished.wait_for(|count| *count == 0);
-        let _ = tokio::time::timeout(limit, empty).await;
+        let _ = tokio::time::timeout(limit, self.settle()).await;
         *self.unfinished.borrow()
+    }
+
+    /// Empty, and still so after what was on its way has been read.
+    async fn settle(&self) {
+        let mut unfinished = self.unfinished.subscribe();
+        loop {
+            let _ = unfinished.wait_for(|count| *count == 0).await;
+            let more = unfinished.wait_for(|count| *count > 0);
+            if tokio::time::timeout(ON_ITS_WAY, more).await.is_err() {
+                return;
+            }
+        }
     }
 }
 

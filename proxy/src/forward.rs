@@ -22,6 +22,10 @@ const PASSED_ON: [HeaderName; 5] = [
     HeaderName::from_static("tracestate"),
 ];
 
+/// A longer value of one of them is left out, so that waiting requests stay as small as the line
+/// counts them.
+const HEADER_BYTES: usize = 1024;
+
 /// The headers that belong to one connection and end here.
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
@@ -65,7 +69,8 @@ impl Outgoing {
         let target = client.uri.path().as_bytes();
         let mut header = RequestHeader::build(client.method.clone(), target, Some(12))?;
         for name in PASSED_ON {
-            if let Some(value) = client.headers.get(&name) {
+            let value = client.headers.get(&name);
+            if let Some(value) = value.filter(|value| value.len() <= HEADER_BYTES) {
                 header.insert_header(name, value)?;
             }
         }
@@ -100,15 +105,7 @@ impl Forwarder {
         left: Duration,
     ) -> Result<Answer, Setback> {
         let peer = self.peer(worker);
-        let mut session = self.send(&peer, worker, request, left).await?;
-        loop {
-            if session.read_response().await.is_err() {
-                return Err(Setback::Died);
-            }
-            if session.get_status().is_some_and(|s| !s.is_informational()) {
-                break;
-            }
-        }
+        let mut session = self.exchange(&peer, worker, request, left).await?;
         session.read_timeout = Some(self.answer_gap);
         match refusal(&session) {
             Some(setback) => {
@@ -127,9 +124,12 @@ impl Forwarder {
             .await;
     }
 
-    /// An idle connection may have been closed by the worker just now; one that fails before
-    /// the request was sent whole is replaced by a new one.
-    async fn send(
+    /// Sends the request and reads the header of the answer.
+    ///
+    /// An idle connection may have been closed by the worker just now: one on which no answer
+    /// begins is replaced by a new one. If that cannot be had either, the worker has died, and
+    /// perhaps of this request.
+    async fn exchange(
         &self,
         peer: &HttpPeer,
         worker: SocketAddr,
@@ -139,12 +139,18 @@ impl Forwarder {
         let header = self
             .header(worker, request, left)
             .map_err(|_| Setback::Died)?;
+        let mut was_sent = false;
         loop {
             let opened = self.connector.get_http_session(peer).await;
-            let (mut session, reused) = opened.map_err(|_| Setback::Unreachable)?;
-            match write(&mut session, header.clone(), &request.body).await {
+            let (mut session, reused) = opened.map_err(|_| match was_sent {
+                true => Setback::Died,
+                false => Setback::Unreachable,
+            })?;
+            // A worker that refuses a large body may answer before it has read it all.
+            let written = write(&mut session, header.clone(), &request.body).await;
+            match read_header(&mut session).await {
                 Ok(()) => return Ok(session),
-                Err(_) if reused => continue,
+                Err(_) if reused => was_sent |= written.is_ok(),
                 Err(_) => return Err(Setback::Died),
             }
         }
@@ -226,6 +232,19 @@ fn refusal(session: &HttpSession) -> Option<Setback> {
         true => Setback::Full,
         false => Setback::NotReady,
     })
+}
+
+/// Reads the header of the answer, after those that only say that it is on its way.
+async fn read_header(session: &mut HttpSession) -> pingora_core::Result<()> {
+    loop {
+        session.read_response().await?;
+        if session
+            .get_status()
+            .is_some_and(|status| !status.is_informational())
+        {
+            return Ok(());
+        }
+    }
 }
 
 async fn write(

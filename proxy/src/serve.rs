@@ -97,6 +97,7 @@ impl BackgroundService for Backstage {
         let admin = Arc::clone(&self.admin);
         let dispatcher = Arc::clone(&self.admin.dispatcher);
         tokio::spawn(async move { dispatcher.keep_fresh().await });
+        tokio::spawn(metrics::keep_small(admin.metrics.clone()));
         let socket = self.socket.try_clone().and_then(|socket| {
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)

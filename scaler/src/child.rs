@@ -18,21 +18,15 @@ use tokio::time::Instant;
 
 /// How much of the end of a log is looked at, and how many of its lines are shown.
 const TAIL_BYTES: u64 = 4096;
-const TAIL_LINES: usize = 5;
+const TAIL_LINES: usize = 3;
 
 /// A running child, owned by a task that waits for its end.
 #[derive(Debug)]
 pub struct Keeper {
-    wish: watch::Sender<Wish>,
+    /// When the child is to be killed, once it was asked to stop.
+    kill_at: watch::Sender<Option<Instant>>,
     task: JoinHandle<Exit>,
     log: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Wish {
-    Run,
-    /// SIGTERM, and SIGKILL after the limit.
-    Stop(Duration),
 }
 
 /// How a child ended.
@@ -65,14 +59,17 @@ impl Keeper {
         }
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
-        let (wish, wishes) = watch::channel(Wish::Run);
-        let task = tokio::spawn(keep(child, stdin, wishes));
-        Ok(Keeper { wish, task, log })
+        let (kill_at, deadlines) = watch::channel(None);
+        let task = tokio::spawn(keep(child, stdin, deadlines));
+        Ok(Keeper { kill_at, task, log })
     }
 
     /// Asks the child to stop, and kills it after `limit`. A later call can only shorten that.
     pub fn stop(&self, limit: Duration) {
-        self.wish.send_replace(Wish::Stop(limit));
+        let at = Instant::now() + limit;
+        self.kill_at.send_modify(|kill_at| {
+            *kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
+        });
     }
 
     pub fn has_ended(&self) -> bool {
@@ -110,7 +107,7 @@ impl Keeper {
 async fn keep(
     mut child: Child,
     _stdin: Option<ChildStdin>,
-    mut wishes: watch::Receiver<Wish>,
+    mut deadlines: watch::Receiver<Option<Instant>>,
 ) -> Exit {
     let pid = child.id();
     let mut kill_at: Option<Instant> = None;
@@ -127,15 +124,12 @@ async fn keep(
                 let status = status.ok();
                 return Exit { status, killed };
             }
-            Ok(()) = wishes.changed() => {
-                if let Wish::Stop(limit) = *wishes.borrow_and_update() {
-                    if !told {
-                        signal(pid, Signal::TERM);
-                    }
-                    told = true;
-                    let at = Instant::now() + limit;
-                    kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
+            Ok(()) = deadlines.changed() => {
+                kill_at = *deadlines.borrow_and_update();
+                if !told {
+                    signal(pid, Signal::TERM);
                 }
+                told = true;
             }
             () = overdue => {
                 signal(pid, Signal::KILL);

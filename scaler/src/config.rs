@@ -10,6 +10,8 @@ use tidegate_control::{Behaviour, FleetKind, FleetRules, Policy, SignalRule, Slo
 /// Where the scaler answers for its health unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
 
+pub const DEFAULT_LEDGER: &str = "/var/lib/tidegate/ledger.jsonl";
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
@@ -63,8 +65,9 @@ impl Default for ProxyRules {
 pub struct ScalerRules {
     /// `/healthz` and `/metrics`.
     pub listen: SocketAddr,
-    /// One JSON line a tick; a restarted scaler goes on from it.
-    pub ledger: PathBuf,
+    /// One JSON line a tick; a restarted scaler goes on from it. [`DEFAULT_LEDGER`] when absent;
+    /// `up` then keeps it only while it runs.
+    pub ledger: Option<PathBuf>,
     /// A ledger that is larger is put aside and a new one begun.
     pub ledger_bytes: u64,
     /// How many that were put aside are kept.
@@ -75,7 +78,7 @@ impl Default for ScalerRules {
     fn default() -> Self {
         ScalerRules {
             listen: DEFAULT_LISTEN,
-            ledger: "/var/lib/tidegate/ledger.jsonl".into(),
+            ledger: None,
             ledger_bytes: 64 << 20,
             ledgers_kept: 4,
         }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod event;
 pub mod fleet;
+pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod orders;

@@ -12,7 +12,7 @@ use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
 use tidegate_scaler::cli::{Cli, Command};
 use tidegate_scaler::config::PolicyFile;
-use tidegate_scaler::run::Unusable;
+use tidegate_scaler::run::{Mode, Unusable};
 use tidegate_scaler::{probe, run, up};
 use tracing_subscriber::EnvFilter;
 
@@ -46,7 +46,13 @@ fn execute(command: Command) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             Command::Up { config } => up::up(&config).await,
-            Command::Run { policy, dry_run } => run::run(&policy, dry_run).await,
+            Command::Run { policy, dry_run } => {
+                let mode = match dry_run {
+                    true => Mode::DryRun,
+                    false => Mode::Act,
+                };
+                run::run(&policy, mode).await
+            }
             Command::Check { file } => check(&file),
             Command::Probe { listen } => probe::probe(listen).await,
         }
@@ -83,6 +89,7 @@ fn log_to_stderr(command: &Command) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_target(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();

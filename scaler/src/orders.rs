@@ -49,16 +49,14 @@ impl Orders {
     /// a worker, is told nothing about it.
     pub fn due(&mut self, seen: &Observation, draining: &[String]) -> Vec<Due> {
         let sight = |proxy: &str, worker: &str| -> Option<&WorkerSight> {
-            let seen = seen.proxies.iter().find(|sight| sight.source == proxy)?;
-            let workers = &seen.seen.as_ref()?.workers;
-            workers.iter().find(|sight| sight.id == worker)
-        };
-        let answers = |proxy: &str| {
             let mut proxies = seen.proxies.iter();
-            proxies.any(|sight| sight.source == proxy && sight.seen.is_some())
+            let proxy = proxies.find(|sight| sight.source == proxy)?;
+            proxy.seen.as_ref()?.worker(worker)
         };
-        self.undrains
-            .retain(|(proxy, worker)| !answers(proxy) || sight(proxy, worker).is_some());
+        let missing: Vec<&str> = seen.missing().collect();
+        self.undrains.retain(|(proxy, worker)| {
+            missing.contains(&proxy.as_str()) || sight(proxy, worker).is_some()
+        });
         let due = |proxy: &str, worker: &str, order| Due {
             proxy: proxy.to_owned(),
             worker: worker.to_owned(),
@@ -74,7 +72,7 @@ impl Orders {
             }
         }
         let undrains = self.undrains.iter();
-        let answering = undrains.filter(|(proxy, _)| answers(proxy));
+        let answering = undrains.filter(|(proxy, _)| !missing.contains(&proxy.as_str()));
         all.extend(answering.map(|(proxy, worker)| due(proxy, worker, Order::Undrain)));
         all
     }

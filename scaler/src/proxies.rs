@@ -11,6 +11,8 @@ use tidegate_wire::{
     DRAIN_PATH, OLDEST_VERSION, Order, SIGNAL_PATH, Signal, UNDRAIN_PATH, VERSION,
 };
 
+use crate::http;
+
 /// Room for the signals of ten thousand workers.
 const LARGEST_SIGNAL_BYTES: usize = 16 << 20;
 
@@ -46,7 +48,7 @@ pub struct Proxies {
 impl Proxies {
     pub fn new(urls: Vec<String>, tokens: Tokens, timeout: Duration) -> Proxies {
         Proxies {
-            client: Client::new(),
+            client: http::client(),
             urls,
             tokens,
             timeout,

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::Clock;
-use crate::config::PolicyFile;
+use crate::config::{DEFAULT_LEDGER, PolicyFile};
 use crate::event::{Event, Log, Tell};
 use crate::fleet::process::{self, ProcessFleet};
 use crate::fleet::{Fleet, Limits};
@@ -37,25 +37,33 @@ pub enum Unusable {
     ForRun(PathBuf),
 }
 
+/// Whether decisions are acted upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Act,
+    /// They are told, and nothing is done.
+    DryRun,
+}
+
 /// What a scaler is assembled from, whoever asks for it.
 pub struct Station {
     pub file: PolicyFile,
     pub proxies: Vec<String>,
     pub operator_tokens: PathBuf,
     pub worker_tokens: PathBuf,
-    pub dry_run: bool,
+    pub mode: Mode,
     pub tell: Box<dyn Tell>,
 }
 
 /// Runs until told to stop.
-pub async fn run(policy: &Path, dry_run: bool) -> anyhow::Result<()> {
+pub async fn run(policy: &Path, mode: Mode) -> anyhow::Result<()> {
     let file: PolicyFile = tidegate_config::load(policy)?;
     if file.up.is_some() {
         return Err(Unusable::ForUp(policy.to_owned()).into());
     }
     let clock = Clock::start();
     let listener = server::bind(file.scaler.listen).await?;
-    let mut station = Station::of_file(file, dry_run);
+    let mut station = Station::of_file(file, mode);
     let mut scaler = station.assemble(&clock)?;
     let ticks = LastTick::new(None);
     let server = server::serve(listener, metrics::install()?, &ticks);
@@ -120,7 +128,7 @@ impl Stop {
 }
 
 impl Station {
-    fn of_file(file: PolicyFile, dry_run: bool) -> Station {
+    fn of_file(file: PolicyFile, mode: Mode) -> Station {
         let process = file.process.as_ref();
         Station {
             proxies: file.proxies.admin.clone(),
@@ -128,7 +136,7 @@ impl Station {
             worker_tokens: process
                 .and_then(|process| process.token_file.clone())
                 .unwrap_or_default(),
-            dry_run,
+            mode,
             tell: Box::new(Log),
             file,
         }
@@ -137,22 +145,24 @@ impl Station {
     /// The scaler, with what it can take up from its ledger.
     pub fn assemble(&mut self, clock: &Clock) -> anyhow::Result<Scaler> {
         let rules = &self.file.scaler;
-        let name = |what: &str| format!("{what} the ledger {}", rules.ledger.display());
-        let folded = ledger::fold(&rules.ledger, clock.now(), LOOK_BACK)
-            .with_context(|| name("cannot read"))?;
+        let file = rules.ledger.as_deref();
+        let file = file.unwrap_or(Path::new(DEFAULT_LEDGER));
+        let name = |what: &str| format!("{what} the ledger {}", file.display());
+        let folded =
+            ledger::fold(file, clock.now(), LOOK_BACK).with_context(|| name("cannot read"))?;
         let ledger = Ledger::open(LedgerRules {
-            file: match self.dry_run {
-                true => ledger::of_dry_run(&rules.ledger),
-                false => rules.ledger.clone(),
+            file: match self.mode {
+                Mode::DryRun => ledger::of_dry_run(file),
+                Mode::Act => file.to_owned(),
             },
             bytes: rules.ledger_bytes,
             kept: rules.ledgers_kept,
         })
         .with_context(|| name("cannot write"))?;
 
-        let (hands, limits) = match self.dry_run {
-            true => (Hands::Tied, None),
-            false => {
+        let (hands, limits) = match self.mode {
+            Mode::DryRun => (Hands::Tied, None),
+            Mode::Act => {
                 let fleet = self.fleet(folded.last_number())?;
                 let limits = fleet.limits();
                 (Hands::Free(fleet), Some(limits))
@@ -178,6 +188,10 @@ impl Station {
     fn fleet(&self, last_number: u32) -> anyhow::Result<Box<dyn Fleet>> {
         let rules = (self.file.process.clone()).context("there is no [process] table")?;
         let binary = place::binary(rules.binary.as_deref(), "tidegate-worker")?;
+        if let Some(logs) = &rules.logs {
+            let what = || format!("cannot make {} (process.logs)", logs.display());
+            std::fs::create_dir_all(logs).with_context(what)?;
+        }
         let setup = process::Setup {
             binary,
             rules,
@@ -236,7 +250,7 @@ impl Station {
             ("[scaler]", file.scaler != self.file.scaler),
             ("[process]", file.process != self.file.process),
         ];
-        let mut next = Station::of_file(file, self.dry_run);
+        let mut next = Station::of_file(file, self.mode);
         let proxies = next.proxies()?;
         scaler.reload(next.policy(scaler.limits()), proxies);
         *self = next;

@@ -25,10 +25,10 @@ pub enum ServerError {
         "the scaler's port {address} is in use; stop what listens there, or change scaler.listen"
     )]
     InUse { address: SocketAddr },
-    #[error("the scaler cannot listen on {address} (scaler.listen): {source}")]
+    #[error("the scaler cannot listen on {address} (scaler.listen): {cause}")]
     Listen {
         address: SocketAddr,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -43,10 +43,10 @@ struct Own {
 
 /// Binds the port, so that a port in use is known before anything is started.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| {
-        match source.kind() == std::io::ErrorKind::AddrInUse {
+    TcpListener::bind(address).await.map_err(|cause| {
+        match cause.kind() == std::io::ErrorKind::AddrInUse {
             true => ServerError::InUse { address },
-            false => ServerError::Listen { address, source },
+            false => ServerError::Listen { address, cause },
         }
     })
 }

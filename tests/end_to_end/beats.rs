@@ -1,5 +1,6 @@
 //! Who may announce workers, read the signal and give orders.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tidegate_tests::{Stand, StandConfig, eventually};
 use tidegate_wire::WorkerState;
@@ -131,7 +132,8 @@ async fn a_worker_that_falls_silent_is_handed_nothing_and_one_that_reboots_start
     let _a = stand.timed_worker("a", &[]).await;
     let _b = stand.timed_worker("b", &[]).await;
     let token = stand.worker_token();
-    assert_eq!(post(&stand, token, &beat(|_| ())).await.0, 200);
+    let silent = beat(|b| b["model"] = json!("timed"));
+    assert_eq!(post(&stand, token, &silent).await.0, 200);
     stand.worker_is("w", WorkerState::Ready).await;
     eventually("the silent one takes nothing", async || {
         let signal = stand.signal().await;
@@ -139,12 +141,16 @@ async fn a_worker_that_falls_silent_is_handed_nothing_and_one_that_reboots_start
         (!silent.taking).then_some(())
     })
     .await;
-    assert_eq!(
-        post(&stand, token, &beat(|b| b["boot"] = json!("2")))
-            .await
-            .0,
-        200
-    );
+    let client = stand.client();
+    for answer in join_all((0..9).map(|_| client.timed(50))).await {
+        answer.timed();
+    }
+    assert_eq!(stand.signal().await.models[0].retries_total, 0);
+    let again = beat(|b| {
+        b["model"] = json!("timed");
+        b["boot"] = json!("2");
+    });
+    assert_eq!(post(&stand, token, &again).await.0, 200);
     let signal = stand.signal().await;
     let again = signal
         .workers

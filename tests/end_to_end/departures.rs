@@ -64,6 +64,11 @@ async fn a_thousand_aborted_requests_leave_nothing_taken() {
     counts_are(&stand, 0, 0).await;
     let signal = stand.signal().await;
     let model = &signal.models[0];
+    assert!(
+        model.aborted_total >= 500,
+        "{} were aborted",
+        model.aborted_total
+    );
     assert_eq!(signal.workers[0].permits, 0);
     assert_eq!(
         model.failed_total + model.shed_total + model.expired_total,

@@ -24,11 +24,12 @@ pub struct StandConfig {
 
 /// A proxy, its workers, and a directory for their files.
 pub struct Stand {
-    pub dir: TempDir,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub proxy: Process,
     http: reqwest::Client,
+    /// Last, so that the proxy is ended and has printed before it goes.
+    pub dir: TempDir,
 }
 
 impl Stand {

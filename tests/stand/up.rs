@@ -1,7 +1,6 @@
 //! `tidegate-scaler up` with a policy of the test's own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -11,12 +10,13 @@ use crate::{Client, Process, binary, eventually};
 
 /// A whole Tidegate on this machine: scaler, proxy and a fleet of processes.
 pub struct Up {
-    pub dir: TempDir,
     pub scaler: Process,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     /// The scaler's own port.
     pub own: SocketAddr,
+    /// Last, so that the processes above are ended and have printed before it goes.
+    pub dir: TempDir,
 }
 
 impl Up {
@@ -38,14 +38,15 @@ impl Up {
         let dir = TempDir::new().expect("a directory for the test");
         let path = |name: &str| dir.path().join(name);
         let (listen, admin, own) = (free_address(), free_address(), free_address());
+        std::fs::create_dir(path("timed")).expect("the model's directory can be made");
         std::fs::write(path("proxy.toml"), "threads = 1\n").expect("the config can be written");
         let file = format!(
             "{policy}\n\
-             [process]\nmodel = 'timed'\nbinary = '{}'\noversubscribe = true\n\
-             [scaler]\nlisten = '{own}'\nledger = '{}'\n\
+             [process]\nmodel = '{}'\nbinary = '{}'\noversubscribe = true\n\
+             [scaler]\nlisten = '{own}'\n\
              [up]\nlisten = '{listen}'\nadmin = '{admin}'\nproxy_config = '{}'\n",
+            path("timed").display(),
             worker.display(),
-            path("ledger.jsonl").display(),
             path("proxy.toml").display(),
         );
         std::fs::write(path("up.toml"), file).expect("the policy can be written");
@@ -68,8 +69,16 @@ impl Up {
         Client::new(format!("http://{}", self.listen))
     }
 
-    pub fn ledger(&self) -> PathBuf {
-        self.dir.path().join("ledger.jsonl")
+    /// The ledger so far; it goes with the run's own directory.
+    pub fn ledger(&self) -> String {
+        let entries = std::fs::read_dir(self.dir.path()).expect("the directory is there");
+        let mut ledgers = entries
+            .flatten()
+            .map(|entry| entry.path().join("ledger.jsonl"));
+        let ledger = ledgers
+            .find(|ledger| ledger.exists())
+            .expect("there is a ledger");
+        std::fs::read_to_string(ledger).expect("the ledger can be read")
     }
 
     /// Processes of this fleet that run now: their ids, with the workers' in order of start.

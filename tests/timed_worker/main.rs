@@ -84,7 +84,8 @@ async fn main() -> std::io::Result<()> {
     worker.set_state(WorkerState::Draining);
     worker.idle().await;
     server.abort();
-    Ok(())
+    // The runtime would wait for a read of standard input that may never end.
+    std::process::exit(0)
 }
 
 fn stem(path: &std::path::Path) -> String {

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of lines, fleets or policies; it takes what it has slots for and refuses the rest.
 
+mod causes;
 pub mod cli;
 pub mod config;
 pub mod model;

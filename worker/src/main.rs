@@ -6,7 +6,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError};
 use tidegate_worker::cli::{Cli, Command, ServeArgs};
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("{failure:#}");
+            error!("{failure}");
             exit_code(&failure)
         }
     }
@@ -51,7 +51,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
-        .context("the runtime cannot be started")?;
+        .map_err(|error| anyhow!("the runtime cannot be started: {error}"))?;
     let result = runtime.block_on(async {
         match command {
             Command::Serve(args) => run_serve(*args).await,
@@ -68,7 +68,7 @@ async fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         true => StandardInput::Watched,
         false => StandardInput::Ignored,
     };
-    let stop = Stop::new(input).context("signals cannot be watched")?;
+    let stop = Stop::new(input).map_err(|error| anyhow!("signals cannot be watched: {error}"))?;
     let config = match &args.config {
         Some(file) => tidegate_config::load(file)?,
         None => WorkerConfig::default(),

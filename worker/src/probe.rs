@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::causes::causes;
+
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    #[error("{address} does not answer: {error}")]
+    #[error("{address} does not answer: {}", causes(error))]
     Silent {
         address: SocketAddr,
         error: reqwest::Error,
@@ -19,7 +21,10 @@ pub enum ProbeError {
 }
 
 pub async fn probe(address: SocketAddr) -> Result<(), ProbeError> {
-    let silent = |error| ProbeError::Silent { address, error };
+    let silent = |error: reqwest::Error| ProbeError::Silent {
+        address,
+        error: error.without_url(),
+    };
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(PATIENCE)

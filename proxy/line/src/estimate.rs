@@ -47,12 +47,15 @@ pub(crate) fn until_departure(
     let slots = slots.max(1);
     let overdue = mean.mul_f64(OVERDUE);
     let mut remaining: Vec<Duration> = ages
-        .take(slots as usize)
         .map(|age| mean.saturating_sub(age).max(overdue))
         .collect();
-    remaining.resize(slots as usize, mean);
-    let (_, nth, _) = remaining.select_nth_unstable((place % slots) as usize);
-    *nth + mean.mul_f64((place / slots) as f64)
+    let nth = (place % slots) as usize;
+    // Nothing remains longer than the mean, so the slots without an age come last.
+    let first = match nth < remaining.len() {
+        true => *remaining.select_nth_unstable(nth).1,
+        false => mean,
+    };
+    first + mean.mul_f64((place / slots) as f64)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 pub use floor::{
     BeatRefused, Floor, FloorConfig, LineId, NoSuchModel, Placement, Setback, UnknownWorker,
+    is_name,
 };
 pub use line::{Ask, Grant, Line, LineConfig, Outcome, Refusal, Ticket};
 pub use retry::RetryConfig;

@@ -77,6 +77,11 @@ impl Seats {
         self.seats.get(&id).map_or(0, |seat| seat.permits)
     }
 
+    /// Whether a seat takes requests, as far as it has slots free.
+    pub fn is_taking(&self, id: SeatId) -> bool {
+        self.seats.get(&id).is_some_and(|seat| seat.taking)
+    }
+
     /// Slots of all seats that take requests, free or not.
     pub fn taking_slots(&self) -> u64 {
         self.taking_slots

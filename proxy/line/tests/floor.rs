@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::{Ask, Floor, FloorConfig, Moment, Placement, Setback};
+use tidegate_line::{Ask, Floor, FloorConfig, Moment, Outcome, Placement, Setback};
 use tidegate_wire::{Beat, Order, VERSION, WorkerState};
 
 fn s(seconds: u64) -> Moment {
@@ -93,8 +93,43 @@ fn a_proxy_that_did_not_run_blames_no_worker() {
 #[test]
 fn who_is_gone_for_long_is_forgotten_once_its_permits_are_back() {
     let mut floor = floor_with(&["a", "b", "c"]);
+    let line = floor.line_of(None).expect("one model");
+    let placed: Vec<_> = (0..3).filter_map(|_| place(&mut floor, s(0))).collect();
+    let known = |floor: &Floor| floor.signal(s(150), "p", "e").workers.len();
     live(&mut floor, 0, 70, &["a", "b"]);
-    assert_eq!(floor.signal(s(70), "p", "e").workers.len(), 2);
+    assert_eq!(known(&floor), 3, "c holds a permit");
+    placed
+        .iter()
+        .for_each(|placed| floor.end(s(70), line, placed.ticket, None, Outcome::Aborted));
+    live(&mut floor, 70, 71, &["a", "b"]);
+    assert_eq!(known(&floor), 2);
+    live(&mut floor, 71, 140, &[]);
+    assert_eq!(known(&floor), 2, "all vanished together: none is forgotten");
+}
+
+#[test]
+fn a_worker_that_beats_but_cannot_be_reached_is_kept_out_longer_each_time() {
+    let mut floor = floor_with(&["a"]);
+    let line = floor.line_of(None).expect("one model");
+    place(&mut floor, s(0)).expect("a free slot");
+    let mut tries = 0;
+    for second in 1..60 {
+        floor
+            .beat(s(second), beat("a", 1 + second))
+            .expect("a good beat");
+        floor.refresh(s(second));
+        if let Some(placed) = place(&mut floor, s(second)) {
+            floor.set_back(
+                s(second),
+                line,
+                placed.ticket,
+                placed.seat,
+                Setback::Unreachable,
+            );
+            tries += 1;
+        }
+    }
+    assert!((3..=8).contains(&tries), "{tries} tries in a minute");
 }
 
 #[test]

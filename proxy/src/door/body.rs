@@ -44,27 +44,29 @@ impl BodyReader {
         }
     }
 
-    pub async fn read(&self, session: &mut ServerSession) -> Result<Body, NoBody> {
+    /// Reads the body of a request whose client waits for `patience` at most.
+    pub async fn read(
+        &self,
+        session: &mut ServerSession,
+        patience: Duration,
+    ) -> Result<Body, NoBody> {
         if announced_length(session).is_some_and(|length| length > self.largest) {
             return Err(NoBody::Refused(Reply::body_too_large(self.largest)));
         }
-        match tokio::time::timeout(self.timeout, self.read_all(session)).await {
+        let limit = self.timeout.min(patience);
+        match tokio::time::timeout(limit, self.read_all(session)).await {
             Ok(body) => body,
-            Err(_) => Err(NoBody::Refused(Reply::body_too_slow(self.timeout))),
+            Err(_) => Err(NoBody::Refused(Reply::body_too_slow(limit))),
         }
     }
 
     async fn read_all(&self, session: &mut ServerSession) -> Result<Body, NoBody> {
         if session.get_header(EXPECT).is_some() && !session.is_body_done() {
-            session
-                .write_continue_response()
-                .await
-                .map_err(|_| NoBody::Gone)?;
+            let written = session.write_continue_response().await;
+            written.map_err(|_| NoBody::Gone)?;
         }
-        let announced = announced_length(session).unwrap_or(0);
+        let mut bytes = BytesMut::new();
         let mut share: Option<OwnedSemaphorePermit> = None;
-        self.widen(&mut share, announced).await;
-        let mut bytes = BytesMut::with_capacity(announced);
         while let Some(piece) = session
             .read_request_body()
             .await
@@ -74,7 +76,7 @@ impl BodyReader {
             if length > self.largest {
                 return Err(NoBody::Refused(Reply::body_too_large(self.largest)));
             }
-            self.widen(&mut share, length).await;
+            self.widen(&mut share, length).map_err(NoBody::Refused)?;
             bytes.extend_from_slice(&piece);
         }
         Ok(Body {
@@ -83,20 +85,22 @@ impl BodyReader {
         })
     }
 
-    /// Waits until the common allowance has room for a body of `length`.
-    async fn widen(&self, share: &mut Option<OwnedSemaphorePermit>, length: usize) {
+    /// Takes what a body of `length` needs of the common allowance. Nobody waits for it: bodies
+    /// that wait for each other's share would all be late.
+    fn widen(&self, share: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Reply> {
         let held = share.as_ref().map_or(0, |share| share.num_permits());
         let missing = length.div_ceil(GRAIN).saturating_sub(held);
         if missing == 0 {
-            return;
+            return Ok(());
         }
         let allowance = Arc::clone(&self.allowance);
-        if let Ok(more) = allowance.acquire_many_owned(missing as u32).await {
-            match share {
-                Some(share) => share.merge(more),
-                None => *share = Some(more),
-            }
+        let more = allowance.try_acquire_many_owned(missing as u32);
+        let more = more.map_err(|_| Reply::too_many_bytes())?;
+        match share {
+            Some(share) => share.merge(more),
+            None => *share = Some(more),
         }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use pingora_core::server::ShutdownWatch;
 use serde_json::json;
 use tidegate_line::{Ask, Outcome, Placement, Setback};
 use tidegate_wire::TIMEOUT_HEADER;
+use tokio::sync::Semaphore;
 
 use self::body::{BodyReader, NoBody, model_of};
 use self::reply::Reply;
@@ -24,11 +25,15 @@ use crate::dispatch::{Dispatcher, Place};
 use crate::drain::Drain;
 use crate::forward::{Answer, Forwarder, Outgoing};
 
+/// How long the rest of a refused body may take to be read.
+const SKIP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The client side of the proxy.
 pub struct Door {
     dispatcher: Arc<Dispatcher>,
     forwarder: Forwarder,
     bodies: BodyReader,
+    connections: Semaphore,
     drain: Arc<Drain>,
     config: Config,
 }
@@ -53,7 +58,8 @@ impl Door {
         let clients = &config.clients;
         let timeout = clients.body_timeout.into();
         Door {
-            bodies: BodyReader::new(clients.body_bytes, clients.unread_bytes, timeout),
+            bodies: BodyReader::new(clients.body_bytes, clients.all_bodies_bytes, timeout),
+            connections: Semaphore::new(clients.connections),
             dispatcher,
             forwarder,
             drain,
@@ -71,12 +77,41 @@ impl Door {
 
     async fn serve(&self, session: &mut ServerSession) -> Connection {
         let served = match self.route(session) {
-            Route::Here(reply) => reply.write(session).await.map_err(|_| Gone),
+            Route::Here(reply) => self.reply(session, reply).await,
             Route::Line => self.serve_line(session).await,
         };
         match served {
-            Ok(()) if session.is_body_done() => Connection::Reusable,
+            Ok(()) if self.skip_body(session).await => Connection::Reusable,
             _ => Connection::Broken,
+        }
+    }
+
+    /// Reads what is left of a refused body: a connection that is closed before that takes its
+    /// answer with it. Whether the end was reached.
+    async fn skip_body(&self, session: &mut ServerSession) -> bool {
+        let limit = self.config.clients.body_bytes;
+        let skip = async {
+            let mut skipped = 0;
+            while let Ok(Some(piece)) = session.read_request_body().await {
+                skipped += piece.len();
+                if skipped > limit {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(SKIP_TIMEOUT, skip).await;
+        session.is_body_done()
+    }
+
+    async fn reply(&self, session: &mut ServerSession, reply: Reply) -> Result<(), Gone> {
+        self.close_if_draining(session);
+        self.write(reply.write(session)).await
+    }
+
+    /// To be called before the header of each answer.
+    fn close_if_draining(&self, session: &mut ServerSession) {
+        if self.drain.has_begun() {
+            session.set_keepalive(None);
         }
     }
 
@@ -138,7 +173,7 @@ impl Door {
         let (place, request, _body) = match self.admit(session, arrived).await {
             Ok(admitted) => admitted,
             Err(NoBody::Gone) => return Err(Gone),
-            Err(NoBody::Refused(reply)) => return reply.write(session).await.map_err(|_| Gone),
+            Err(NoBody::Refused(reply)) => return self.reply(session, reply).await,
         };
         self.carry(session, place, &request).await
     }
@@ -150,7 +185,7 @@ impl Door {
         arrived: Duration,
     ) -> Result<(Place, Outgoing, body::Body), NoBody> {
         let timeout = self.timeout_of(session).map_err(NoBody::Refused)?;
-        let body = self.bodies.read(session).await?;
+        let body = self.bodies.read(session, timeout).await?;
         let model = model_of(&body.bytes).map_err(NoBody::Refused)?;
         let line = self
             .dispatcher
@@ -205,14 +240,11 @@ impl Door {
             Ok(Some(answer)) => self.pass_on(session, place, answer).await,
             Ok(None) => {
                 place.leave(Outcome::Failed);
-                Reply::workers_failed()
-                    .write(session)
-                    .await
-                    .map_err(|_| Gone)
+                self.reply(session, Reply::workers_failed()).await
             }
             Err(_) => {
                 place.leave(Outcome::Expired);
-                Reply::expired().write(session).await.map_err(|_| Gone)
+                self.reply(session, Reply::expired()).await
             }
         }
     }
@@ -225,7 +257,11 @@ impl Door {
                 ControlFlow::Break(answer) => return Some(answer),
                 ControlFlow::Continue(setback) => {
                     deaths += u32::from(setback == Setback::Died);
-                    if deaths >= self.config.retry.deaths || !place.set_back(setback) {
+                    if deaths >= self.config.retry.deaths {
+                        place.blame(setback);
+                        return None;
+                    }
+                    if !place.set_back(setback) {
                         return None;
                     }
                 }
@@ -260,6 +296,7 @@ impl Door {
             place.leave(Outcome::Failed);
             return Err(Gone);
         };
+        self.close_if_draining(session);
         self.write(session.write_response_header(Box::new(header)))
             .await?;
         loop {
@@ -327,15 +364,18 @@ impl HttpServerApp for Door {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let _connection = self.connections.try_acquire().ok()?;
+        // What a client sends after its request is the next one, not a sign that it has left.
+        session.set_pipelining_enabled(true);
         if !self.greet(&mut session).await {
             return None;
         }
         let _unfinished = self.drain.request();
-        let keepalive = match *shutdown.borrow() {
-            true => None,
-            false => Some(self.config.clients.idle.as_secs()),
-        };
-        session.set_keepalive(keepalive);
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        } else if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.config.clients.idle.as_secs()));
+        }
         if self.serve(&mut session).await == Connection::Broken {
             session.shutdown().await;
             return None;

@@ -74,6 +74,11 @@ impl Reply {
         Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     }
 
+    pub fn too_many_bytes() -> Self {
+        let message = "too many large requests at once".to_owned();
+        Reply::overloaded("too_many_bytes", message, Duration::from_secs(1))
+    }
+
     pub fn body_too_slow(limit: Duration) -> Self {
         let message = format!("the body did not arrive within {limit:?}");
         Reply::error(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)

@@ -1,6 +1,6 @@
 //! The fleet as the law sees it: who is there, since when, and how far along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,8 @@ impl Roster {
     }
 
     fn forget_absent(&mut self, now: Time, members: &[Member]) {
-        let there = |id: &String| members.iter().any(|member| member.id == *id);
+        let ids: BTreeSet<&String> = members.iter().map(|member| &member.id).collect();
+        let there = |id: &String| ids.contains(id);
         self.heard.retain(|id, _| there(id));
         self.draining.retain(|id, _| there(id));
         self.undrained

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::decision::{Action, Ask, Decision, Guard, Reason};
 use crate::pace::History;
-use crate::supply::Supply;
+use crate::supply::{Supply, Watched};
 use crate::terms::{self, Scene};
 use crate::{Fleet, Health, Observation, Policy, Time, Window};
 
@@ -28,7 +28,7 @@ pub struct Law {
 /// A tick's decision in the making.
 struct Plan<'a> {
     now: Time,
-    supply: &'a Supply,
+    supply: &'a Supply<'a>,
     launches_held_until: Option<Time>,
     action: Action,
     guards: Vec<Guard>,
@@ -68,7 +68,16 @@ impl Law {
     pub fn decide(&mut self, now: Time, seen: &Observation, fleet: &Fleet) -> Decision {
         self.watch(now);
         self.window.take(now, seen);
-        let supply = Supply::of(now, fleet, seen, &self.policy.fleet);
+        let supply = Supply::of(
+            &Watched {
+                now,
+                seen,
+                health: self.window.health(),
+                listening_since: self.window.listening_since(),
+                rules: &self.policy.fleet,
+            },
+            fleet,
+        );
         let asks = terms::asks(&Scene {
             now,
             policy: &self.policy,
@@ -103,7 +112,7 @@ impl Law {
         let bounds = self.policy.fleet.bounds();
         let (least, most) = self.history.needs(now, out, down);
         let settled = counted.max(least.unwrap_or(need)).min(most.unwrap_or(need));
-        if settled != need {
+        if bounds.clamp(settled) != bounds.clamp(need) {
             let pace = if need > counted { out } else { down };
             let window = pace.stabilization.into();
             plan.guards.push(Guard::Stabilization { window });
@@ -115,10 +124,11 @@ impl Law {
             plan.guards.push(Guard::Steps);
         }
         let bounded = bounds.clamp(stepped);
-        if bounded > stepped {
-            plan.guards.push(Guard::Min { min: bounded });
-        } else if bounded < stepped {
-            plan.guards.push(Guard::Max { max: bounded });
+        let (min, max) = (bounds.min, bounds.max);
+        match bounds.clamp(need) {
+            more if more > need => plan.guards.push(Guard::Min { min }),
+            less if less < need => plan.guards.push(Guard::Max { max }),
+            _ => {}
         }
         bounded
     }
@@ -127,7 +137,7 @@ impl Law {
     fn approach(&self, plan: &mut Plan, to: u32, asks: &[Ask]) {
         let counted = plan.supply.counted();
         if to > counted {
-            plan.grow(to - counted);
+            plan.grow(to - counted, self.policy.fleet.max);
         } else if to < counted {
             match self.why_not_shrink(plan, asks) {
                 Some(guard) => plan.guards.push(guard),
@@ -169,14 +179,15 @@ impl Law {
     fn finish_drains(&mut self, plan: &mut Plan, seen: &Observation) {
         let limit = *self.policy.fleet.drain_limit;
         for (id, since) in &plan.supply.draining {
-            if plan.action.undrain.contains(id) {
+            let id = (*id).to_owned();
+            if plan.action.undrain.contains(&id) {
                 continue;
             }
-            if seen.is_drained(id) {
-                plan.action.remove.push(id.clone());
+            if seen.is_drained(&id) {
+                plan.action.remove.push(id);
             } else if plan.now.since(*since) > limit {
                 plan.action.undrain.push(id.clone());
-                plan.guards.push(Guard::DrainGaveUp { id: id.clone() });
+                plan.guards.push(Guard::DrainGaveUp { id });
                 let pause = self.policy.scale_in.stabilization.max(limit);
                 self.drains_held_until = Some(plan.now + pause);
             }
@@ -210,11 +221,17 @@ impl Law {
 }
 
 impl Plan<'_> {
-    /// Takes draining workers back before it launches new ones.
-    fn grow(&mut self, by: u32) {
-        let draining = self.supply.draining.iter().map(|(id, _)| id.clone());
-        self.action.undrain = draining.take(by as usize).collect();
-        let rest = by - self.action.undrain.len() as u32;
+    /// Takes draining workers back before it launches new ones. Those that are in doubt are not
+    /// counted on, but are there, so they take their part of `max`.
+    fn grow(&mut self, by: u32, max: u32) {
+        let draining = self.supply.draining.iter().take(by as usize);
+        self.action.undrain = draining.map(|(id, _)| (*id).to_owned()).collect();
+        let room = max.saturating_sub(self.supply.present());
+        let wanted = by - self.action.undrain.len() as u32;
+        let rest = room.min(wanted);
+        if rest < wanted {
+            self.guards.push(Guard::Max { max });
+        }
         match self.launches_held_until.filter(|until| self.now < *until) {
             Some(until) if rest > 0 => {
                 let for_ms = until.since(self.now).as_millis() as u64;
@@ -225,8 +242,7 @@ impl Plan<'_> {
     }
 
     fn shrink(&mut self, by: u32) {
-        let victims = self.supply.serving.iter().take(by as usize);
-        self.action.drain = victims.cloned().collect();
+        self.action.drain = self.supply.victims(by);
     }
 
     fn decide(self, need: u32, asks: Vec<Ask>, winner: Option<usize>) -> Decision {

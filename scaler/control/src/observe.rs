@@ -48,6 +48,7 @@ pub struct Seen {
     pub in_flight: u64,
     pub oldest_waiting_ms: Option<u64>,
     pub oldest_running_ms: Option<u64>,
+    /// In the order of their ids.
     pub workers: Vec<WorkerSight>,
 }
 
@@ -111,6 +112,8 @@ impl Observer {
             (None, Some(_)) => (counted.arrivals, Tally::from(&counted.latency)),
             (None, None) => (0, Tally::default()),
         };
+        let mut workers: Vec<_> = signal.workers.iter().map(WorkerSight::from).collect();
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
         let models = || signal.models.iter();
         let seen = Seen {
             epoch: signal.epoch.clone(),
@@ -121,7 +124,7 @@ impl Observer {
             in_flight: models().map(|model| model.in_flight).sum(),
             oldest_waiting_ms: models().filter_map(|model| model.oldest_waiting_ms).max(),
             oldest_running_ms: models().filter_map(|model| model.oldest_running_ms).max(),
-            workers: signal.workers.iter().map(WorkerSight::from).collect(),
+            workers,
         };
         self.earlier.insert(source.to_owned(), counted);
         Some(seen)
@@ -154,6 +157,16 @@ impl From<&WorkerSignal> for WorkerSight {
     }
 }
 
+impl Seen {
+    /// What the proxy says of worker `id`.
+    pub fn worker(&self, id: &str) -> Option<&WorkerSight> {
+        let index = self
+            .workers
+            .binary_search_by(|worker| worker.id.as_str().cmp(id));
+        index.ok().and_then(|index| self.workers.get(index))
+    }
+}
+
 impl Observation {
     /// The configured proxies that did not answer.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
@@ -169,7 +182,7 @@ impl Observation {
     /// What each proxy that answered says of worker `id`; `None` where it knows none.
     pub fn of_worker(&self, id: &str) -> impl Iterator<Item = Option<&WorkerSight>> {
         let answered = self.proxies.iter().filter_map(|proxy| proxy.seen.as_ref());
-        answered.map(move |seen| seen.workers.iter().find(|worker| worker.id == id))
+        answered.map(move |seen| seen.worker(id))
     }
 
     /// Requests that the worker is at, by any proxy or direct client.

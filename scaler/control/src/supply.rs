@@ -1,72 +1,122 @@
 //! Who of the fleet counts: capacity that serves, capacity that will, and what is neither.
 
-use crate::{Fleet, FleetRules, Observation, Replacement, Stage, Time, WhyReplaced};
+use std::time::Duration;
+
+use crate::{
+    Fleet, FleetRules, Health, Observation, Replacement, Stage, Time, WhyReplaced, Worker,
+};
+
+/// How long proxies must have listened before a worker they have not heard of is overdue:
+/// a few beats.
+const FEW_BEATS: Duration = Duration::from_secs(5);
 
 /// The fleet, sorted by what can be expected of each worker.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Supply {
-    /// Serving; the least busy first, among equals the youngest.
-    pub serving: Vec<String>,
+pub(crate) struct Supply<'a> {
+    pub serving: Vec<Serving<'a>>,
     /// Launched, and within its lead time.
     pub booting: u32,
     /// Draining on our order, the latest order first.
-    pub draining: Vec<(String, Time)>,
-    /// Not to be counted on any more.
+    pub draining: Vec<(&'a str, Time)>,
+    /// Failed, by all that can be known.
     pub failed: Vec<Replacement>,
-    pub leaving: u32,
+    /// Not to be counted on, and not known to have failed, since a proxy is missing.
+    pub doubtful: u32,
 }
 
-impl Supply {
-    pub fn of(now: Time, fleet: &Fleet, seen: &Observation, rules: &FleetRules) -> Supply {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Serving<'a> {
+    id: &'a str,
+    launched: Time,
+    /// Requests that it is at.
+    busy: u32,
+}
+
+/// What is known at a tick.
+pub(crate) struct Watched<'a> {
+    pub now: Time,
+    pub seen: &'a Observation,
+    pub health: &'a Health,
+    pub listening_since: Option<Time>,
+    pub rules: &'a FleetRules,
+}
+
+impl<'a> Supply<'a> {
+    pub fn of(watched: &Watched, fleet: &'a Fleet) -> Supply<'a> {
         let mut supply = Supply::default();
-        let mut serving = Vec::new();
         for worker in &fleet.workers {
-            let id = worker.id.clone();
-            if let Some(why) = why_replaced(now, worker.launched, worker.stage, rules)
-                && seen.is_complete()
-                && seen.busy(&id) == 0
-            {
+            let (id, launched) = (worker.id.as_str(), worker.launched);
+            if let Some(why) = watched.why_failed(worker) {
+                let id = id.to_owned();
                 supply.failed.push(Replacement { id, why });
                 continue;
             }
             match worker.stage {
+                Stage::Booting if watched.doubts(worker) => supply.doubtful += 1,
                 Stage::Booting => supply.booting += 1,
-                Stage::Serving { .. } => serving.push((seen.busy(&id), worker.launched, id)),
+                Stage::Serving { .. } => supply.serving.push(Serving {
+                    id,
+                    launched,
+                    busy: watched.seen.busy(id),
+                }),
                 Stage::Draining { since } => supply.draining.push((id, since)),
-                Stage::Leaving => supply.leaving += 1,
+                Stage::Leaving => {}
             }
         }
-        serving.sort_by(|a, b| (a.0, b.1, &a.2).cmp(&(b.0, a.1, &b.2)));
-        supply.serving = serving.into_iter().map(|(_, _, id)| id).collect();
+        let latest_first = |a: &(&str, Time), b: &(&str, Time)| (b.1, a.0).cmp(&(a.1, b.0));
+        supply.draining.sort_by(latest_first);
         supply
-            .draining
-            .sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
-        supply
+    }
+
+    /// The `count` workers that are missed least: the least busy, among equals the youngest.
+    pub fn victims(&self, count: u32) -> Vec<String> {
+        let mut serving = self.serving.clone();
+        serving.sort_by(|a, b| (a.busy, b.launched, a.id).cmp(&(b.busy, a.launched, b.id)));
+        let victims = serving.iter().take(count as usize);
+        victims.map(|worker| worker.id.to_owned()).collect()
     }
 
     /// Workers that serve, or will within their lead time.
     pub fn counted(&self) -> u32 {
         self.serving.len() as u32 + self.booting
     }
+
+    /// Workers that are there and stay, counted on or not.
+    pub fn present(&self) -> u32 {
+        self.counted() + self.draining.len() as u32 + self.doubtful
+    }
 }
 
-/// A worker that has failed by what is known. Acted upon only when nothing is missing from what
-/// is known: a blind scaler sees no worker become ready either.
-fn why_replaced(
-    now: Time,
-    launched: Time,
-    stage: Stage,
-    rules: &FleetRules,
-) -> Option<WhyReplaced> {
-    match stage {
-        Stage::Booting if now.since(launched) > *rules.lead_time => Some(WhyReplaced::Overdue {
-            lead_time: rules.lead_time,
-        }),
-        Stage::Serving { heard } if now.since(heard) > *rules.silence => {
-            Some(WhyReplaced::Silent {
-                for_ms: now.since(heard).as_millis() as u64,
-            })
-        }
-        _ => None,
+impl Watched<'_> {
+    /// Whether a worker has failed by all that can be known: every proxy has been listening for
+    /// long enough, and none holds a permit on it.
+    fn why_failed(&self, worker: &Worker) -> Option<WhyReplaced> {
+        let listened = self.now.since(self.listening_since?);
+        let why = match worker.stage {
+            Stage::Booting if listened >= FEW_BEATS && self.is_overdue(worker) => {
+                let lead_time = self.rules.lead_time;
+                WhyReplaced::Overdue { lead_time }
+            }
+            Stage::Serving { heard } => {
+                let silent = self.now.since(heard).min(listened);
+                if silent <= *self.rules.silence {
+                    return None;
+                }
+                let for_ms = silent.as_millis() as u64;
+                WhyReplaced::Silent { for_ms }
+            }
+            _ => return None,
+        };
+        (self.seen.busy(&worker.id) == 0).then_some(why)
+    }
+
+    /// Whether an overdue worker is no longer to be counted on though a proxy is missing. To a
+    /// blind scaler nobody is overdue: it sees no worker become ready either.
+    fn doubts(&self, worker: &Worker) -> bool {
+        matches!(self.health, Health::Partial { .. }) && self.is_overdue(worker)
+    }
+
+    fn is_overdue(&self, worker: &Worker) -> bool {
+        self.now.since(worker.launched) > *self.rules.lead_time
     }
 }

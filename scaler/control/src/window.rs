@@ -17,6 +17,14 @@ pub struct Window {
     present: BTreeMap<String, Present>,
     counted_since: Option<Time>,
     health: Health,
+    listening: Option<Listening>,
+}
+
+/// Since when every configured proxy has answered without a break or a restart.
+#[derive(Clone, Debug)]
+struct Listening {
+    since: Time,
+    epochs: Vec<String>,
 }
 
 /// How much of what there is to know is known at this tick.
@@ -76,6 +84,7 @@ impl Window {
             present: BTreeMap::new(),
             counted_since: None,
             health: Health::Blind,
+            listening: None,
         }
     }
 
@@ -98,6 +107,7 @@ impl Window {
             configured(source) && now.since(present.at) <= self.stale_after
         });
         self.health = self.judge(observation);
+        self.listen(now, observation);
         if self.health != Health::Blind {
             self.ticks.push_back(self.total(now, observation));
             self.counted_since.get_or_insert(now);
@@ -109,6 +119,12 @@ impl Window {
 
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Since when every configured proxy has been there to hear beats and has answered; `None`
+    /// while one does not. A worker that nobody heard of before has not been silent.
+    pub fn listening_since(&self) -> Option<Time> {
+        self.listening.as_ref().map(|listening| listening.since)
     }
 
     /// Requests that are waiting or in flight now, or arrived since the tick before.
@@ -138,6 +154,16 @@ impl Window {
             Metric::RequestRate => self.rate(now, window, ticks().map(|tick| tick.arrivals).sum()),
             Metric::Latency => self.latency(statistic, ticks()),
         }
+    }
+
+    fn listen(&mut self, now: Time, observation: &Observation) {
+        let seen = observation.proxies.iter().filter_map(|p| p.seen.as_ref());
+        let epochs: Vec<String> = seen.map(|seen| seen.epoch.clone()).collect();
+        self.listening = match (&self.health, self.listening.take()) {
+            (Health::Complete, Some(listening)) if listening.epochs == epochs => Some(listening),
+            (Health::Complete, _) => Some(Listening { since: now, epochs }),
+            _ => None,
+        };
     }
 
     fn judge(&self, observation: &Observation) -> Health {

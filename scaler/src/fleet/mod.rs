@@ -68,10 +68,10 @@ pub struct Ended {
 
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    #[error("{} cannot be started: {source}", program.display())]
+    #[error("{} cannot be started: {cause}", program.display())]
     Spawn {
         program: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("there is no member {id}")]
     Unknown { id: String },

@@ -57,9 +57,9 @@ impl ProcessFleet {
         let id = format!("w-{number}");
         let log = self.setup.rules.logs.as_ref();
         let log = log.map(|directory| directory.join(format!("{id}.log")));
-        let keeper = Keeper::spawn(self.setup.command(&id), log).map_err(|source| {
+        let keeper = Keeper::spawn(self.setup.command(&id), log).map_err(|cause| {
             let program = self.setup.binary.clone();
-            FleetError::Spawn { program, source }
+            FleetError::Spawn { program, cause }
         })?;
         self.last_number = number;
         let process = Process {

@@ -299,6 +299,9 @@ impl Scaler {
     }
 
     fn note_ready(&mut self, now: Time, worker: &Worker) {
+        if let Hands::Tied = self.hands {
+            return;
+        }
         let before = self.stages.get(&worker.id);
         let is_ready = matches!(worker.stage, Stage::Serving { .. });
         if is_ready && matches!(before, None | Some(Stage::Booting)) {

@@ -83,12 +83,14 @@ impl Notes {
         }
     }
 
-    /// A decision that is acted upon. While starts keep failing, one more start is no news.
+    /// A decision that is acted upon. That a worker which has drained is stopped is no news, nor
+    /// is one more start while starts keep failing.
     pub fn decided(&mut self, decision: &Decision) {
         let action = &decision.action;
-        let changes = action.undrain.len() + action.drain.len() + action.remove.len();
-        let is_retry = self.lasts(&Condition::StartsFail) && changes == 0;
-        if !action.is_none() && !is_retry {
+        let starts = action.launch as usize + action.replace.len();
+        let is_retry = self.lasts(&Condition::StartsFail);
+        let turns = action.undrain.len() + action.drain.len();
+        if turns > 0 || (starts > 0 && !is_retry) {
             self.tell(Event::Decided(decision.clone()));
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{PolicyFile, ProcessRules, UpRules};
-use crate::run::{self, Station, Stop, Unusable};
+use crate::run::{self, Mode, Station, Stop, Unusable};
 use crate::scaler::Scaler;
 use crate::server::{self, LastTick};
 use crate::{metrics, place};
@@ -42,12 +42,12 @@ pub enum UpError {
         address: SocketAddr,
         config: String,
     },
-    #[error("cannot listen on {address} ({key} in {config}): {source}")]
+    #[error("cannot listen on {address} ({key} in {config}): {cause}")]
     Port {
         key: &'static str,
         address: SocketAddr,
         config: String,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("the model {model} is not there (process.model in {config}); `make up` fetches it")]
     NoModel { model: String, config: String },
@@ -178,7 +178,8 @@ impl Stops {
 }
 
 fn station(mut file: PolicyFile, rules: &UpRules, desk: &Desk, screen: Screen) -> Station {
-    file.scaler.ledger = desk.file("ledger.jsonl");
+    let ledger = &mut file.scaler.ledger;
+    ledger.get_or_insert_with(|| desk.file("ledger.jsonl"));
     if let Some(process) = &mut file.process {
         process.logs.get_or_insert_with(|| desk.path().to_owned());
     }
@@ -187,7 +188,7 @@ fn station(mut file: PolicyFile, rules: &UpRules, desk: &Desk, screen: Screen) -
         proxies: vec![format!("http://{}", rules.admin)],
         operator_tokens: desk.operator_tokens(),
         worker_tokens: desk.worker_tokens(),
-        dry_run: false,
+        mode: Mode::Act,
         tell: Box::new(screen),
     }
 }
@@ -239,11 +240,11 @@ fn check_port(key: &'static str, address: SocketAddr, config: &Path) -> Result<(
             address,
             config: config(),
         }),
-        Err(source) => Err(UpError::Port {
+        Err(cause) => Err(UpError::Port {
             key,
             address,
             config: config(),
-            source,
+            cause,
         }),
     }
 }

@@ -12,6 +12,7 @@ use super::screen::Screen;
 use crate::child::Keeper;
 use crate::config::UpRules;
 use crate::event::span;
+use crate::http;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(50);
@@ -25,10 +26,10 @@ const NO_TIME: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    #[error("{} cannot be started: {source}", binary.display())]
+    #[error("{} cannot be started: {cause}", binary.display())]
     Spawn {
         binary: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("the proxy ended at its start ({how})\n    {}", last_lines.join("\n    "))]
     Ended {
@@ -83,7 +84,7 @@ impl Proxy {
     pub async fn start(&mut self, now: Time) -> Result<(), ProxyError> {
         self.spawn(now)?;
         let answers = async {
-            let client = reqwest::Client::new();
+            let client = http::client();
             let url = format!("http://{}/healthz", self.admin);
             loop {
                 let request = client.get(&url).timeout(START_LIMIT);
@@ -157,9 +158,9 @@ impl Proxy {
     fn spawn(&mut self, now: Time) -> Result<(), ProxyError> {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments);
-        let keeper = Keeper::spawn(command, Some(self.log.clone())).map_err(|source| {
+        let keeper = Keeper::spawn(command, Some(self.log.clone())).map_err(|cause| {
             let binary = self.binary.clone();
-            ProxyError::Spawn { binary, source }
+            ProxyError::Spawn { binary, cause }
         })?;
         self.running = Some(Running { keeper, since: now });
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, safetensors};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 
@@ -51,8 +51,11 @@ pub fn load(layout: &Layout) -> Result<Loaded, ModelError> {
         file: file.clone(),
         error,
     })?;
-    let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu);
-    let model = weights.and_then(|weights| BertModel::load(weights, &config));
+    let tensors = safetensors::load_buffer(&bytes, &Device::Cpu).map_err(invalid)?;
+    drop(bytes);
+    let tensors = tensors.into_iter().map(lay_out).collect::<Result<_, _>>();
+    let weights = VarBuilder::from_tensors(tensors.map_err(invalid)?, DType::F32, &Device::Cpu);
+    let model = BertModel::load(weights, &config);
     let encoder = Bert {
         model: Arc::new(model.map_err(invalid)?),
         dimensions: config.hidden_size,
@@ -65,6 +68,18 @@ pub fn load(layout: &Layout) -> Result<Loaded, ModelError> {
         positions: config.max_position_embeddings,
         vocabulary: config.vocab_size,
     })
+}
+
+/// Stores a linear layer's weights column by column; their shape stays as it is.
+///
+/// Row by row, as files have them, the matrix product packs them anew at each call: 8 of the
+/// 17 ms that a text of 16 tokens took.
+fn lay_out((name, tensor): (String, Tensor)) -> Result<(String, Tensor), candle_core::Error> {
+    if tensor.rank() != 2 || name.contains("embeddings") {
+        return Ok((name, tensor));
+    }
+    let columns = tensor.t()?.contiguous()?.t()?;
+    Ok((name, columns))
 }
 
 impl Bert {

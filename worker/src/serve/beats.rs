@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::app::App;
 use super::metrics;
+use crate::causes::causes;
 use crate::config::{BeatConfig, ProxyUrl};
 
 /// What stays the same in every beat.
@@ -46,15 +47,6 @@ enum BeatError {
     Refused(reqwest::StatusCode),
     #[error("no address of this machine faces it: {0}")]
     NoAddress(std::io::Error),
-}
-
-/// An error with what it came from: the HTTP client says "refused" three levels down.
-fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 impl Identity {

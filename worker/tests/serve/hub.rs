@@ -58,11 +58,11 @@ async fn a_model_is_fetched_once_and_served_without_a_network_afterwards() {
 
 #[tokio::test]
 async fn a_download_that_was_cut_goes_on_where_it_stopped() {
-    const ENOUGH_FOR_TWO_CHUNKS: u64 = 10 << 20;
+    const MOST_OF_IT: u64 = 14 << 20;
     let files = tiny_model::directory(SLOW);
     let cache = tempfile::tempdir().expect("a temporary directory");
     let hub = FakeHub::start(files.path().to_owned(), None).await;
-    hub.give(ENOUGH_FOR_TWO_CHUNKS);
+    hub.give(MOST_OF_IT);
     let mut cut = fetching(&hub.url, cache.path()).listening().await;
     eventually("the download breaks", async || {
         cut.process
@@ -82,8 +82,9 @@ async fn a_download_that_was_cut_goes_on_where_it_stopped() {
     hub.give(u64::MAX);
     let worker = fetching(&hub.url, cache.path()).ready().await;
     let after = hub.ranges().split_off(before.len());
-    assert_eq!(before[..2], [0, 4 << 20]);
-    assert!(after[0] >= 8 << 20, "it began again at byte {}", after[0]);
+    assert!(before.contains(&0));
+    // Chunks may arrive out of order; what is whole from the beginning is kept.
+    assert!(!after.contains(&0), "it began again: {after:?}");
     worker.embed(json!("the cat")).await;
 }
 

@@ -50,7 +50,7 @@ impl Default for FloorConfig {
     }
 }
 
-pub use self::beat::BeatRefused;
+pub use self::beat::{BeatRefused, is_name};
 
 /// No worker of this name is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Floor {
     ) {
         self.line_mut(line).end(now, ticket, outcome);
         if let (Outcome::Answered, Some(seat)) = (outcome, seat) {
-            self.with_worker(now, line, seat, |worker| worker.heard = now);
+            self.with_worker(now, line, seat, |worker| worker.answered(now));
         }
     }
 
@@ -183,12 +183,17 @@ impl Floor {
         seat: SeatId,
         setback: Setback,
     ) -> bool {
-        self.with_worker(now, line, seat, |worker| worker.set_back(now, setback));
+        self.blame(now, line, seat, setback);
         if setback == Setback::Died {
             return self.line_mut(line).retry(ticket);
         }
         self.line_mut(line).put_back(ticket);
         true
+    }
+
+    /// Notes a setback of a try whose request is given up.
+    pub fn blame(&mut self, now: Moment, line: LineId, seat: SeatId, setback: Setback) {
+        self.with_worker(now, line, seat, |worker| worker.set_back(now, setback));
     }
 
     /// Takes a worker's beat in and says what it shall do.
@@ -238,7 +243,7 @@ impl Floor {
         if gap > ASLEEP {
             self.workers
                 .values_mut()
-                .for_each(|worker| worker.heard = now);
+                .for_each(|worker| worker.answered(now));
         }
         let silence = self.config.silence;
         let silent = self
@@ -255,7 +260,7 @@ impl Floor {
         for (line, seat, silent) in seats {
             self.update_seat(now, line, seat, silent);
         }
-        self.forget(now);
+        self.forget(now, most_vanished);
     }
 
     /// Everything that was counted, as one snapshot.
@@ -272,8 +277,9 @@ impl Floor {
             models: models.collect(),
             workers: (self.workers.values())
                 .map(|worker| {
-                    let permits = self.line(worker.line).seats().permits(worker.seat);
-                    worker.signal(now, self.config.silence, permits)
+                    let seats = self.line(worker.line).seats();
+                    let taking = seats.is_taking(worker.seat);
+                    worker.signal(now, taking, seats.permits(worker.seat))
                 })
                 .collect(),
         }
@@ -326,9 +332,11 @@ impl Floor {
         }
     }
 
-    fn forget(&mut self, now: Moment) {
+    /// A worker that holds permits is never forgotten: its drain must not look finished.
+    fn forget(&mut self, now: Moment, most_vanished: bool) {
         let gone: Vec<String> = (self.workers.iter())
-            .filter(|(_, worker)| worker.is_gone(now, &self.config))
+            .filter(|(_, worker)| worker.is_gone(now, most_vanished, &self.config))
+            .filter(|(_, worker)| self.line(worker.line).seats().permits(worker.seat) == 0)
             .map(|(name, _)| name.clone())
             .collect();
         gone.iter().for_each(|name| self.retire(name));
@@ -367,7 +375,7 @@ impl Floor {
     fn update_seat(&mut self, now: Moment, line: LineId, seat: SeatId, silent: bool) {
         let name = self.names.get(&(line, seat));
         if let Some(worker) = name.and_then(|name| self.workers.get(name)) {
-            let (slots, elsewhere) = (worker.beat.slots, worker.elsewhere());
+            let (slots, elsewhere) = (worker.beat.slots, worker.elsewhere(now));
             let taking = worker.is_taking(now, silent);
             let seats = self.lines[line.0].1.seats_mut();
             seats.update(seat, slots, elsewhere, taking);

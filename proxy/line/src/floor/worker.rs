@@ -7,6 +7,10 @@ use tidegate_wire::{Beat, Order, WorkerSignal, WorkerState};
 use super::{FULL_PAUSE, FloorConfig, LineId, Setback};
 use crate::{Moment, SeatId};
 
+/// The second connection in a row that fails keeps a worker out for this long, each further one
+/// for twice as long, up to half a minute.
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
     pub beat: Beat,
@@ -20,6 +24,9 @@ pub(super) struct Worker {
     /// A try failed since the last beat.
     failed: bool,
     full_until: Moment,
+    /// Connections that failed one after the other; a beat says nothing of them.
+    unreachable: u32,
+    unreachable_until: Moment,
     drain_ordered: bool,
     undrain_ordered: bool,
 }
@@ -35,6 +42,8 @@ impl Worker {
             beat_at: now,
             failed: false,
             full_until: Moment::ZERO,
+            unreachable: 0,
+            unreachable_until: Moment::ZERO,
             drain_ordered: false,
             undrain_ordered: false,
         }
@@ -50,10 +59,25 @@ impl Worker {
         self.beat = beat;
     }
 
+    /// An answer clears it all.
+    pub fn answered(&mut self, now: Moment) {
+        self.heard = now;
+        self.unreachable = 0;
+    }
+
     pub fn set_back(&mut self, now: Moment, setback: Setback) {
-        match setback {
-            Setback::Full => self.full_until = now + FULL_PAUSE,
-            Setback::NotReady | Setback::Unreachable | Setback::Died => self.failed = true,
+        if setback == Setback::Full {
+            self.full_until = now + FULL_PAUSE;
+            return;
+        }
+        self.failed = true;
+        if setback == Setback::Unreachable {
+            let pause = UNREACHABLE_PAUSE * (1 << self.unreachable.min(5));
+            // The first time, the next beat is proof enough.
+            if self.unreachable > 0 {
+                self.unreachable_until = now + pause;
+            }
+            self.unreachable += 1;
         }
     }
 
@@ -62,8 +86,10 @@ impl Worker {
         self.undrain_ordered = false;
     }
 
+    /// Also for a worker that drains by an order that this proxy does not remember; one that is
+    /// stopping ignores it.
     pub fn undrain(&mut self) {
-        self.undrain_ordered |= self.drain_ordered;
+        self.undrain_ordered |= self.is_draining();
         self.drain_ordered = false;
     }
 
@@ -83,25 +109,28 @@ impl Worker {
 
     pub fn is_taking(&self, now: Moment, silent: bool) -> bool {
         let ready = self.beat.state == WorkerState::Ready && !self.drain_ordered;
-        ready && !self.failed && !silent && now >= self.full_until
+        ready && !self.failed && !silent && now >= self.unreachable_until
     }
 
-    /// Silent for so long that it will not come back.
-    pub fn is_gone(&self, now: Moment, config: &FloorConfig) -> bool {
-        let patience = match self {
-            worker if worker.is_draining() => config.silence,
-            worker if worker.failed => config.forget_failed,
-            _ => config.forget,
-        };
-        self.is_silent(now, patience)
+    /// Silent for so long that it will not come back. When most workers fell silent together,
+    /// only one that left or failed is gone.
+    pub fn is_gone(&self, now: Moment, most_vanished: bool, config: &FloorConfig) -> bool {
+        match self {
+            worker if worker.is_draining() => self.is_silent(now, config.silence),
+            worker if worker.failed => self.is_silent(now, config.forget_failed),
+            _ => !most_vanished && self.is_silent(now, config.forget),
+        }
     }
 
-    /// Slots that others than this proxy hold.
-    pub fn elsewhere(&self) -> u32 {
-        self.beat.busy.saturating_sub(self.beat.yours)
+    /// Slots that others than this proxy hold; all of them while the worker says it is full.
+    pub fn elsewhere(&self, now: Moment) -> u32 {
+        match now < self.full_until {
+            true => self.beat.slots,
+            false => self.beat.busy.saturating_sub(self.beat.yours),
+        }
     }
 
-    pub fn signal(&self, now: Moment, silence: Duration, permits: u32) -> WorkerSignal {
+    pub fn signal(&self, now: Moment, taking: bool, permits: u32) -> WorkerSignal {
         WorkerSignal {
             worker: self.beat.worker.clone(),
             boot: self.beat.boot.clone(),
@@ -110,10 +139,10 @@ impl Worker {
             model: self.beat.model.clone(),
             state: self.beat.state,
             draining: self.is_draining(),
-            taking: self.is_taking(now, self.is_silent(now, silence)),
+            taking,
             slots: self.beat.slots,
             permits,
-            elsewhere: self.elsewhere(),
+            elsewhere: self.elsewhere(now),
             beat_age_ms: now.saturating_sub(self.beat_at).as_millis() as u64,
         }
     }

@@ -302,3 +302,58 @@ target_value = "1s"
     let decision = scene.see(&crate::stage::observation(Some(slow)));
     assert_eq!(decision.reason.to, 4, "{decision}");
 }
+
+#[test]
+fn after_an_outage_workers_get_time_to_be_heard_of_again() {
+    let mut scene = Scene::new(POLICY, 2);
+    let (heard, launched) = (scene.now(), scene.now());
+    scene.workers.push(worker("w-3", launched, Stage::Booting));
+    for _ in 0..60 {
+        scene.blind_tick();
+    }
+    scene.sights.clear();
+    let mut replaced = Vec::new();
+    for second in 0..40 {
+        scene.workers[0].stage = Stage::Leaving;
+        scene.workers[1].stage = Stage::Serving { heard };
+        let action = scene.tick_as_is(0, 8).action;
+        let ids = action.replace.into_iter().map(|r| (second, r.id));
+        replaced.extend(ids);
+        if let Some((_, id)) = replaced.last() {
+            scene.workers.retain(|worker| worker.id != *id);
+        }
+        if scene.workers.len() < 2 {
+            break;
+        }
+    }
+    let expected = [(5, "w-3".to_owned()), (31, "w-2".to_owned())];
+    assert_eq!(replaced, expected);
+}
+
+#[test]
+fn an_overdue_worker_is_not_counted_on_while_a_proxy_is_missing_but_takes_its_place() {
+    let text = POLICY.replace("max = 5", "max = 3");
+    let mut scene = Scene::new(&text, 1);
+    let launched = scene.now();
+    scene.workers.push(worker("w-2", launched, Stage::Booting));
+    let mut partial = crate::stage::observation(Some(seen(100, 4)));
+    partial.proxies.push(tidegate_control::ProxySight {
+        source: "proxy-b".to_owned(),
+        seen: None,
+    });
+    let mut launched = 0;
+    for _ in 0..30 {
+        let action = scene.see(&partial).action;
+        assert_eq!(action.replace, []);
+        for _ in 0..action.launch {
+            launched += 1;
+            let id = format!("w-{}", launched + 2);
+            let now = scene.now();
+            scene.workers.push(worker(&id, now, Stage::Booting));
+        }
+    }
+    assert_eq!(
+        launched, 1,
+        "three are there, though one of them is not counted on"
+    );
+}

@@ -155,14 +155,26 @@ impl Scene {
         self.see(&observation(None))
     }
 
+    /// As [`Scene::tick`], with workers that were last heard of when their stage says.
+    pub fn tick_as_is(&mut self, waiting: u64, in_flight: u64) -> Decision {
+        let mut seen = seen(waiting, in_flight);
+        seen.workers = self.sights.clone();
+        self.decide(&observation(Some(seen)))
+    }
+
     pub fn see(&mut self, observation: &Observation) -> Decision {
-        self.second += 1;
-        let now = self.now();
+        let next = at(self.second + 1);
         for worker in &mut self.workers {
             if let Stage::Serving { heard } = &mut worker.stage {
-                *heard = now;
+                *heard = next;
             }
         }
+        self.decide(observation)
+    }
+
+    fn decide(&mut self, observation: &Observation) -> Decision {
+        self.second += 1;
+        let now = self.now();
         let fleet = Fleet {
             workers: self.workers.clone(),
             launches_held_until: self.launches_held_until,

@@ -1,0 +1,298 @@
+//! `check`, `run` and `probe` through the binary: exit codes, signals, what is said.
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::stage::{FakeProxy, eventually, script, token_file};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidegate-scaler");
+
+fn scaler(arguments: &[&str]) -> Output {
+    let output = Command::new(BINARY).args(arguments).output();
+    output.expect("the scaler runs")
+}
+
+fn configs(file: &str) -> String {
+    format!("{}/../configs/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// A scaler that runs in the background, and everything that it has said.
+pub struct Daemon {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Daemon {
+    pub fn start(arguments: &[&str], directory: &Path) -> Daemon {
+        let said = directory.join("said");
+        let out = fs::File::create(&said).expect("a file");
+        let child = Command::new(BINARY)
+            .args(arguments)
+            .current_dir(directory)
+            .env("TMPDIR", directory)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a file"))
+            .stderr(out)
+            .spawn();
+        let child = child.expect("the scaler starts");
+        Daemon { child, said }
+    }
+
+    pub fn said(&self) -> String {
+        let mut said = String::new();
+        let file = fs::File::open(&self.said);
+        let _ = file.and_then(|mut file| file.read_to_string(&mut said));
+        said
+    }
+
+    #[track_caller]
+    pub fn wait_for(&self, words: &str) {
+        let said = || self.said();
+        eventually(words, || said().contains(words).then_some(()));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.pid().expect("a pid");
+        kill_process(pid, signal).expect("it is there");
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Its exit code, once it has ended.
+    #[track_caller]
+    pub fn code(&mut self) -> Option<i32> {
+        let status = eventually("its end", || self.child.try_wait().ok().flatten());
+        assert_eq!(status.signal(), None, "{}", self.said());
+        status.code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Not by SIGKILL: it takes its children along.
+        if let (Ok(None), Some(pid)) = (self.child.try_wait(), self.pid()) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A policy for one proxy, with scripts as workers.
+fn policy(directory: &TempDir, proxy: &str, port: u16, worker: &str) -> PathBuf {
+    let path = directory.path();
+    let operator = token_file(path, "operator.token");
+    let workers = token_file(path, "worker.token");
+    let binary = script(path, "worker", worker);
+    let file = path.join("policy.toml");
+    let policy = format!(
+        r#"
+[fleet]
+kind = "process"
+min = 1
+max = 1
+[slo]
+latency = "2s"
+[[signal]]
+name = "requests"
+metric = "concurrency"
+statistic = "mean"
+window = "5s"
+target_per_worker = 4
+[proxies]
+admin = ["{proxy}"]
+token_file = "{}"
+[scaler]
+listen = "127.0.0.1:{port}"
+ledger = "{}"
+[process]
+model = "models/tiny"
+binary = "{}"
+token_file = "{}"
+logs = "{}"
+"#,
+        operator.display(),
+        path.join("ledger.jsonl").display(),
+        binary.display(),
+        workers.display(),
+        path.display(),
+    );
+    fs::write(&file, policy).expect("the policy is written");
+    file
+}
+
+/// Writes when it starts and when it was told to stop.
+const WORKER: &str = "trap 'echo finished >&2; exit 1' TERM; echo started >&2; \
+                      while :; do sleep 0.05; done";
+
+#[test]
+fn check_says_whether_a_policy_is_valid() {
+    for file in ["policy.toml", "up.toml"] {
+        let output = scaler(&["check", &configs(file)]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("is valid: 1 to "));
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("bad.toml");
+    fs::write(&file, "[fleet]\nkind = 'process'\nmin = 1\nmaximum = 2\n").expect("it is written");
+    let output = scaler(&["check", file.to_str().unwrap_or_default()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "tidegate-scaler: {}:4: fleet.maximum: unknown key; expected one of kind, min, max, \
+             lead_time, silence, drain_limit; did you mean \"max\"?\n",
+            file.display()
+        )
+    );
+}
+
+#[test]
+fn what_cannot_be_used_exits_with_78() {
+    for arguments in [
+        &["check", "/nowhere.toml"][..],
+        &["run", "--policy", &configs("up.toml")],
+        &["up", "--config", &configs("policy.toml")],
+        &["fly"],
+        &["run"],
+    ] {
+        let output = scaler(arguments);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}");
+    }
+    assert_eq!(scaler(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_probe_of_nothing_fails() {
+    let address = format!("127.0.0.1:{}", free_port());
+    assert_eq!(
+        scaler(&["probe", "--listen", &address]).status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_port_in_use_is_said_plainly() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("its address").port();
+    let file = policy(&directory, "http://127.0.0.1:1", port, WORKER);
+    let output = scaler(&["run", "--policy", file.to_str().unwrap_or_default()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "tidegate-scaler: the scaler's port 127.0.0.1:{port} is in use; stop what listens \
+             there, or change scaler.listen\n"
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_is_probed_reloads_and_stops_its_workers() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (proxy, port) = (FakeProxy::start().await, free_port());
+    let file = policy(&directory, &proxy.url, port, WORKER);
+    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
+    let mut daemon = Daemon::start(&arguments, directory.path());
+    daemon.wait_for("0 -> 1 worker");
+    let log = directory.path().join("w-1.log");
+    eventually("the worker", || {
+        fs::read_to_string(&log)
+            .ok()
+            .filter(|log| log == "started\n")
+    });
+    proxy.ready("w-1", 0);
+    daemon.wait_for("w-1 is ready");
+
+    let address = format!("127.0.0.1:{port}");
+    assert_eq!(
+        scaler(&["probe", "--listen", &address]).status.code(),
+        Some(0)
+    );
+
+    let valid = fs::read_to_string(&file).expect("the policy");
+    fs::write(&file, valid.replace("max = 1", "max = 0")).expect("it is written");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("the old policy stays in force");
+    daemon.wait_for("fleet.max: found 0, expected 1 or more");
+    fs::write(&file, valid.replace("models/tiny", "models/other")).expect("it is written");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("policy.toml is in force, except [process] until a restart");
+
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
+    let log = fs::read_to_string(&log).expect("the worker's log");
+    assert!(log.ends_with("finished\n"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_end_when_the_scaler_is_killed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let proxy = FakeProxy::start().await;
+    let worker = "echo started >&2; cat >/dev/null; echo orphaned >&2";
+    let file = policy(&directory, &proxy.url, free_port(), worker);
+    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
+    let mut daemon = Daemon::start(&arguments, directory.path());
+    let log = directory.path().join("w-1.log");
+    eventually("the worker", || log.exists().then_some(()));
+    daemon.child.kill().expect("it is there");
+    eventually("the worker's end", || {
+        let text = fs::read_to_string(&log).ok()?;
+        text.contains("orphaned").then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_from_the_ledger() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (proxy, port) = (FakeProxy::start().await, free_port());
+    let file = policy(&directory, &proxy.url, port, WORKER);
+    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
+    let mut daemon = Daemon::start(&arguments, directory.path());
+    daemon.wait_for("0 -> 1 worker");
+    let ledger = directory.path().join("ledger.jsonl");
+    eventually("a tick with the worker", || {
+        let text = fs::read_to_string(&ledger).ok()?;
+        text.contains("{\"id\":\"w-1\"").then_some(())
+    });
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.code(), Some(0));
+    let daemon = Daemon::start(&arguments, directory.path());
+    daemon.wait_for("ticks of its ledger");
+    eventually("the second worker", || {
+        directory.path().join("w-2.log").exists().then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_starts_nothing_and_leaves_the_ledger_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (proxy, port) = (FakeProxy::start().await, free_port());
+    let file = policy(&directory, &proxy.url, port, WORKER);
+    let file = file.to_str().unwrap_or_default();
+    let mut daemon = Daemon::start(&["run", "--policy", file, "--dry-run"], directory.path());
+    daemon.wait_for("would do: 0 -> 1 worker");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.code(), Some(0));
+    assert!(!directory.path().join("w-1.log").exists());
+    assert!(!directory.path().join("ledger.jsonl").exists());
+    assert!(directory.path().join("ledger.jsonl.dry-run").exists());
+}

@@ -1,0 +1,289 @@
+//! Every file in configs/ is valid, and every mistake in a policy has its message.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidegate_scaler::config::PolicyFile;
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")
+}
+
+/// Files in configs/ that other daemons read.
+const OF_OTHERS: [&str; 3] = ["Cargo.toml", "proxy.toml", "worker.toml"];
+
+#[test]
+fn every_policy_in_configs_is_valid() {
+    let mut policies = 0;
+    for entry in fs::read_dir(configs()).expect("configs/ is there") {
+        let file = entry.expect("it can be listed").path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if file.extension().is_some_and(|e| e == "toml") && !OF_OTHERS.contains(&&*name) {
+            let policy = tidegate_config::load::<PolicyFile>(&file);
+            policy.unwrap_or_else(|mistake| panic!("{mistake}"));
+            policies += 1;
+        }
+    }
+    assert!(policies >= 2);
+}
+
+/// Replaces a piece of configs/policy.toml and compares the message that it gets.
+#[track_caller]
+fn mistake(piece: &str, instead: &str, message: &str) {
+    mistake_in("policy.toml", piece, instead, message);
+}
+
+#[track_caller]
+fn mistake_in(file: &str, piece: &str, instead: &str, message: &str) {
+    let text = fs::read_to_string(configs().join(file)).expect("the file can be read");
+    assert!(text.contains(piece), "{piece:?} is not in {file}");
+    let text = text.replacen(piece, instead, 1);
+    let line = 1 + text[..text.find(instead).unwrap_or(0)]
+        .matches('\n')
+        .count();
+    let found = tidegate_config::parse::<PolicyFile>(&text, Path::new(file));
+    let found = found.expect_err("the text is refused").to_string();
+    assert_eq!(found, message.replace("LINE", &line.to_string()));
+}
+
+#[test]
+fn keys() {
+    mistake(
+        "max = 4",
+        "maximum = 4",
+        "policy.toml:LINE: fleet.maximum: unknown key; expected one of kind, min, max, lead_time, \
+         silence, drain_limit; did you mean \"max\"?",
+    );
+    mistake(
+        "[scale_in]",
+        "[scale_down]",
+        "policy.toml:LINE: scale_down: unknown key; expected one of fleet, slo, signal, \
+         scale_out, scale_in, proxies, scaler, process, up; did you mean \"scale_in\"?",
+    );
+    mistake(
+        "metric = \"concurrency\"",
+        "",
+        "policy.toml:20: signal[0].metric: missing key",
+    );
+    mistake(
+        "[slo]",
+        "[[slo]]",
+        "policy.toml:LINE: slo: found an array, expected a table",
+    );
+}
+
+#[test]
+fn words() {
+    mistake(
+        "kind = \"process\"",
+        "kind = \"proces\"",
+        "policy.toml:LINE: fleet.kind: found \"proces\"; expected one of process; \
+         did you mean \"process\"?",
+    );
+    mistake(
+        "metric = \"oldest_wait\"",
+        "metric = \"oldest-wait\"",
+        "policy.toml:LINE: signal[1].metric: found \"oldest-wait\"; expected one of queue_length, \
+         oldest_wait, in_flight, concurrency, request_rate, latency; \
+         did you mean \"oldest_wait\"?",
+    );
+    mistake(
+        "statistic = \"p95\"",
+        "statistic = \"p99\"",
+        "policy.toml:LINE: signal[2].statistic: found \"p99\"; expected one of mean, max, p95, \
+         rate; did you mean \"p95\"?",
+    );
+    mistake(
+        "statistic = \"mean\"",
+        "statistic = \"rate\"",
+        "policy.toml:LINE: signal[0].statistic: found \"rate\", expected one of mean, max, p95 \
+         for this metric",
+    );
+    mistake(
+        "on_missing = \"hold\"",
+        "on_missing = \"keep\"",
+        "policy.toml:LINE: signal[0].on_missing: found \"keep\", expected \"hold\", or a number \
+         of workers",
+    );
+    mistake(
+        "on_missing = \"hold\"",
+        "on_missing = -1",
+        "policy.toml:LINE: signal[0].on_missing: found -1, expected \"hold\", or a number of \
+         workers",
+    );
+}
+
+#[test]
+fn numbers_and_durations() {
+    mistake(
+        "min = 1",
+        "min = 9",
+        "policy.toml:LINE: fleet.min: found 9, expected at most fleet.max, which is 4",
+    );
+    mistake(
+        "max = 4",
+        "max = 0",
+        "policy.toml:LINE: fleet.max: found 0, expected 1 or more",
+    );
+    mistake(
+        "min = 1",
+        "min = -1",
+        "policy.toml:LINE: fleet.min: found -1, expected a whole number, 0 or more",
+    );
+    mistake(
+        "lead_time = \"60s\"",
+        "lead_time = 60",
+        "policy.toml:LINE: fleet.lead_time: found 60, expected a duration with its unit, such as \
+         \"500ms\", \"30s\", \"5m\" or \"2h\"",
+    );
+    mistake(
+        "drain_limit = \"2m\"",
+        "drain_limit = \"500ms\"",
+        "policy.toml:LINE: fleet.drain_limit: found \"500ms\", expected \"1s\" or more",
+    );
+    mistake(
+        "window = \"60s\"",
+        "window = \"1h\"",
+        "policy.toml:LINE: signal[2].window: found \"1h\", expected at most \"10m\"",
+    );
+    mistake(
+        "tolerance = 0.1",
+        "tolerance = 10",
+        "policy.toml:LINE: scale_out.tolerance: found 10, expected 0.0 or more, below 1.0",
+    );
+    mistake(
+        "stabilization = \"5m\"",
+        "stabilization = \"5h\"",
+        "policy.toml:LINE: scale_in.stabilization: found \"5h\", expected at most \"1h\"",
+    );
+    mistake(
+        "ledger_bytes = 67108864",
+        "ledger_bytes = 1000",
+        "policy.toml:LINE: scaler.ledger_bytes: found 1000, expected 1048576 or more",
+    );
+}
+
+#[test]
+fn targets() {
+    mistake(
+        "target_per_worker = 24",
+        "target_per_worker = 0",
+        "policy.toml:LINE: signal[0].target_per_worker: found 0, expected more than 0",
+    );
+    mistake(
+        "target_per_worker = 24",
+        "target_per_worker = 24\ntarget_value = 3",
+        "policy.toml:26: signal[0].target_value: found both targets, expected either \
+         target_per_worker or target_value",
+    );
+    mistake(
+        "target_value = \"1s\"",
+        "target_value = 1",
+        "policy.toml:LINE: signal[1].target_value: found 1, expected a duration with its unit, \
+         such as \"2s\", as this metric is a time",
+    );
+    mistake(
+        "target_value = \"1s\"",
+        "target_value = \"1 s\"",
+        "policy.toml:LINE: signal[1].target_value: found \"1 s\", expected a duration with its \
+         unit, such as \"500ms\", \"30s\", \"5m\" or \"2h\"",
+    );
+    mistake(
+        "target_value = \"1s\"",
+        "target_per_worker = 3",
+        "policy.toml:LINE: signal[1].target_per_worker: found 3, expected target_value instead: \
+         a time is not shared out among workers",
+    );
+    mistake(
+        "target_value = \"1s\"",
+        "",
+        "policy.toml:28: signal[1].target_per_worker: found no target, expected \
+         target_per_worker or target_value",
+    );
+    mistake(
+        "name = \"oldest\"",
+        "name = \"requests\"",
+        "policy.toml:29: signal[1].name: found \"requests\" again, expected a name of its own \
+         for each signal",
+    );
+}
+
+#[test]
+fn steps() {
+    mistake(
+        "{ percent = 50, per = \"60s\" }",
+        "{ per = \"60s\" }",
+        "policy.toml:LINE: scale_in.steps[0].workers: found nothing, expected workers or percent",
+    );
+    mistake(
+        "{ workers = 4, per = \"15s\" }",
+        "{ workers = 4, percent = 4, per = \"15s\" }",
+        "policy.toml:LINE: scale_out.steps[0].percent: found both workers and percent, expected \
+         one of them; write two steps",
+    );
+    mistake(
+        "{ percent = 50, per = \"60s\" }",
+        "{ percent = 50 }",
+        "policy.toml:LINE: scale_in.steps[0].per: missing key",
+    );
+    mistake(
+        "tolerance = 0.1",
+        "select = \"maximum\"",
+        "policy.toml:LINE: scale_out.select: found \"maximum\"; expected one of max, min, \
+         disabled; did you mean \"max\"?",
+    );
+}
+
+#[test]
+fn ends() {
+    mistake(
+        "admin = [\"http://127.0.0.1:9090\"]",
+        "admin = [\"127.0.0.1:9090\"]",
+        "policy.toml:LINE: proxies.admin: found \"127.0.0.1:9090\", expected a base URL such as \
+         \"http://10.0.0.5:9090\"",
+    );
+    mistake(
+        "admin = [\"http://127.0.0.1:9090\"]",
+        "",
+        "policy.toml:51: proxies.admin: found nothing, expected the admin URLs of the proxies, \
+         or an [up] table",
+    );
+    mistake(
+        "token_file = \"/etc/tidegate/operator.token\"",
+        "",
+        "policy.toml:51: proxies.token_file: found nothing, expected the file with the operator \
+         token",
+    );
+    mistake(
+        "listen = \"127.0.0.1:9091\"",
+        "listen = \"localhost\"",
+        "policy.toml:LINE: scaler.listen: found \"localhost\": invalid socket address syntax",
+    );
+    mistake(
+        "[process]",
+        "[proces]",
+        "policy.toml:LINE: proces: unknown key; expected one of fleet, slo, signal, scale_out, \
+         scale_in, proxies, scaler, process, up; did you mean \"process\"?",
+    );
+    mistake_in(
+        "up.toml",
+        "[process]",
+        "[proxies]\nadmin = [\"http://127.0.0.1:1\"]\n\n[process]",
+        "up.toml:10: proxies.admin: found \"http://127.0.0.1:1\", expected nothing, as [up] runs \
+         the proxy and makes the tokens",
+    );
+}
+
+#[test]
+fn syntax() {
+    mistake(
+        "max = 4",
+        "max = 4\nmin = 2",
+        "policy.toml:9: not valid TOML at \"min\": duplicate key",
+    );
+    mistake(
+        "[scale_out]",
+        "[scale_out",
+        "policy.toml:LINE: not valid TOML: unclosed table, expected `]`",
+    );
+}

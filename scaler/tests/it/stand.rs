@@ -1,0 +1,260 @@
+//! A whole scaler in a test: proxies that signal what the test says, a fleet in memory, and
+//! everything that was told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tidegate_config::Tokens;
+use tidegate_control::{Bounds, Law, Member, Roster, Time};
+use tidegate_scaler::config::PolicyFile;
+use tidegate_scaler::event::{Event, Tell};
+use tidegate_scaler::fleet::{Census, Ended, Fleet, FleetError, Limits};
+use tidegate_scaler::ledger::{Ledger, LedgerRules};
+use tidegate_scaler::proxies::Proxies;
+use tidegate_scaler::scaler::{Hands, Parts, Scaler};
+
+use crate::stage::{FakeProxy, lock, token_file};
+
+const POLICY: &str = r#"
+[fleet]
+kind = "process"
+min = 1
+max = 3
+lead_time = "20s"
+drain_limit = "20s"
+
+[slo]
+latency = "2s"
+
+[[signal]]
+name = "requests"
+metric = "concurrency"
+statistic = "max"
+window = "2s"
+target_per_worker = 4
+
+[scale_in]
+stabilization = "10s"
+
+[proxies]
+admin = ["http://replaced.by.the.test"]
+token_file = "replaced"
+
+[process]
+model = "m"
+token_file = "replaced"
+"#;
+
+/// A fleet in memory: what it was told, and what a test makes of its members.
+#[derive(Clone, Default)]
+pub struct Memory(pub Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub struct State {
+    pub members: Vec<Member>,
+    pub launched: u32,
+    pub ended: Vec<Ended>,
+    /// It launches nothing.
+    pub refuses: bool,
+    /// Launched workers crash at once.
+    pub crash: bool,
+}
+
+#[async_trait]
+impl Fleet for Memory {
+    fn limits(&self) -> Limits {
+        Limits {
+            bounds: Bounds { min: 0, max: 100 },
+            why: String::new(),
+        }
+    }
+
+    async fn describe(&mut self, _now: Time) -> Result<Census, FleetError> {
+        let mut state = lock(&self.0);
+        if state.crash {
+            let crashed = std::mem::take(&mut state.members);
+            let ended = crashed.into_iter().map(|member| end(&member.id, false));
+            state.ended.extend(ended);
+        }
+        Ok(Census {
+            members: state.members.clone(),
+            ended: std::mem::take(&mut state.ended),
+        })
+    }
+
+    async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError> {
+        let mut state = lock(&self.0);
+        if state.refuses {
+            return Err(FleetError::Unknown {
+                id: "capacity".to_owned(),
+            });
+        }
+        let ids = (0..count).map(|_| {
+            state.launched += 1;
+            let id = format!("w-{}", state.launched);
+            state.members.push(Member {
+                id: id.clone(),
+                launched: now,
+                leaving: false,
+            });
+            id
+        });
+        Ok(ids.collect())
+    }
+
+    async fn remove(&mut self, id: &str) -> Result<(), FleetError> {
+        let mut state = lock(&self.0);
+        state.members.retain(|member| member.id != id);
+        let ended = end(id, true);
+        state.ended.push(ended);
+        Ok(())
+    }
+
+    async fn close(&mut self) {}
+
+    fn abandon(&mut self) {}
+}
+
+pub fn end(id: &str, asked: bool) -> Ended {
+    Ended {
+        id: id.to_owned(),
+        after: Duration::from_millis(300),
+        asked,
+        killed_after: None,
+        how: "exit code 1".to_owned(),
+        log: None,
+        last_lines: vec!["the model cannot be loaded".to_owned()],
+    }
+}
+
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Tell for Told {
+    fn tell(&mut self, event: &Event) {
+        lock(&self.0).push(event.to_string());
+    }
+}
+
+/// A scaler, what it talks to, and what it said.
+pub struct Stand {
+    scaler: Scaler,
+    pub proxies: Vec<FakeProxy>,
+    pub fleet: Memory,
+    told: Told,
+    /// Ticks so far.
+    pub second: u64,
+    pub directory: TempDir,
+}
+
+impl Stand {
+    pub async fn new(proxies: usize) -> Stand {
+        Stand::with_hands(proxies, |fleet| Hands::Free(Box::new(fleet))).await
+    }
+
+    pub async fn with_hands(count: usize, hands: impl FnOnce(Memory) -> Hands) -> Stand {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut proxies = Vec::new();
+        for _ in 0..count {
+            proxies.push(FakeProxy::start().await);
+        }
+        let file: PolicyFile = tidegate_config::parse(POLICY, "policy.toml".as_ref())
+            .unwrap_or_else(|e| panic!("{e}"));
+        let tokens = token_file(directory.path(), "operator.token");
+        let tokens = Tokens::read(&tokens).expect("the token is valid");
+        let urls = proxies.iter().map(|proxy| proxy.url.clone()).collect();
+        let (fleet, told) = (Memory::default(), Told::default());
+        let ledger = LedgerRules {
+            file: directory.path().join("ledger.jsonl"),
+            bytes: 1 << 20,
+            kept: 1,
+        };
+        let scaler = Scaler::new(Parts {
+            law: Law::new(file.policy()),
+            roster: Roster::default(),
+            proxies: Proxies::new(urls, tokens, Duration::from_secs(5)),
+            hands: hands(fleet.clone()),
+            ledger: Ledger::open(ledger).expect("the ledger opens"),
+            tell: Box::new(told.clone()),
+        });
+        Stand {
+            scaler,
+            proxies,
+            fleet,
+            told,
+            second: 0,
+            directory,
+        }
+    }
+
+    pub async fn tick(&mut self) {
+        self.second += 1;
+        let now = Time::from_ms(1_000_000 + self.second * 1000);
+        self.scaler.tick(now).await;
+    }
+
+    pub async fn ticks(&mut self, count: u32) {
+        for _ in 0..count {
+            self.tick().await;
+        }
+    }
+
+    /// Ticks until there is a member, for no longer than a breaker waits.
+    pub async fn until_launched(&mut self) {
+        for _ in 0..61 {
+            self.tick().await;
+            if !self.members().is_empty() {
+                return;
+            }
+        }
+        panic!("nothing was launched: {:?}", self.told());
+    }
+
+    /// Every member beats as ready, at every proxy, with these permits on it.
+    pub fn all_ready(&self, permits: u32) {
+        for id in self.members() {
+            for proxy in &self.proxies {
+                proxy.ready(&id, permits);
+            }
+        }
+    }
+
+    pub fn load(&self, waiting: u64, in_flight: u64) {
+        self.proxies[0].load(waiting, in_flight);
+    }
+
+    pub fn members(&self) -> Vec<String> {
+        let state = lock(&self.fleet.0);
+        state
+            .members
+            .iter()
+            .map(|member| member.id.clone())
+            .collect()
+    }
+
+    /// What was said since the last call.
+    pub fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.told.0))
+    }
+
+    pub fn orders(&self, proxy: usize) -> Vec<String> {
+        std::mem::take(&mut self.proxies[proxy].desk().orders)
+    }
+
+    /// Two workers that serve under load, and then nothing to do.
+    pub async fn two_idle_workers(proxies: usize) -> Stand {
+        let mut stand = Stand::new(proxies).await;
+        stand.tick().await;
+        stand.all_ready(0);
+        stand.load(4, 4);
+        stand.ticks(2).await;
+        stand.all_ready(0);
+        stand.ticks(2).await;
+        assert_eq!(stand.members(), ["w-1", "w-2"]);
+        stand.load(0, 0);
+        stand.told();
+        stand
+    }
+}

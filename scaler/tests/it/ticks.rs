@@ -1,0 +1,230 @@
+//! Ticks of a whole scaler.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tidegate_control::Time;
+use tidegate_scaler::ledger::fold;
+use tidegate_scaler::scaler::Hands;
+
+use crate::stage::lock;
+use crate::stand::{Stand, end};
+
+#[tokio::test]
+async fn it_grows_under_load_and_says_why() {
+    let mut stand = Stand::new(1).await;
+    stand.tick().await;
+    stand.all_ready(0);
+    stand.load(4, 4);
+    stand.ticks(2).await;
+    assert_eq!(
+        stand.told(),
+        [
+            "0 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1",
+            "w-1 is ready after 1.0s",
+            "1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn it_drains_at_every_proxy_before_it_removes() {
+    let mut stand = Stand::two_idle_workers(2).await;
+    stand.proxies[1].permits("w-2", 1);
+    stand.proxies[0].permits("w-1", 3);
+    stand.ticks(12).await;
+    assert_eq!(stand.orders(0), ["drain w-2"]);
+    assert_eq!(stand.orders(1), ["drain w-2"]);
+    stand.ticks(5).await;
+    assert_eq!(stand.members(), ["w-1", "w-2"], "a proxy holds a permit");
+    stand.proxies[1].permits("w-2", 0);
+    stand.ticks(2).await;
+    assert_eq!(stand.members(), ["w-1"]);
+    assert_eq!(
+        stand.told(),
+        [
+            "2 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
+             drains w-2",
+            "w-2 has stopped",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_drain_that_a_proxy_did_not_take_is_given_again() {
+    let mut stand = Stand::two_idle_workers(2).await;
+    stand.ticks(12).await;
+    stand.orders(1);
+    let forgets = |stand: &Stand| {
+        let mut desk = stand.proxies[1].desk();
+        desk.signal
+            .workers
+            .iter_mut()
+            .for_each(|w| w.draining = false);
+    };
+    stand.proxies[1].permits("w-2", 1);
+    forgets(&stand);
+    stand.tick().await;
+    assert_eq!(stand.orders(1), ["drain w-2"]);
+}
+
+#[tokio::test]
+async fn a_drain_is_taken_back_when_demand_returns_and_at_its_limit() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    stand.proxies[0].permits("w-1", 2);
+    stand.proxies[0].permits("w-2", 1);
+    stand.ticks(12).await;
+    assert_eq!(stand.orders(0), ["drain w-2"]);
+    stand.load(4, 4);
+    stand.ticks(2).await;
+    assert_eq!(stand.orders(0), ["undrain w-2"]);
+    assert_eq!(stand.members(), ["w-1", "w-2"]);
+
+    stand.load(0, 0);
+    stand.ticks(13).await;
+    assert_eq!(stand.orders(0), ["drain w-2"]);
+    stand.told();
+    stand.ticks(20).await;
+    assert_eq!(stand.orders(0), ["undrain w-2"]);
+    assert_eq!(
+        stand.told(),
+        [
+            "1 -> 2 workers: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
+             w-2 did not finish within fleet.drain_limit; takes back w-2"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_silent_proxy_is_told_once_and_nothing_shrinks_meanwhile() {
+    let mut stand = Stand::two_idle_workers(2).await;
+    stand.proxies[1].desk().refuses = Some(StatusCode::INTERNAL_SERVER_ERROR);
+    stand.ticks(30).await;
+    assert_eq!(stand.members(), ["w-1", "w-2"]);
+    let url = stand.proxies[1].url.clone();
+    assert_eq!(
+        stand.told(),
+        [format!(
+            "{url} gives no signal, so no worker is removed: \
+             it answers with 500 Internal Server Error"
+        )]
+    );
+    stand.proxies[1].desk().refuses = None;
+    stand.ticks(2).await;
+    let told = stand.told();
+    assert_eq!(told[0], format!("{url} gives its signal again"));
+    assert!(told[1].ends_with("drains w-2"), "{told:?}");
+}
+
+#[tokio::test]
+async fn faults_of_a_proxy_are_told_apart() {
+    let mut stand = Stand::new(1).await;
+    stand.proxies[0].desk().refuses = Some(StatusCode::UNAUTHORIZED);
+    stand.tick().await;
+    assert!(stand.told()[0].ends_with("it refuses the operator token"));
+    stand.proxies[0].desk().refuses = None;
+    stand.tick().await;
+    stand.told();
+    stand.proxies[0].desk().signal.version = 7;
+    stand.tick().await;
+    assert!(stand.told()[0].ends_with("its signal has version 7, expected 1 to 2"));
+}
+
+#[tokio::test]
+async fn workers_that_crash_at_start_are_told_once_and_started_less_and_less() {
+    let mut stand = Stand::new(1).await;
+    lock(&stand.fleet.0).crash = true;
+    stand.ticks(120).await;
+    let told = stand.told();
+    let kinds: Vec<_> = told
+        .iter()
+        .filter(|line| !line.starts_with("0 -> 1"))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "w-1 ended 0.3s after its start, never ready (exit code 1)\n    \
+             the model cannot be loaded",
+            "2 starts in a row have failed; tried again after 2.0s, then less often, up to once \
+             a minute",
+        ]
+    );
+    let launched = lock(&stand.fleet.0).launched;
+    assert!((5..=9).contains(&launched), "{launched} launches");
+
+    lock(&stand.fleet.0).crash = false;
+    stand.until_launched().await;
+    stand.all_ready(0);
+    stand.tick().await;
+    let told = stand.told();
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("starts succeed again")
+    );
+}
+
+#[tokio::test]
+async fn a_fleet_that_cannot_launch_is_told_once_and_asked_again() {
+    let mut stand = Stand::new(1).await;
+    lock(&stand.fleet.0).refuses = true;
+    stand.ticks(30).await;
+    let failed = |line: &&String| line.starts_with("no worker could be launched");
+    assert_eq!(stand.told().iter().filter(failed).count(), 1);
+    lock(&stand.fleet.0).refuses = false;
+    stand.until_launched().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_never_beats_is_replaced() {
+    let mut stand = Stand::new(1).await;
+    stand.ticks(22).await;
+    assert_eq!(stand.members(), ["w-2"]);
+    let told = stand.told();
+    assert!(
+        told[1].ends_with("replaces w-1, which was not ready within 20s (fleet.lead_time)"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_killed_worker_is_told_and_replaced() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    stand.load(0, 8);
+    stand.tick().await;
+    let killed = lock(&stand.fleet.0).members.remove(0);
+    let ended = end(&killed.id, false);
+    lock(&stand.fleet.0).ended.push(ended);
+    stand.tick().await;
+    assert_eq!(stand.members(), ["w-2", "w-3"]);
+    assert!(stand.told()[0].starts_with("w-1 ended after 0.3s (exit code 1)"));
+}
+
+#[tokio::test]
+async fn a_dry_run_says_once_what_it_would_do_and_does_nothing() {
+    let mut stand = Stand::with_hands(1, |_| Hands::Tied).await;
+    stand.proxies[0].ready("w-1", 0);
+    stand.load(4, 4);
+    stand.ticks(20).await;
+    assert_eq!(
+        stand.told(),
+        ["would do: 1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",]
+    );
+    assert!(stand.members().is_empty() && stand.orders(0).is_empty());
+}
+
+#[tokio::test]
+async fn every_tick_is_in_the_ledger_with_what_came_of_it() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    stand.ticks(3).await;
+    let file = stand.directory.path().join("ledger.jsonl");
+    let now = Time::from_ms(2_000_000);
+    let folded = fold(&file, now, Duration::from_secs(3600)).expect("it is read");
+    assert_eq!(
+        (folded.ticks.len() as u64, folded.unread),
+        (stand.second, 0)
+    );
+    assert_eq!(folded.last_number(), 2);
+    let text = std::fs::read_to_string(&file).expect("it is read");
+    assert_eq!(text.matches("\"launched\":[\"w-").count(), 2);
+    assert!(!text.contains(crate::stage::TOKEN));
+}

@@ -1,0 +1,67 @@
+//! The working memory of one thread.
+
+use super::Encoder;
+use crate::aligned::Aligned;
+use crate::attention::AttentionScratch;
+use crate::quant::QuantRows;
+use crate::tier::Tier;
+
+/// Rows that go through both feed-forward layers together, so that the wide rows between them stay
+/// in cache.
+pub(super) const INNER_ROWS: usize = 96;
+
+/// Working memory for chunks up to a number of rows. Made once, used for batch after batch.
+pub struct Arena {
+    /// Of the encoders that it fits.
+    pub(super) shape: Shape,
+    pub(super) max_rows: usize,
+    /// Queries, keys and values of a chunk. Apart from `own`, because a team shares it.
+    pub(super) qkv: Aligned<f32>,
+    pub(super) own: Workspace,
+}
+
+/// The sizes of an encoder that its arenas depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) tier: Tier,
+    pub(super) width: usize,
+    pub(super) head_dim: usize,
+    /// Width of each layer's inner rows.
+    pub(super) inner: usize,
+}
+
+/// What a thread never shares.
+pub(super) struct Workspace {
+    pub(super) hidden: Aligned<f32>,
+    pub(super) quant: QuantRows,
+    pub(super) context: Aligned<f32>,
+    pub(super) inner: Aligned<f32>,
+    pub(super) inner_quant: QuantRows,
+    pub(super) scratch: AttentionScratch,
+}
+
+impl Arena {
+    /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows,
+    /// 192 being enough for full speed.
+    pub fn new(encoder: &Encoder, max_rows: usize) -> Self {
+        let Shape {
+            tier,
+            width,
+            head_dim,
+            inner,
+        } = encoder.shape();
+        Self {
+            max_rows,
+            shape: encoder.shape(),
+            qkv: Aligned::zeroed(max_rows * 3 * width),
+            own: Workspace {
+                hidden: Aligned::zeroed(max_rows * width),
+                quant: QuantRows::new(tier, max_rows, width),
+                context: Aligned::zeroed(max_rows * width),
+                inner: Aligned::zeroed(INNER_ROWS * inner),
+                inner_quant: QuantRows::new(tier, INNER_ROWS, inner),
+                scratch: AttentionScratch::new(max_rows, head_dim),
+            },
+        }
+    }
+}

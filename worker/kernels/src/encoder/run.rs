@@ -1,0 +1,279 @@
+//! A batch over threads.
+//!
+//! Chunks are independent, so threads take whole chunks in turn and never wait for each other. Only
+//! where there are fewer chunks than threads, as with one text that somebody waits for, do they
+//! share the rows of each chunk.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::Encoder;
+use super::arena::Arena;
+use super::batch::{Batch, Chunk};
+use super::layer::Share;
+use super::team::{Barrier, Broken, SharedRows};
+use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::pool::{Pooling, normalize, pool};
+use crate::quant::split;
+
+/// Tokens that go through the layers together: enough to use each weight often, few enough for the
+/// cache.
+const CHUNK_TOKENS: usize = 192;
+
+/// Rows that are worth a thread of their own.
+const SHARE_ROWS: usize = 8;
+
+/// What is wanted of each sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Its last hidden state: a row a token.
+    Hidden,
+    /// One row, as it is pooled: what a classification head works on.
+    Pooled(Pooling),
+    /// One row of length one.
+    Embedding(Pooling),
+}
+
+/// Why a batch was not encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodeError {
+    /// The batch does not fit the encoder, the arenas or the output.
+    Shape(ShapeError),
+    /// A thread that shared the work failed.
+    Broken,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape(error) => error.fmt(f),
+            Self::Broken => f.write_str("a thread that shared the batch failed"),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+impl From<ShapeError> for EncodeError {
+    fn from(error: ShapeError) -> Self {
+        Self::Shape(error)
+    }
+}
+
+impl From<Broken> for EncodeError {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+impl Encoder {
+    /// Encodes a batch on as many threads as there are arenas, the caller's included; with one
+    /// arena on the caller's alone. `out` is one row for each token or sequence, see [`Output`], in
+    /// the batch's order.
+    ///
+    /// # Errors
+    /// There is no arena or one made for another shape, a sequence is longer than the arenas or
+    /// [`Encoder::max_len`], an id or kind is outside its table, or `out` has another length.
+    pub fn run(
+        &self,
+        batch: &Batch<'_>,
+        output: Output,
+        arenas: &mut [Arena],
+        out: &mut [f32],
+    ) -> Result<(), EncodeError> {
+        let rows = if output == Output::Hidden {
+            batch.tokens()
+        } else {
+            batch.len()
+        };
+        exactly("encoder output", rows * self.width(), out.len())?;
+        at_least("arenas", 1, arenas.len())?;
+        let fitting = arenas.iter().filter(|arena| arena.shape == self.shape());
+        exactly(
+            "arenas made for such an encoder",
+            arenas.len(),
+            fitting.count(),
+        )?;
+        let room = arenas.iter().map(|arena| arena.max_rows).min().unwrap_or(0);
+        at_most(
+            "tokens of a sequence",
+            self.max_len().unwrap_or(room).min(room),
+            batch.longest(),
+        )?;
+        let limit = CHUNK_TOKENS.min(room);
+        let mut jobs = Jobs {
+            encoder: self,
+            output,
+            chunks: batch.chunks(limit),
+            out,
+        };
+        if batch.chunks(limit).count() >= arenas.len() {
+            return jobs.spread(arenas);
+        }
+        while let Some(job) = jobs.next() {
+            job.share(arenas)?;
+        }
+        Ok(())
+    }
+}
+
+/// The batch's chunks, each with its part of the output.
+struct Jobs<'a, I> {
+    encoder: &'a Encoder,
+    output: Output,
+    chunks: I,
+    out: &'a mut [f32],
+}
+
+impl<'a, I: Iterator<Item = Chunk<'a>> + Send> Jobs<'a, I> {
+    fn next(&mut self) -> Option<Job<'a>> {
+        let chunk = self.chunks.next()?;
+        let rows = if self.output == Output::Hidden {
+            chunk.rows()
+        } else {
+            chunk.sequences.len()
+        };
+        let out = self.out.split_off_mut(..rows * self.encoder.width())?;
+        let task = Task {
+            encoder: self.encoder,
+            output: self.output,
+            chunk,
+        };
+        Some(Job { task, out })
+    }
+
+    /// Every thread takes the next chunk when it is done with its last.
+    fn spread(self, arenas: &mut [Arena]) -> Result<(), EncodeError> {
+        let jobs = Mutex::new(self);
+        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = |arena: &mut Arena| -> Result<(), EncodeError> {
+            while let Some(job) = next() {
+                job.share(std::slice::from_mut(arena))?;
+            }
+            Ok(())
+        };
+        fork(arenas.iter_mut(), work)
+    }
+}
+
+/// Calls `work` for each item on a thread of its own, for the first on this one, and returns an
+/// error if any did.
+fn fork<T: Send>(
+    mut items: impl Iterator<Item = T>,
+    work: impl Fn(T) -> Result<(), EncodeError> + Sync,
+) -> Result<(), EncodeError> {
+    let Some(first) = items.next() else {
+        return Ok(());
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let others: Vec<_> = items.map(|item| scope.spawn(move || work(item))).collect();
+        let mine = work(first);
+        let joined = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or(Err(EncodeError::Broken)));
+        // A member that only stopped waiting knows less than the one that failed.
+        joined.fold(mine, |one, other| match (one, other) {
+            (Err(EncodeError::Broken), Err(cause)) => Err(cause),
+            (one, other) => one.and(other),
+        })
+    })
+}
+
+/// One chunk and where its result goes.
+struct Job<'a> {
+    task: Task<'a>,
+    out: &'a mut [f32],
+}
+
+struct Task<'a> {
+    encoder: &'a Encoder,
+    output: Output,
+    chunk: Chunk<'a>,
+}
+
+impl Job<'_> {
+    /// Computes the chunk, its rows shared between the arenas as far as that is worth it.
+    fn share(self, arenas: &mut [Arena]) -> Result<(), EncodeError> {
+        let members = arenas
+            .len()
+            .min(self.task.chunk.rows().div_ceil(SHARE_ROWS));
+        match &mut arenas[..members] {
+            [] => Ok(()),
+            [arena] => self.alone(arena),
+            arenas => self.together(arenas),
+        }
+    }
+
+    fn alone(self, arena: &mut Arena) -> Result<(), EncodeError> {
+        let qkv = SharedRows::new(&mut arena.qkv);
+        let barrier = Barrier::new(1);
+        let rows = 0..self.task.chunk.rows();
+        let share = self.task.part(rows, [qkv; 2], &barrier);
+        self.task.finish(share.run(&mut arena.own)?, self.out)
+    }
+
+    fn together(self, arenas: &mut [Arena]) -> Result<(), EncodeError> {
+        let Self { task, out } = self;
+        let barrier = Barrier::new(arenas.len());
+        let ranges = split(task.chunk.rows(), arenas.len(), SHARE_ROWS);
+        let (buffers, own): (Vec<_>, Vec<_>) = arenas
+            .iter_mut()
+            .map(|arena| (SharedRows::new(&mut arena.qkv), &mut arena.own))
+            .unzip();
+        let qkv = [buffers[0], buffers[1]];
+        // The first member also finishes.
+        let outs = std::iter::once(Some(out)).chain(std::iter::repeat_with(|| None));
+        let members: Vec<_> = ranges.zip(own).zip(outs).collect();
+        fork(members.into_iter(), |((rows, own), out)| {
+            let membership = barrier.join();
+            let share = task.part(rows, qkv, &barrier);
+            let hidden = share.run(own)?;
+            membership.done();
+            out.map_or(Ok(()), |out| task.finish(hidden, out))
+        })
+    }
+}
+
+impl Task<'_> {
+    fn part<'a>(
+        &'a self,
+        rows: Range<usize>,
+        qkv: [SharedRows<'a>; 2],
+        barrier: &'a Barrier,
+    ) -> Share<'a> {
+        Share {
+            encoder: self.encoder,
+            chunk: &self.chunk,
+            rows,
+            qkv,
+            barrier,
+        }
+    }
+
+    /// Turns the chunk's last hidden state into what is wanted.
+    fn finish(&self, hidden: &[f32], out: &mut [f32]) -> Result<(), EncodeError> {
+        let (tier, width) = (self.encoder.parts.tier, self.encoder.width());
+        let (pooling, unit) = match self.output {
+            Output::Hidden => {
+                out.copy_from_slice(hidden);
+                return Ok(());
+            }
+            Output::Pooled(pooling) => (pooling, false),
+            Output::Embedding(pooling) => (pooling, true),
+        };
+        for (rows, out) in self.chunk.row_ranges().zip(out.chunks_exact_mut(width)) {
+            pool(
+                tier,
+                pooling,
+                &hidden[rows.start * width..rows.end * width],
+                out,
+            )?;
+            if unit {
+                normalize(tier, out);
+            }
+        }
+        Ok(())
+    }
+}

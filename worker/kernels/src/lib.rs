@@ -1,0 +1,36 @@
+//! Vector kernels for quantized encoders, and an encoder made of them.
+//!
+//! Everything is written once against a small set of vector instructions (`simd`) and compiled for
+//! three tiers in one binary; [`Tier::best`] picks at run time. This is the only crate of the
+//! workspace with unsafe code. It knows shapes and numbers, never files, models' names, clocks or
+//! sockets, and it starts no thread except in [`Encoder`], which joins what it starts before it
+//! returns.
+//!
+//! Matrices are row-major. A row is a token; rows of a batch follow each other without padding, and
+//! a batch names its sequences by offsets: sequence i is rows `offsets[i]..offsets[i + 1]`.
+
+mod aligned;
+mod attention;
+mod embed;
+mod encoder;
+mod error;
+mod linear;
+mod math;
+mod norm;
+mod pool;
+mod quant;
+mod simd;
+mod softmax;
+mod tier;
+
+pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
+pub use embed::Table;
+pub use encoder::{Arena, Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output};
+pub use error::ShapeError;
+pub use linear::{Activation, Epilogue, Linear, Store, peak};
+pub use math::activate;
+pub use norm::LayerNorm;
+pub use pool::{Pooling, normalize, pool};
+pub use quant::{QuantRows, quantize_weights};
+pub use softmax::softmax;
+pub use tier::{Tier, UnknownTier};

@@ -1,0 +1,46 @@
+//! What the int8 instruction of a tier can do at best: the denominator of every share of peak.
+
+use std::hint::black_box;
+
+use crate::aligned::Aligned;
+use crate::simd::{Kernel, Simd};
+use crate::tier::Tier;
+
+/// Independent sums, enough to hide the latency of a dot.
+const CHAINS: usize = 12;
+
+/// Runs dots on registers alone and returns how many multiply-adds that were.
+pub fn peak(tier: Tier, rounds: u32) -> u64 {
+    tier.run(Peak { rounds })
+}
+
+struct Peak {
+    rounds: u32,
+}
+
+impl Kernel for Peak {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> u64 {
+        let bytes = black_box(Aligned::padded(&[1i8; 128], 128));
+        // SAFETY: 128 bytes hold the weights of one vector and the activations of one group, of any
+        // tier.
+        let (mut a, w) = unsafe { (s.load_a(bytes.as_ptr().cast()), s.load_w(bytes.as_ptr())) };
+        let mut acc = [s.zero_i32(); CHAINS];
+        for _ in 0..self.rounds {
+            // A new value each round, as far as the compiler can tell: products of constants would
+            // be made once.
+            a = black_box(a);
+            for acc in &mut acc {
+                *acc = s.dot(*acc, a, w);
+            }
+        }
+        let mut total = 0.0;
+        for acc in acc {
+            total += s.sum(s.to_f32(acc));
+        }
+        black_box(total);
+        u64::from(self.rounds) * (CHAINS * S::LANES * S::K_GROUP) as u64
+    }
+}

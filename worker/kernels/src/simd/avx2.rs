@@ -1,0 +1,218 @@
+//! AVX2 with FMA: vectors of eight.
+//!
+//! The int8 product is exact. `vpmaddubsw` would add two products in 16 bits and saturate, so
+//! activations are kept as i16 and `vpmaddwd` adds pairs of products in 32 bits.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+use crate::simd::Kernel;
+
+const LANES: usize = 8;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        found.then_some(Self(()))
+    }
+
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: the token proves that the CPU has these features.
+        unsafe { enter(self, kernel) }
+    }
+}
+
+/// Functions that are one expression of register instructions.
+macro_rules! ops {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $ty),*) -> $out {
+            // SAFETY: the token proves that the CPU has these instructions, and they touch no
+            // memory.
+            unsafe { $body }
+        }
+    )*};
+}
+
+/// The mask whose first n lanes are set.
+#[inline(always)]
+fn first(n: usize) -> __m256i {
+    // SAFETY: only called from methods of the token, which proves AVX2; register instructions.
+    unsafe {
+        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
+    }
+}
+
+impl Simd for Avx2 {
+    type F = __m256;
+    type I = __m256i;
+    type Act = i16;
+    type A = __m256i;
+    type W = __m256i;
+
+    const LANES: usize = LANES;
+    const K_GROUP: usize = 2;
+    const TILE_ROWS: usize = 4;
+
+    ops! {
+        splat(x: f32) -> __m256 = _mm256_set1_ps(x);
+        add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        round(a: __m256) -> __m256 =
+            _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        scale(a: __m256, n: __m256) -> __m256 = {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        };
+        sum(a: __m256) -> f32 = {
+            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        };
+        smallest(a: __m256) -> f32 = {
+            let four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)))
+        };
+        largest(a: __m256) -> f32 = {
+            let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        };
+        to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
+        add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        zero_i32() -> __m256i = _mm256_setzero_si256();
+        dot(acc: __m256i, a: __m256i, w: __m256i) -> __m256i =
+            _mm256_add_epi32(acc, _mm256_madd_epi16(a, w));
+        prefetch(p: *const i8) -> () = _mm_prefetch::<_MM_HINT_T1>(p);
+        prefetch_to_write(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: the token for the instruction, the caller for the pointer.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_n(self, p: *const f32, n: usize, fill: f32) -> __m256 {
+        // SAFETY: the token for the instructions; a masked load touches the first n lanes alone.
+        unsafe {
+            let mask = first(n);
+            let some = _mm256_maskload_ps(p, mask);
+            _mm256_blendv_ps(_mm256_set1_ps(fill), some, _mm256_castsi256_ps(mask))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, a: __m256) {
+        // SAFETY: the token for the instruction, the caller for the pointer.
+        unsafe { _mm256_storeu_ps(p, a) }
+    }
+    #[inline(always)]
+    unsafe fn store_n(self, p: *mut f32, n: usize, a: __m256) {
+        // SAFETY: the token for the instruction; a masked store touches the first n lanes alone.
+        unsafe { _mm256_maskstore_ps(p, first(n), a) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m256 {
+        // SAFETY: the token for the instructions; eight bytes are read, as promised.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn store_act(self, p: *mut i16, a: __m256) {
+        // SAFETY: the token for the instructions; eight i16 are written, as promised.
+        unsafe {
+            let wide = _mm256_cvtps_epi32(a);
+            let low = _mm256_castsi256_si128(wide);
+            let high = _mm256_extracti128_si256::<1>(wide);
+            _mm_storeu_si128(p.cast(), _mm_packs_epi32(low, high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        src: *const f32,
+        stride: usize,
+        rows: usize,
+        cols: usize,
+        dst: *mut f32,
+    ) {
+        // SAFETY: row r < rows is read in its first `cols` lanes, line c < cols is written whole.
+        unsafe {
+            let mut x = [_mm256_setzero_ps(); LANES];
+            for (r, x) in x.iter_mut().enumerate() {
+                if r < rows {
+                    *x = _mm256_maskload_ps(src.add(r * stride), first(cols));
+                }
+            }
+            let y = transposed(x);
+            for (c, y) in y.into_iter().enumerate() {
+                if c < cols {
+                    _mm256_storeu_ps(dst.add(c * LANES * 2), y);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i32(self, p: *const i32) -> __m256i {
+        // SAFETY: the token for the instruction, the caller for the pointer.
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_i32(self, p: *mut i32, a: __m256i) {
+        // SAFETY: the token for the instruction, the caller for the pointer.
+        unsafe { _mm256_storeu_si256(p.cast(), a) }
+    }
+    #[inline(always)]
+    unsafe fn load_a(self, p: *const i16) -> __m256i {
+        // SAFETY: the token for the instruction; two i16 are read, as promised.
+        unsafe { _mm256_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn load_w(self, p: *const i8) -> __m256i {
+        // SAFETY: the token for the instructions; sixteen bytes are read, as promised.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())) }
+    }
+}
+
+/// The 8 x 8 transpose: pairs, then quads, then halves.
+#[inline(always)]
+fn transposed(x: [__m256; LANES]) -> [__m256; LANES] {
+    // SAFETY: only called from methods of the token, which proves AVX2; register instructions.
+    unsafe {
+        let mut pairs = x;
+        for i in 0..4 {
+            pairs[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+            pairs[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+        }
+        let mut quads = x;
+        for i in 0..2 {
+            let p = &pairs[4 * i..4 * i + 4];
+            quads[4 * i] = _mm256_shuffle_ps::<0x44>(p[0], p[2]);
+            quads[4 * i + 1] = _mm256_shuffle_ps::<0xEE>(p[0], p[2]);
+            quads[4 * i + 2] = _mm256_shuffle_ps::<0x44>(p[1], p[3]);
+            quads[4 * i + 3] = _mm256_shuffle_ps::<0xEE>(p[1], p[3]);
+        }
+        let mut out = x;
+        for i in 0..4 {
+            out[i] = _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
+            out[i + 4] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
+        }
+        out
+    }
+}
