@@ -34,7 +34,7 @@ mod oracle;
 mod program;
 mod work;
 
-pub use oracle::{Oracle, oracle};
+pub use oracle::oracle;
 
 use crate::sim::Scenario;
 use crate::trace::Demand;

@@ -22,7 +22,7 @@ const MARGINS: (f64, f64) = (-2.0, 6.0);
 
 /// A fixed number of workers for every step, launched early enough to be ready by then.
 #[derive(Clone, Debug)]
-pub struct Oracle {
+struct Oracle {
     workers: Vec<u32>,
     ahead: usize,
 }

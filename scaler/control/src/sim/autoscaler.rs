@@ -65,7 +65,7 @@ pub struct Observed<'a> {
 
 /// The line and the fleet behind an observation.
 #[derive(Clone, Copy)]
-pub struct Seen<'a> {
+pub(super) struct Seen<'a> {
     now: Moment,
     line: &'a Line,
     fleet: &'a Fleet,

@@ -14,7 +14,7 @@ mod scenario;
 mod simulation;
 mod workload;
 
-pub use autoscaler::{Autoscaler, Moves, Observed, Orders, Seen, Timing};
+pub use autoscaler::{Autoscaler, Moves, Observed, Orders, Timing};
 pub use fleet::{Member, Stage, WorkerId};
 pub use meter::Sample;
 pub use outcome::Outcome;
