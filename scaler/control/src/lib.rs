@@ -7,6 +7,14 @@
 //! One tick: [`Observer::observe`] turns the proxies' raw signals into an [`Observation`],
 //! [`Roster::muster`] turns the fleet's members into a [`Fleet`], and [`Law::decide`] takes both.
 
+pub mod backtest;
+pub mod bound;
+pub mod chance;
+pub mod rivals;
+pub mod sim;
+pub mod staffing;
+pub mod trace;
+
 mod breaker;
 mod decision;
 mod fleet;

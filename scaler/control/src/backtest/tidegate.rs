@@ -1,0 +1,95 @@
+//! Tidegate's own law in the simulator, called as the daemon calls it: signals as they come over
+//! the wire through [`Observer::observe`], members through [`Roster::muster`], both to
+//! [`Law::decide`], and its action carried out by name.
+
+use std::time::Duration;
+
+use tidegate_line::Moment;
+
+use crate::sim::{Autoscaler, Moves, Observed, Orders, Timing, WorkerId};
+use crate::{Action, Answer, Fleet, Law, Member, Observer, Policy, Roster, Time};
+
+/// How the policy's only proxy is called.
+const PROXY: &str = "simulated";
+
+#[derive(Debug)]
+pub struct Tidegate {
+    law: Law,
+    observer: Observer,
+    roster: Roster,
+    period: Duration,
+}
+
+impl Tidegate {
+    pub fn new(policy: Policy, period: Duration) -> Tidegate {
+        Tidegate {
+            law: Law::new(policy),
+            observer: Observer::default(),
+            roster: Roster::default(),
+            period,
+        }
+    }
+
+    fn remember(&mut self, now: Time, action: &Action) {
+        action
+            .undrain
+            .iter()
+            .for_each(|id| self.roster.undrain(now, id));
+        action
+            .drain
+            .iter()
+            .for_each(|id| self.roster.drain(now, id));
+    }
+}
+
+impl Autoscaler for Tidegate {
+    fn timing(&self) -> Timing {
+        Timing {
+            period: self.period,
+            lag: Duration::ZERO,
+        }
+    }
+
+    fn tick(&mut self, now: Moment, observed: &Observed<'_>) -> Orders {
+        let now = time(now);
+        let answer = Answer {
+            source: PROXY.to_owned(),
+            signal: observed.signal(),
+        };
+        let seen = self.observer.observe(&[answer]);
+        let members: Vec<Member> = (observed.members().into_iter())
+            .map(|member| Member {
+                id: member.id.to_string(),
+                launched: time(member.launched),
+                leaving: false,
+            })
+            .collect();
+        let fleet = Fleet {
+            workers: self.roster.muster(now, &members, &seen),
+            launches_held_until: None,
+        };
+        let decision = self.law.decide(now, &seen, &fleet);
+        self.remember(now, &decision.action);
+        Orders::Moves(moves(&decision.action))
+    }
+}
+
+fn time(moment: Moment) -> Time {
+    Time::from_ms(moment.as_millis() as u64)
+}
+
+fn moves(action: &Action) -> Moves {
+    let ids = |names: &[String]| -> Vec<WorkerId> {
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    };
+    let replaced = action
+        .replace
+        .iter()
+        .filter_map(|replacement| replacement.id.parse().ok());
+    Moves {
+        undrain: ids(&action.undrain),
+        launch: action.launch,
+        drain: ids(&action.drain),
+        remove: ids(&action.remove).into_iter().chain(replaced).collect(),
+    }
+}

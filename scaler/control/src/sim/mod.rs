@@ -1,0 +1,23 @@
+//! The simulator: discrete events, requests one by one, through the very [`tidegate_line::Line`]
+//! that the proxy runs.
+//!
+//! [`run`] replays one demand under one autoscaler and says how it went. Everything that a policy
+//! must not choose is in the [`Scenario`]; service times and boot times are drawn by index, so
+//! that every policy meets the same ones.
+
+mod autoscaler;
+mod fleet;
+mod meter;
+mod orders;
+mod outcome;
+mod scenario;
+mod simulation;
+mod workload;
+
+pub use autoscaler::{Autoscaler, Moves, Observed, Orders, Timing};
+pub use fleet::{Member, Stage, WorkerId};
+pub use meter::Sample;
+pub use outcome::Outcome;
+pub use scenario::{Distribution, Outage, Scenario, ServiceTime};
+pub use simulation::run;
+pub use workload::{Request, Workload};

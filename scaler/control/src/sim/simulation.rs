@@ -1,0 +1,311 @@
+//! The events of a run, in the order of time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+
+use tidegate_line::{Ask, Line, LineConfig, Moment, SeatId, Ticket};
+
+use super::autoscaler::{Autoscaler, Observed, Seen};
+use super::fleet::{Fleet, Turn, WorkerId};
+use super::meter::{Meter, Sample, Standing};
+use super::orders::Ended;
+use super::outcome::{Ending, Outcome, Score};
+use super::{Outage, Request, Scenario, Workload};
+use crate::trace::Demand;
+
+/// Replays the demand under the autoscaler. The demand is taken as it is: scale it before.
+///
+/// Bills and ticks stop with the demand; what is then in the system is still brought to its end.
+pub fn run(
+    scenario: &Scenario,
+    demand: &Demand,
+    seed: u64,
+    autoscaler: &mut dyn Autoscaler,
+) -> Outcome {
+    let mut requests = Workload::new(scenario, demand, seed);
+    let mut simulation = Simulation::new(scenario, demand, seed, autoscaler);
+    let mut arriving = requests.next();
+    loop {
+        let arrival = arriving.map_or(Moment::MAX, |request| request.arrived);
+        let completion = simulation.next_completion_at();
+        let turn = simulation.fleet.next_turn_at();
+        let expiry = simulation.next_expiry_at();
+        let tick = simulation.next_tick;
+        let next = arrival.min(completion).min(turn).min(expiry).min(tick);
+        if arrival == Moment::MAX && simulation.is_over(next) {
+            return simulation.into_outcome();
+        }
+        simulation.advance(next);
+        if completion == next {
+            simulation.complete();
+        } else if turn == next {
+            simulation.take_turn();
+        } else if arrival == next {
+            simulation.arrive(arriving);
+            arriving = requests.next();
+        } else if expiry == next {
+            simulation.expire();
+        } else {
+            simulation.tick();
+        }
+    }
+}
+
+/// A request on a worker, ordered by when it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Running {
+    done: Moment,
+    ticket: Ticket,
+    seat: SeatId,
+    arrived: Moment,
+    service: Moment,
+}
+
+/// A request in line.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    ticket: Ticket,
+    request: Request,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Down,
+}
+
+pub(super) struct Simulation<'a> {
+    pub scenario: &'a Scenario,
+    autoscaler: &'a mut dyn Autoscaler,
+    pub now: Moment,
+    ends: Moment,
+    next_tick: Moment,
+    pub line: Line,
+    pub fleet: Fleet,
+    /// Workers that end as soon as they are empty.
+    pub leaving: BTreeSet<WorkerId>,
+    /// In the order of tickets, which is that of the line.
+    waiting: VecDeque<Waiting>,
+    running: BinaryHeap<Reverse<Running>>,
+    meter: Meter,
+    samples: VecDeque<Sample>,
+    pub score: Score,
+    starting: u32,
+    direction: Option<Direction>,
+    reversals: u32,
+    /// The bill when the demand ended.
+    billed: Option<Moment>,
+}
+
+impl<'a> Simulation<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        demand: &Demand,
+        seed: u64,
+        autoscaler: &'a mut dyn Autoscaler,
+    ) -> Simulation<'a> {
+        let mut line = Line::new(LineConfig {
+            waiting: scenario.waiting,
+            ..LineConfig::default()
+        });
+        let mut fleet = Fleet::new(scenario, seed);
+        let starting = scenario.first_workers(demand);
+        fleet.begin(&mut line, starting);
+        let ends = Moment::from_secs_f64(demand.span_s());
+        let next_tick = autoscaler.timing().period;
+        Simulation {
+            scenario,
+            autoscaler,
+            now: Moment::ZERO,
+            ends,
+            next_tick,
+            line,
+            fleet,
+            leaving: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            running: BinaryHeap::new(),
+            meter: Meter::default(),
+            samples: VecDeque::new(),
+            score: Score::new(scenario),
+            starting,
+            direction: None,
+            reversals: 0,
+            billed: None,
+        }
+    }
+
+    fn next_completion_at(&self) -> Moment {
+        let next = self.running.peek();
+        next.map_or(Moment::MAX, |Reverse(running)| running.done)
+    }
+
+    /// All requests have the same patience, so the head of the line is the first to lose it.
+    fn next_expiry_at(&self) -> Moment {
+        let head = self.waiting.front();
+        head.map_or(Moment::MAX, |head| self.deadline(&head.request))
+    }
+
+    fn deadline(&self, request: &Request) -> Moment {
+        request.arrived + *self.scenario.deadline
+    }
+
+    /// Whether the demand has ended and nothing is left of it.
+    fn is_over(&self, next: Moment) -> bool {
+        next > self.ends && self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            in_flight: self.line.in_flight() as u32,
+            waiting: self.waiting.len() as u32,
+            serving: self.fleet.serving(),
+            booting: self.fleet.booting(),
+        }
+    }
+
+    fn advance(&mut self, to: Moment) {
+        if to > self.ends && self.billed.is_none() {
+            self.billed = Some(self.fleet.bill(self.ends));
+        }
+        self.meter.advance(to, self.standing());
+        self.now = to;
+    }
+
+    fn arrive(&mut self, request: Option<Request>) {
+        let Some(request) = request else { return };
+        self.meter.arrived();
+        let ask = Ask {
+            arrived: request.arrived,
+            deadline: self.deadline(&request),
+            bytes: 0,
+        };
+        match self.line.arrive(self.now, ask) {
+            Ok(ticket) => {
+                self.waiting.push_back(Waiting { ticket, request });
+                self.hand_out();
+            }
+            Err(_) => self.score.ended(self.now, request, Ending::Shed),
+        }
+    }
+
+    pub fn hand_out(&mut self) {
+        while let Some(grant) = self.line.hand_out(self.now) {
+            let Some(head) = self.waiting.pop_front() else {
+                return;
+            };
+            debug_assert_eq!(head.ticket, grant.ticket, "both go by age");
+            let Request { arrived, service } = head.request;
+            self.score.granted(self.now - arrived);
+            self.running.push(Reverse(Running {
+                done: self.now + service,
+                ticket: grant.ticket,
+                seat: grant.seat,
+                arrived,
+                service,
+            }));
+        }
+    }
+
+    fn complete(&mut self) {
+        let Some(Reverse(done)) = self.running.pop() else {
+            return;
+        };
+        (self.line).end(self.now, done.ticket, tidegate_line::Outcome::Answered);
+        self.score.ended(self.now, done.request(), Ending::Answered);
+        self.hand_out();
+        if !self.leaving.is_empty() {
+            self.end_if_left(done.seat);
+        }
+    }
+
+    fn expire(&mut self) {
+        if let Some(head) = self.waiting.pop_front() {
+            (self.line).end(self.now, head.ticket, tidegate_line::Outcome::Expired);
+            self.score.ended(self.now, head.request, Ending::Expired);
+        }
+    }
+
+    fn take_turn(&mut self) {
+        match self.fleet.take_turn() {
+            Some((id, Turn::Ready)) => self.fleet.ready(self.now, &mut self.line, id),
+            Some((id, Turn::Lost)) => self.lose(id),
+            None => {}
+        }
+        self.hand_out();
+    }
+
+    fn tick(&mut self) {
+        let timing = self.autoscaler.timing();
+        self.next_tick = self.now + timing.period;
+        if self.next_tick > self.ends {
+            self.next_tick = Moment::MAX;
+        }
+        let blind = Outage::covers(&self.scenario.metric_outages, self.now);
+        if !blind {
+            self.samples.push_back(self.meter.read(self.standing()));
+        }
+        let newest = self.now.checked_sub(timing.lag);
+        let old_enough = |sample: &Sample| newest.is_some_and(|newest| sample.at <= newest);
+        while self.samples.get(1).is_some_and(old_enough) {
+            self.samples.pop_front();
+        }
+        let sample = self.samples.front().copied().filter(old_enough);
+        let (serving, booting) = (self.fleet.serving(), self.fleet.booting());
+        let observed = Observed::new(sample.filter(|_| !blind), serving, booting);
+        let seen = Seen::new(self.now, &self.line, &self.fleet, blind);
+        let orders = self.autoscaler.tick(self.now, &observed.with(seen));
+        self.carry_out(orders);
+    }
+
+    /// Cuts what runs on a seat: each goes back to the head of the line while the retry budget
+    /// lasts, and is lost otherwise.
+    pub fn cut(&mut self, seat: SeatId) -> Ended {
+        let running = std::mem::take(&mut self.running).into_vec();
+        let (cut, going_on): (Vec<_>, Vec<_>) =
+            (running.into_iter()).partition(|Reverse(running)| running.seat == seat);
+        self.running = going_on.into();
+        let mut lost = 0;
+        for Reverse(running) in &cut {
+            let (ticket, request) = (running.ticket, running.request());
+            if self.line.retry(ticket) {
+                let place = self.waiting.partition_point(|w| w.ticket < ticket);
+                self.waiting.insert(place, Waiting { ticket, request });
+            } else {
+                (self.line).end(self.now, ticket, tidegate_line::Outcome::Failed);
+                self.score.ended(self.now, request, Ending::Killed);
+                lost += 1;
+            }
+        }
+        Ended {
+            cut: cut.len() as u64,
+            lost,
+        }
+    }
+
+    /// Counts a change of direction.
+    pub fn turn(&mut self, direction: Direction) {
+        let before = self.direction.replace(direction);
+        self.reversals += u32::from(before.is_some_and(|before| before != direction));
+    }
+
+    fn into_outcome(self) -> Outcome {
+        let hours = self.ends.as_secs_f64() / 3600.0;
+        let billed = self.billed.unwrap_or_else(|| self.fleet.bill(self.ends));
+        Outcome {
+            instance_hours: billed.as_secs_f64() / 3600.0,
+            reversals_per_hour: f64::from(self.reversals) / hours,
+            launches: self.fleet.launched() - self.starting,
+            timeline: self.meter.into_minutes(),
+            ..self.score.close(self.ends)
+        }
+    }
+}
+
+impl Running {
+    fn request(&self) -> Request {
+        Request {
+            arrived: self.arrived,
+            service: self.service,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The rate of arrivals now: over the longest span up to now that shows no change.
+//!
+//! A short window follows a change at once and is noisy; a long one is the other way round. So the
+//! window is doubled for as long as the span that it would take in has the same rate as the one it
+//! has, within what chance allows (the idea of ADWIN: Bifet and Gavalda, SDM 2007).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tidegate_line::Moment;
+
+/// The longest span that is looked at.
+const LONGEST: Duration = Duration::from_secs(640);
+
+/// The shortest span that a rate is taken over.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// Differences of so many standard deviations are a change.
+const CHANGE: f64 = 4.5;
+
+/// Share of the newest pair of spans in the running mean of the dispersion.
+const NEWEST: f64 = 0.02;
+
+const MOST_DISPERSION: f64 = 25.0;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Estimate {
+    pub per_s: f64,
+    pub dispersion: f64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Rate {
+    /// Arrivals up to each moment, the newest last.
+    totals: VecDeque<(Moment, u64)>,
+    dispersion: f64,
+    next_pair: Moment,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Rate {
+            totals: VecDeque::new(),
+            dispersion: 1.0,
+            next_pair: Moment::ZERO,
+        }
+    }
+}
+
+/// A count over a time.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    arrivals: f64,
+    seconds: f64,
+}
+
+impl Count {
+    fn per_s(&self) -> f64 {
+        self.arrivals / self.seconds
+    }
+}
+
+impl Rate {
+    pub fn push(&mut self, at: Moment, total: u64) {
+        self.totals.push_back((at, total));
+        let oldest = at.saturating_sub(LONGEST);
+        while self.totals.get(1).is_some_and(|(next, _)| *next <= oldest) {
+            self.totals.pop_front();
+        }
+        if at >= self.next_pair {
+            self.next_pair = at + SHORTEST;
+            self.learn_dispersion(at);
+        }
+    }
+
+    pub fn estimate(&self) -> Option<Estimate> {
+        let (now, _) = *self.totals.back()?;
+        let mut newer = self.count(now.saturating_sub(SHORTEST), now)?;
+        let mut window = SHORTEST;
+        while window < LONGEST {
+            let middle = now.saturating_sub(window);
+            let Some(older) = self.count(middle.saturating_sub(window), middle) else {
+                break;
+            };
+            if self.differ(newer, older) {
+                break;
+            }
+            newer.arrivals += older.arrivals;
+            newer.seconds += older.seconds;
+            window *= 2;
+        }
+        Some(Estimate {
+            per_s: newer.per_s(),
+            dispersion: self.dispersion,
+        })
+    }
+
+    fn differ(&self, newer: Count, older: Count) -> bool {
+        let pooled = (newer.arrivals + older.arrivals) / (newer.seconds + older.seconds);
+        let variance = self.dispersion * pooled * (1.0 / newer.seconds + 1.0 / older.seconds);
+        (newer.per_s() - older.per_s()).abs() > CHANGE * variance.sqrt()
+    }
+
+    /// Half the squared difference of two neighbouring counts is their variance, whatever slow
+    /// change there is.
+    fn learn_dispersion(&mut self, now: Moment) {
+        let middle = now.saturating_sub(SHORTEST);
+        let newer = self.count(middle, now);
+        let older = self.count(middle.saturating_sub(SHORTEST), middle);
+        let (Some(newer), Some(older)) = (newer, older) else {
+            return;
+        };
+        let sum = newer.arrivals + older.arrivals;
+        if sum > 0.0 {
+            let found = (newer.arrivals - older.arrivals).powi(2) / sum;
+            let found = found.min(MOST_DISPERSION);
+            self.dispersion += NEWEST * (found - self.dispersion);
+            self.dispersion = self.dispersion.max(1.0);
+        }
+    }
+
+    /// Arrivals between the readings that are nearest to two moments.
+    fn count(&self, from: Moment, to: Moment) -> Option<Count> {
+        let at = |moment: Moment| {
+            let index = self.totals.partition_point(|(at, _)| *at < moment);
+            self.totals.get(index).copied()
+        };
+        let ((begin, before), (end, after)) = (at(from)?, at(to)?);
+        let seconds = end.saturating_sub(begin).as_secs_f64();
+        (seconds > 0.0).then(|| Count {
+            arrivals: (after - before) as f64,
+            seconds,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace;
+
+    /// The estimates every two seconds of a demand that is drawn by seed 1.
+    fn estimates(demand: &trace::Demand) -> Vec<(u64, f64)> {
+        let mut rate = Rate::default();
+        let mut arrivals = demand.arrivals(1).peekable();
+        let mut total = 0;
+        let seconds = (0..demand.span_s() as u64).step_by(2);
+        let estimates = seconds.filter_map(|second| {
+            let now = Moment::from_secs(second);
+            while arrivals.next_if(|at| *at <= now).is_some() {
+                total += 1;
+            }
+            rate.push(now, total);
+            rate.estimate().map(|estimate| (second, estimate.per_s))
+        });
+        estimates.collect()
+    }
+
+    #[test]
+    fn a_steady_rate_is_known_closely_and_a_step_is_seen_at_once() {
+        let found = estimates(&trace::step(40.0, 80.0, 1800.0, 2400.0));
+        for (second, per_s) in &found {
+            match second {
+                1000..1800 => assert!((per_s / 40.0 - 1.0).abs() < 0.05, "{second}: {per_s}"),
+                1812..=2000 => assert!((per_s / 80.0 - 1.0).abs() < 0.15, "{second}: {per_s}"),
+                2300.. => assert!((per_s / 80.0 - 1.0).abs() < 0.05, "{second}: {per_s}"),
+                _ => {}
+            }
+        }
+    }
+}
