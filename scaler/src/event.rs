@@ -33,6 +33,8 @@ pub enum Event {
     LaunchFailed {
         why: String,
     },
+    /// Most of the workers fell silent together.
+    BeatsLost,
     FleetUnknown {
         why: String,
     },
@@ -111,6 +113,7 @@ impl Event {
             }
             | Event::StartsFail { .. }
             | Event::LaunchFailed { .. }
+            | Event::BeatsLost
             | Event::FleetUnknown { .. }
             | Event::ProxySilent { .. }
             | Event::OrderFailed { .. }
@@ -144,6 +147,10 @@ impl fmt::Display for Event {
             ),
             Event::StartsWork => f.write_str("starts succeed again"),
             Event::LaunchFailed { why } => write!(f, "no worker could be launched: {why}"),
+            Event::BeatsLost => f.write_str(
+                "most workers fell silent together, so none is replaced: do their beats reach \
+                 the proxies?",
+            ),
             Event::FleetUnknown { why } => {
                 write!(f, "the fleet cannot be seen, so nothing is decided: {why}")
             }

@@ -84,6 +84,7 @@ pub fn event(event: &Event) {
         }
         Event::WorkerDied(_) => "worker_died",
         Event::LaunchFailed { .. } => "launch_failed",
+        Event::BeatsLost => "beats_lost",
         Event::LedgerFailed { .. } => "ledger_failed",
         Event::OrderFailed { .. } => "order_failed",
         Event::PolicyRefused { .. } => "policy_refused",
@@ -111,6 +112,6 @@ fn name(stage: Stage) -> &'static str {
         Stage::Booting => "booting",
         Stage::Serving { .. } => "serving",
         Stage::Draining { .. } => "draining",
-        Stage::Leaving => "leaving",
+        Stage::Quitting { .. } | Stage::Leaving => "leaving",
     }
 }

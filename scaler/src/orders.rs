@@ -15,65 +15,58 @@ pub struct Due {
 
 /// Orders that were decided and not yet followed.
 ///
-/// A drain is due wherever a worker that shall drain is not reported as draining. A worker also
-/// reports to drain for a moment after the order was taken back, so an undrain is due once at
-/// each proxy, until the proxy has accepted it.
+/// A drain is due wherever a worker that shall drain is not reported as draining, and an undrain
+/// wherever one whose drain was taken back still is. Giving either again changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
-    undrains: BTreeSet<(String, String)>,
+    undrained: BTreeSet<String>,
 }
 
 impl Orders {
     /// The drain of a worker is taken back at all proxies.
-    pub fn undrain<'a>(&mut self, worker: &str, proxies: impl IntoIterator<Item = &'a String>) {
-        let due = proxies
-            .into_iter()
-            .map(|proxy| (proxy.clone(), worker.to_owned()));
-        self.undrains.extend(due);
+    pub fn undrain(&mut self, worker: &str) {
+        self.undrained.insert(worker.to_owned());
     }
 
-    /// The worker shall drain after all.
-    pub fn drain(&mut self, worker: &str) {
-        self.undrains.retain(|(_, undrained)| undrained != worker);
-    }
-
-    /// A proxy has accepted an order.
-    pub fn accepted(&mut self, due: &Due) {
-        if due.order == Order::Undrain {
-            self.undrains
-                .remove(&(due.proxy.clone(), due.worker.clone()));
-        }
+    /// The worker shall end after all: it drains, or was told to stop.
+    pub fn ends(&mut self, worker: &str) {
+        self.undrained.remove(worker);
     }
 
     /// What is to be said to whom, given what they report. Who does not answer, or does not know
-    /// a worker, is told nothing about it.
-    pub fn due(&mut self, seen: &Observation, draining: &[String]) -> Vec<Due> {
-        let sight = |proxy: &str, worker: &str| -> Option<&WorkerSight> {
-            let mut proxies = seen.proxies.iter();
-            let proxy = proxies.find(|sight| sight.source == proxy)?;
-            proxy.seen.as_ref()?.worker(worker)
-        };
-        let missing: Vec<&str> = seen.missing().collect();
-        self.undrains.retain(|(proxy, worker)| {
-            missing.contains(&proxy.as_str()) || sight(proxy, worker).is_some()
-        });
-        let due = |proxy: &str, worker: &str, order| Due {
-            proxy: proxy.to_owned(),
-            worker: worker.to_owned(),
-            order,
-        };
+    /// a worker, is told nothing about it; an undrain is over when its worker is none of
+    /// `members` any more, or is ready at every proxy.
+    pub fn due(
+        &mut self,
+        seen: &Observation,
+        draining: &[String],
+        members: &[&String],
+    ) -> Vec<Due> {
+        self.undrained
+            .retain(|worker| members.contains(&worker) && !is_ready_everywhere(seen, worker));
         let mut all = Vec::new();
         for proxy in &seen.proxies {
-            let proxy = proxy.source.as_str();
-            for worker in draining {
-                if sight(proxy, worker).is_some_and(|sight| !sight.draining) {
-                    all.push(due(proxy, worker, Order::Drain));
-                }
-            }
+            let is_draining = |worker: &String| -> Option<bool> {
+                let sight = proxy.seen.as_ref()?.worker(worker)?;
+                Some(sight.draining)
+            };
+            let due = |worker: &String, order| Due {
+                proxy: proxy.source.clone(),
+                worker: worker.clone(),
+                order,
+            };
+            let drains = draining.iter().filter(|w| is_draining(w) == Some(false));
+            all.extend(drains.map(|worker| due(worker, Order::Drain)));
+            let undrains = self.undrained.iter();
+            let undrains = undrains.filter(|w| is_draining(w) == Some(true));
+            all.extend(undrains.map(|worker| due(worker, Order::Undrain)));
         }
-        let undrains = self.undrains.iter();
-        let answering = undrains.filter(|(proxy, _)| !missing.contains(&proxy.as_str()));
-        all.extend(answering.map(|(proxy, worker)| due(proxy, worker, Order::Undrain)));
         all
     }
+}
+
+fn is_ready_everywhere(seen: &Observation, worker: &str) -> bool {
+    let is_ready =
+        |sight: Option<&WorkerSight>| sight.is_some_and(|sight| sight.ready && !sight.draining);
+    seen.is_complete() && seen.of_worker(worker).all(is_ready)
 }

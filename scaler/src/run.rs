@@ -63,6 +63,7 @@ pub async fn run(policy: &Path, mode: Mode) -> anyhow::Result<()> {
     }
     let clock = Clock::start();
     let listener = server::bind(file.scaler.listen).await?;
+    let started = file.clone();
     let mut station = Station::of_file(file, mode);
     let mut scaler = station.assemble(&clock)?;
     let ticks = LastTick::new(None);
@@ -77,7 +78,7 @@ pub async fn run(policy: &Path, mode: Mode) -> anyhow::Result<()> {
                 scaler.tick(clock.now()).await;
                 ticks.send_replace(Some(Instant::now()));
             }
-            _ = hangup.recv() => station.reload(policy, &mut scaler),
+            _ = hangup.recv() => station.reload(policy, &started, &mut scaler),
             () = stop.asked() => break,
         }
     }
@@ -224,8 +225,8 @@ impl Station {
     }
 
     /// Reads the policy again. One that cannot be used changes nothing.
-    fn reload(&mut self, policy: &Path, scaler: &mut Scaler) {
-        let event = match self.try_reload(policy, scaler) {
+    fn reload(&mut self, policy: &Path, started: &PolicyFile, scaler: &mut Scaler) {
+        let event = match self.try_reload(policy, started, scaler) {
             Ok(next_start) => Event::PolicyReloaded {
                 file: policy.to_owned(),
                 next_start,
@@ -240,21 +241,45 @@ impl Station {
     fn try_reload(
         &mut self,
         policy: &Path,
+        started: &PolicyFile,
         scaler: &mut Scaler,
     ) -> anyhow::Result<Vec<&'static str>> {
         let file: PolicyFile = tidegate_config::load(policy)?;
         if file.up.is_some() {
             return Err(Unusable::ForUp(policy.to_owned()).into());
         }
-        let next_start = [
-            ("[scaler]", file.scaler != self.file.scaler),
-            ("[process]", file.process != self.file.process),
-        ];
+        let next_start = waits_for_restart(started, &file, self.mode);
         let mut next = Station::of_file(file, self.mode);
+        if self.mode == Mode::Act {
+            // Workers beat to the proxies that they were started with.
+            next.proxies.clone_from(&self.proxies);
+        }
         let proxies = next.proxies()?;
         scaler.reload(next.policy(scaler.limits()), proxies);
         *self = next;
-        let changed = next_start.iter().filter(|(_, changed)| *changed);
-        Ok(changed.map(|(table, _)| *table).collect())
+        Ok(next_start)
     }
+}
+
+/// What of a file cannot be put in force by a reload of what was `started`.
+fn waits_for_restart(started: &PolicyFile, file: &PolicyFile, mode: Mode) -> Vec<&'static str> {
+    let acts = mode == Mode::Act;
+    let shares = started
+        .process
+        .as_ref()
+        .is_some_and(|p| p.threads.is_none());
+    let changes = [
+        ("[scaler]", file.scaler != started.scaler),
+        ("[process]", acts && file.process != started.process),
+        (
+            "proxies.admin",
+            acts && file.proxies.admin != started.proxies.admin,
+        ),
+        (
+            "the workers' thread shares",
+            acts && shares && file.fleet.max != started.fleet.max,
+        ),
+    ];
+    let changed = changes.iter().filter(|(_, changed)| *changed);
+    changed.map(|(what, _)| *what).collect()
 }

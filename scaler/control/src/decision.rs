@@ -53,6 +53,8 @@ pub enum WhyReplaced {
     Overdue { lead_time: Duration },
     /// Was ready, and no proxy has heard of it since.
     Silent { for_ms: u64 },
+    /// Drains though nobody here ordered it, and does not finish.
+    Stuck { drain_limit: Duration },
 }
 
 /// From how many to how many, who asked for it, and what held it back.
@@ -118,6 +120,8 @@ pub enum Guard {
     Partial { missing: Vec<String> },
     /// The value of this signal is not known.
     Missing { signal: String },
+    /// Most of the workers fell silent together: none is replaced or removed.
+    MassSilence,
     /// This run has not watched for as long as it looks back before it removes a worker.
     Watching { for_ms: u64 },
     /// A worker is still booting.
@@ -168,6 +172,13 @@ impl fmt::Display for WhyReplaced {
                 write!(
                     f,
                     "which was not ready within {lead_time} (fleet.lead_time)"
+                )
+            }
+            WhyReplaced::Stuck { drain_limit } => {
+                write!(
+                    f,
+                    "which drains by itself and did not finish within {drain_limit} \
+                     (fleet.drain_limit)"
                 )
             }
             WhyReplaced::Silent { for_ms } => {
@@ -247,6 +258,9 @@ impl fmt::Display for Guard {
             }
             Guard::Missing { signal } => {
                 write!(f, "{signal} is not known, so none is removed")
+            }
+            Guard::MassSilence => {
+                f.write_str("most workers fell silent together, so none is replaced or removed")
             }
             Guard::Watching { for_ms } => {
                 write!(f, "none is removed in the first {}s", seconds(for_ms))

@@ -48,7 +48,9 @@ pub enum Stage {
     },
     /// Finishing what it has, on our order.
     Draining { since: Time },
-    /// On its way out for another reason, or already told to stop.
+    /// Finishing what it has, though nobody here ordered it.
+    Quitting { since: Time },
+    /// Told to stop, or taken away.
     Leaving,
 }
 
@@ -58,6 +60,7 @@ pub struct Roster {
     heard: BTreeMap<String, Time>,
     draining: BTreeMap<String, Time>,
     undrained: BTreeMap<String, Time>,
+    quitting: BTreeMap<String, Time>,
 }
 
 impl Roster {
@@ -108,7 +111,7 @@ impl Roster {
                 Stage::Serving { heard } => {
                     self.heard.insert(worker.id.clone(), heard);
                 }
-                Stage::Booting | Stage::Leaving => {}
+                Stage::Booting | Stage::Quitting { .. } | Stage::Leaving => {}
             }
         }
     }
@@ -118,6 +121,7 @@ impl Roster {
         let there = |id: &String| ids.contains(id);
         self.heard.retain(|id, _| there(id));
         self.draining.retain(|id, _| there(id));
+        self.quitting.retain(|id, _| there(id));
         self.undrained
             .retain(|id, at| there(id) && now.since(*at) <= UNDRAIN_GRACE);
     }
@@ -139,8 +143,14 @@ impl Roster {
             return Stage::Draining { since: *since };
         }
         let drains_itself = sights().any(|sight| sight.draining);
+        if drains_itself && !self.undrained.contains_key(id) {
+            let since = *self.quitting.entry(id.clone()).or_insert(now);
+            return Stage::Quitting { since };
+        }
+        if sights().next().is_some() {
+            self.quitting.remove(id);
+        }
         match self.heard.get(id) {
-            _ if drains_itself && !self.undrained.contains_key(id) => Stage::Leaving,
             Some(heard) => Stage::Serving { heard: *heard },
             None => Stage::Booting,
         }

@@ -99,6 +99,10 @@ impl Law {
         self.approach(&mut plan, to, &asks);
         self.finish_drains(&mut plan, seen);
         plan.action.replace.clone_from(&supply.failed);
+        supply
+            .mass_silence
+            .iter()
+            .for_each(|guard| plan.guard(guard.clone()));
 
         let decision = plan.decide(need, asks, winner);
         self.remember_changes(now, &decision.action);
@@ -115,19 +119,19 @@ impl Law {
         if bounds.clamp(settled) != bounds.clamp(need) {
             let pace = if need > counted { out } else { down };
             let window = pace.stabilization.into();
-            plan.guards.push(Guard::Stabilization { window });
+            plan.guard(Guard::Stabilization { window });
         }
         let stepped = settled
             .min(self.history.most(now, counted, out))
             .max(self.history.least(now, counted, down));
         if stepped != settled {
-            plan.guards.push(Guard::Steps);
+            plan.guard(Guard::Steps);
         }
         let bounded = bounds.clamp(stepped);
         let (min, max) = (bounds.min, bounds.max);
         match bounds.clamp(need) {
-            more if more > need => plan.guards.push(Guard::Min { min }),
-            less if less < need => plan.guards.push(Guard::Max { max }),
+            more if more > need => plan.guard(Guard::Min { min }),
+            less if less < need => plan.guard(Guard::Max { max }),
             _ => {}
         }
         bounded
@@ -140,7 +144,7 @@ impl Law {
             plan.grow(to - counted, self.policy.fleet.max);
         } else if to < counted {
             match self.why_not_shrink(plan, asks) {
-                Some(guard) => plan.guards.push(guard),
+                Some(guard) => plan.guard(guard),
                 None => plan.shrink(counted - to),
             }
         }
@@ -156,6 +160,9 @@ impl Law {
                 return Some(Guard::Partial { missing });
             }
             Health::Complete => {}
+        }
+        if let Some(guard) = &plan.supply.mass_silence {
+            return Some(guard.clone());
         }
         if let Some(ask) = asks.iter().find(|ask| ask.workers.is_none()) {
             let signal = ask.term.clone();
@@ -187,7 +194,7 @@ impl Law {
                 plan.action.remove.push(id);
             } else if plan.now.since(*since) > limit {
                 plan.action.undrain.push(id.clone());
-                plan.guards.push(Guard::DrainGaveUp { id });
+                plan.guard(Guard::DrainGaveUp { id });
                 let pause = self.policy.scale_in.stabilization.max(limit);
                 self.drains_held_until = Some(plan.now + pause);
             }
@@ -221,6 +228,13 @@ impl Law {
 }
 
 impl Plan<'_> {
+    /// Names what held this tick back, once.
+    fn guard(&mut self, guard: Guard) {
+        if !self.guards.contains(&guard) {
+            self.guards.push(guard);
+        }
+    }
+
     /// Takes draining workers back before it launches new ones. Those that are in doubt are not
     /// counted on, but are there, so they take their part of `max`.
     fn grow(&mut self, by: u32, max: u32) {
@@ -230,12 +244,12 @@ impl Plan<'_> {
         let wanted = by - self.action.undrain.len() as u32;
         let rest = room.min(wanted);
         if rest < wanted {
-            self.guards.push(Guard::Max { max });
+            self.guard(Guard::Max { max });
         }
         match self.launches_held_until.filter(|until| self.now < *until) {
             Some(until) if rest > 0 => {
                 let for_ms = until.since(self.now).as_millis() as u64;
-                self.guards.push(Guard::LaunchesHeld { until, for_ms });
+                self.guard(Guard::LaunchesHeld { until, for_ms });
             }
             _ => self.action.launch = rest,
         }

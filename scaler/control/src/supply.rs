@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::{
-    Fleet, FleetRules, Health, Observation, Replacement, Stage, Time, WhyReplaced, Worker,
+    Fleet, FleetRules, Guard, Health, Observation, Replacement, Stage, Time, WhyReplaced, Worker,
 };
 
 /// How long proxies must have listened before a worker they have not heard of is overdue:
 /// a few beats.
 const FEW_BEATS: Duration = Duration::from_secs(5);
+
+/// Fewer silent workers than this are silent each for a reason of its own.
+const TOGETHER: u32 = 2;
 
 /// The fleet, sorted by what can be expected of each worker.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +23,11 @@ pub(crate) struct Supply<'a> {
     pub draining: Vec<(&'a str, Time)>,
     /// Failed, by all that can be known.
     pub failed: Vec<Replacement>,
-    /// Not to be counted on, and not known to have failed, since a proxy is missing.
+    /// Not to be counted on, and not known to have failed, since a proxy or most beats are missing.
     pub doubtful: u32,
+    /// Most of the workers fell silent together, so that it is the beats which are lost, as far
+    /// as anyone can tell: none has failed.
+    pub mass_silence: Option<Guard>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,16 +49,21 @@ pub(crate) struct Watched<'a> {
 
 impl<'a> Supply<'a> {
     pub fn of(watched: &Watched, fleet: &'a Fleet) -> Supply<'a> {
+        let mass_silence = watched.mass_silence(fleet);
         let mut supply = Supply::default();
         for worker in &fleet.workers {
             let (id, launched) = (worker.id.as_str(), worker.launched);
-            if let Some(why) = watched.why_failed(worker) {
+            if let Some(why) = watched.why_failed(worker)
+                && mass_silence.is_none()
+            {
                 let id = id.to_owned();
                 supply.failed.push(Replacement { id, why });
                 continue;
             }
             match worker.stage {
-                Stage::Booting if watched.doubts(worker) => supply.doubtful += 1,
+                Stage::Booting if watched.doubts(worker, mass_silence.as_ref()) => {
+                    supply.doubtful += 1;
+                }
                 Stage::Booting => supply.booting += 1,
                 Stage::Serving { .. } => supply.serving.push(Serving {
                     id,
@@ -60,11 +71,12 @@ impl<'a> Supply<'a> {
                     busy: watched.seen.busy(id),
                 }),
                 Stage::Draining { since } => supply.draining.push((id, since)),
-                Stage::Leaving => {}
+                Stage::Quitting { .. } | Stage::Leaving => {}
             }
         }
         let latest_first = |a: &(&str, Time), b: &(&str, Time)| (b.1, a.0).cmp(&(a.1, b.0));
         supply.draining.sort_by(latest_first);
+        supply.mass_silence = mass_silence;
         supply
     }
 
@@ -88,6 +100,27 @@ impl<'a> Supply<'a> {
 }
 
 impl Watched<'_> {
+    /// Whether more than half of the workers that serve fell silent together. Their last beats
+    /// are not from the same moment, so those count too that are about to be silent.
+    fn mass_silence(&self, fleet: &Fleet) -> Option<Guard> {
+        let listening_since = self.listening_since?;
+        let limit: Duration = self.rules.silence.into();
+        let nearly = limit.saturating_sub(FEW_BEATS).max(limit / 2);
+        let heard = fleet
+            .workers
+            .iter()
+            .filter_map(|worker| match worker.stage {
+                Stage::Serving { heard } => Some(heard.max(listening_since)),
+                _ => None,
+            });
+        let (mut serving, mut silent) = (0, 0);
+        for heard in heard {
+            serving += 1;
+            silent += u32::from(self.now.since(heard) > nearly);
+        }
+        (silent >= TOGETHER && silent * 2 > serving).then_some(Guard::MassSilence)
+    }
+
     /// Whether a worker has failed by all that can be known: every proxy has been listening for
     /// long enough, and none holds a permit on it.
     fn why_failed(&self, worker: &Worker) -> Option<WhyReplaced> {
@@ -105,15 +138,22 @@ impl Watched<'_> {
                 let for_ms = silent.as_millis() as u64;
                 WhyReplaced::Silent { for_ms }
             }
+            // It was told by someone to finish, or missed that its drain was taken back. Stopping
+            // it takes nothing from it that it has.
+            Stage::Quitting { since } if self.now.since(since) > *self.rules.drain_limit => {
+                let drain_limit = self.rules.drain_limit;
+                return Some(WhyReplaced::Stuck { drain_limit });
+            }
             _ => return None,
         };
         (self.seen.busy(&worker.id) == 0).then_some(why)
     }
 
-    /// Whether an overdue worker is no longer to be counted on though a proxy is missing. To a
-    /// blind scaler nobody is overdue: it sees no worker become ready either.
-    fn doubts(&self, worker: &Worker) -> bool {
-        matches!(self.health, Health::Partial { .. }) && self.is_overdue(worker)
+    /// Whether an overdue worker is no longer to be counted on though a proxy or most beats are
+    /// missing. To a blind scaler nobody is overdue: it sees no worker become ready either.
+    fn doubts(&self, worker: &Worker, mass_silence: Option<&Guard>) -> bool {
+        let is_partial = matches!(self.health, Health::Partial { .. });
+        (is_partial || mass_silence.is_some()) && self.is_overdue(worker)
     }
 
     fn is_overdue(&self, worker: &Worker) -> bool {

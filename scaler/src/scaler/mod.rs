@@ -178,11 +178,11 @@ impl Scaler {
         let action = &decision.action;
         for id in &action.undrain {
             self.roster.undrain(now, id);
-            self.orders.undrain(id, self.proxies.urls());
+            self.orders.undrain(id);
         }
         for id in &action.drain {
             self.roster.drain(now, id);
-            self.orders.drain(id);
+            self.orders.ends(id);
         }
         self.give_orders(seen).await;
         let mut outcome = Outcome::default();
@@ -199,6 +199,7 @@ impl Scaler {
             return;
         };
         for id in action.remove.iter().chain(replaced.clone()) {
+            self.orders.ends(id);
             match fleet.remove(id).await {
                 Ok(()) => outcome.removed.push(id.clone()),
                 Err(error) => outcome.failed.push(error.to_string()),
@@ -237,15 +238,13 @@ impl Scaler {
             .draining()
             .map(|(id, _)| id.to_owned())
             .collect();
-        let all = self.orders.due(seen, &draining);
+        let members: Vec<&String> = self.stages.keys().collect();
+        let all = self.orders.due(seen, &draining, &members);
         let proxies = &self.proxies;
         let given = all
             .iter()
             .map(|due| proxies.order(&due.proxy, due.order, &due.worker));
         for (due, result) in all.iter().zip(join_all(given).await) {
-            if result.is_ok() {
-                self.orders.accepted(due);
-            }
             self.notes.order(&due.proxy, result);
         }
     }

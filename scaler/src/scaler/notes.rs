@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tidegate_control::Decision;
+use tidegate_control::{Decision, Guard};
 use tidegate_wire::Signal;
 
 use crate::event::{Event, Tell};
@@ -15,6 +15,7 @@ pub enum Condition {
     FleetUnknown,
     LaunchFailed,
     StartsFail,
+    BeatsLost,
     LedgerFailed,
     ProxySilent(String),
     OrderFailed(String),
@@ -86,6 +87,10 @@ impl Notes {
     /// A decision that is acted upon. That a worker which has drained is stopped is no news, nor
     /// is one more start while starts keep failing.
     pub fn decided(&mut self, decision: &Decision) {
+        match decision.reason.guards.contains(&Guard::MassSilence) {
+            true => self.begins(Condition::BeatsLost, Event::BeatsLost),
+            false => drop(self.ends(&Condition::BeatsLost)),
+        }
         let action = &decision.action;
         let starts = action.launch as usize + action.replace.len();
         let is_retry = self.lasts(&Condition::StartsFail);

@@ -236,6 +236,18 @@ async fn it_runs_is_probed_reloads_and_stops_its_workers() {
     fs::write(&file, valid.replace("models/tiny", "models/other")).expect("it is written");
     daemon.signal(Signal::HUP);
     daemon.wait_for("policy.toml is in force, except [process] until a restart");
+    let elsewhere = valid
+        .replace(&proxy.url, "http://127.0.0.1:1")
+        .replace("max = 1", "max = 2");
+    fs::write(&file, elsewhere).expect("it is written");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(
+        "policy.toml is in force, except proxies.admin, the workers' thread shares until a restart",
+    );
+    let before = proxy.desk().signal.now_ms;
+    eventually("signals still read of the old proxy", || {
+        (proxy.desk().signal.now_ms > before + 1_000).then_some(())
+    });
 
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());

@@ -1,4 +1,4 @@
-//! Drain orders: given until followed, and taken back once.
+//! Drain orders: given until followed, and taken back until that is followed.
 
 use tidegate_control::{Observation, ProxySight, Seen, WorkerSight};
 use tidegate_scaler::orders::{Due, Orders};
@@ -36,6 +36,10 @@ fn due(proxy: &str, order: Order) -> Due {
     }
 }
 
+fn due_of_w1(orders: &mut Orders, seen: &Observation, draining: &[String]) -> Vec<Due> {
+    orders.due(seen, draining, &[&"w-1".to_owned()])
+}
+
 #[test]
 fn a_drain_is_due_where_it_is_not_followed_yet() {
     let mut orders = Orders::default();
@@ -46,30 +50,40 @@ fn a_drain_is_due_where_it_is_not_followed_yet() {
         ("c", None),
         ("d", Some(&[])),
     ]);
-    assert_eq!(orders.due(&seen, &draining), [due("a", Order::Drain)]);
-    assert_eq!(orders.due(&seen, &[]), []);
+    let found = due_of_w1(&mut orders, &seen, &draining);
+    assert_eq!(found, [due("a", Order::Drain)]);
+    assert_eq!(due_of_w1(&mut orders, &seen, &[]), []);
 }
 
 #[test]
-fn an_undrain_is_due_until_each_proxy_has_accepted_it() {
+fn an_undrain_is_due_until_the_worker_is_ready_at_every_proxy() {
     let mut orders = Orders::default();
-    orders.undrain("w-1", &["a".to_owned(), "b".to_owned()]);
-    let seen = observation(&[("a", Some(&[("w-1", true)])), ("b", None)]);
-    assert_eq!(orders.due(&seen, &[]), [due("a", Order::Undrain)]);
-    orders.accepted(&due("a", Order::Undrain));
-    assert_eq!(orders.due(&seen, &[]), []);
-    let seen = observation(&[("a", Some(&[("w-1", true)])), ("b", Some(&[("w-1", true)]))]);
-    assert_eq!(orders.due(&seen, &[]), [due("b", Order::Undrain)]);
+    orders.undrain("w-1");
+    let (ready, draining) = (Some(&[("w-1", false)][..]), Some(&[("w-1", true)][..]));
+    let (a, b) = (due("a", Order::Undrain), due("b", Order::Undrain));
+    for (at_a, at_b, expected) in [
+        (draining, None, vec![a.clone()]),
+        (draining, None, vec![a.clone()]),
+        // A proxy that has just started knows no worker.
+        (ready, Some(&[][..]), vec![]),
+        (ready, draining, vec![b]),
+        (draining, ready, vec![a]),
+        (ready, ready, vec![]),
+        (draining, draining, vec![]),
+    ] {
+        let seen = observation(&[("a", at_a), ("b", at_b)]);
+        assert_eq!(due_of_w1(&mut orders, &seen, &[]), expected);
+    }
 }
 
 #[test]
-fn an_undrain_is_dropped_with_its_worker_or_when_it_shall_drain_after_all() {
-    let mut orders = Orders::default();
-    orders.undrain("w-1", &["a".to_owned()]);
-    assert_eq!(orders.due(&observation(&[("a", Some(&[]))]), &[]), []);
+fn an_undrain_is_dropped_with_its_member_or_when_it_shall_end_after_all() {
     let seen = observation(&[("a", Some(&[("w-1", true)]))]);
-    assert_eq!(orders.due(&seen, &[]), []);
-    orders.undrain("w-1", &["a".to_owned()]);
-    orders.drain("w-1");
-    assert_eq!(orders.due(&seen, &["w-1".to_owned()]), []);
+    let mut orders = Orders::default();
+    orders.undrain("w-1");
+    assert_eq!(orders.due(&seen, &[], &[]), []);
+    assert_eq!(due_of_w1(&mut orders, &seen, &[]), []);
+    orders.undrain("w-1");
+    orders.ends("w-1");
+    assert_eq!(due_of_w1(&mut orders, &seen, &["w-1".to_owned()]), []);
 }

@@ -96,6 +96,23 @@ async fn a_drain_is_taken_back_when_demand_returns_and_at_its_limit() {
 }
 
 #[tokio::test]
+async fn a_drain_that_a_proxy_did_not_take_back_is_taken_back_again() {
+    let mut stand = Stand::two_idle_workers(2).await;
+    stand.proxies[0].permits("w-2", 1);
+    stand.proxies[0].permits("w-1", 2);
+    stand.ticks(12).await;
+    stand.load(4, 4);
+    stand.tick().await;
+    assert_eq!(stand.orders(1), ["drain w-2", "undrain w-2"]);
+    for worker in &mut stand.proxies[1].desk().signal.workers {
+        worker.draining = worker.worker == "w-2";
+    }
+    stand.ticks(2).await;
+    assert_eq!(stand.orders(1), ["undrain w-2"]);
+    assert_eq!(stand.members(), ["w-1", "w-2"]);
+}
+
+#[tokio::test]
 async fn a_silent_proxy_is_told_once_and_nothing_shrinks_meanwhile() {
     let mut stand = Stand::two_idle_workers(2).await;
     stand.proxies[1].desk().refuses = Some(StatusCode::INTERNAL_SERVER_ERROR);
@@ -183,6 +200,27 @@ async fn a_worker_that_never_beats_is_replaced() {
     assert!(
         told[1].ends_with("replaces w-1, which was not ready within 20s (fleet.lead_time)"),
         "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn beats_that_all_stop_while_workers_serve_end_no_worker_and_are_told_once() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    stand.load(0, 8);
+    for second in 1..100 {
+        let mut desk = stand.proxies[0].desk();
+        let workers = desk.signal.workers.iter_mut();
+        workers.for_each(|worker| worker.beat_age_ms = second * 1000);
+        drop(desk);
+        stand.tick().await;
+    }
+    assert_eq!(stand.members(), ["w-1", "w-2"]);
+    assert_eq!(
+        stand.told(),
+        [
+            "most workers fell silent together, so none is replaced: do their beats reach the \
+             proxies?"
+        ]
     );
 }
 

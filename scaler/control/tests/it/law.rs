@@ -113,6 +113,74 @@ fn a_silent_worker_is_replaced_unless_it_still_holds_a_permit() {
     assert_eq!(replaced[0].id, "w-2");
 }
 
+/// Ticks in which these workers of `scene`, idle by what the proxy says, are never heard of
+/// again, each a second after the other; what was replaced and the guards of the last tick.
+fn silenced(scene: &mut Scene, silent: &[usize], ticks: u64) -> (Vec<String>, Vec<Guard>) {
+    let fell = scene.now();
+    let (mut replaced, mut guards) = (Vec::new(), Vec::new());
+    for id in ["w-1", "w-2", "w-3", "w-4"] {
+        scene.permits(id, 0);
+    }
+    for _ in 0..ticks {
+        let next = at(scene.second + 1);
+        for (index, worker) in scene.workers.iter_mut().enumerate() {
+            let heard = match silent.contains(&index) {
+                true => fell + std::time::Duration::from_secs(index as u64),
+                false => next,
+            };
+            worker.stage = Stage::Serving { heard };
+        }
+        let decision = scene.tick_as_is(0, 16);
+        assert!(decision.action.drain.is_empty(), "{decision}");
+        replaced.extend(decision.action.replace.into_iter().map(|r| r.id));
+        guards = decision.reason.guards;
+        scene
+            .workers
+            .retain(|worker| !replaced.contains(&worker.id));
+    }
+    (replaced, guards)
+}
+
+#[test]
+fn when_most_workers_fall_silent_together_none_is_replaced() {
+    for silent in [&[0, 1, 2, 3][..], &[1, 2, 3]] {
+        let mut scene = Scene::new(POLICY, 4);
+        let (replaced, guards) = silenced(&mut scene, silent, 100);
+        assert_eq!((replaced, guards), (vec![], vec![Guard::MassSilence]));
+    }
+}
+
+#[test]
+fn up_to_half_of_the_workers_are_replaced_when_they_fall_silent_and_a_lone_one_is() {
+    let mut scene = Scene::new(POLICY, 4);
+    let (replaced, _) = silenced(&mut scene, &[2, 3], 34);
+    assert_eq!(replaced, ["w-3", "w-4"]);
+    let mut scene = Scene::new(POLICY, 1);
+    assert_eq!(silenced(&mut scene, &[0], 31).0, ["w-1"]);
+}
+
+#[test]
+fn a_worker_that_drains_by_itself_and_does_not_finish_is_stopped_and_its_place_taken_at_once() {
+    let mut scene = Scene::new(POLICY, 2);
+    let since = scene.now();
+    scene.set("w-2", Stage::Quitting { since });
+    assert_eq!(scene.until_action(5, 0, 8).action, launches(1));
+    let now = scene.now();
+    scene
+        .workers
+        .push(worker("w-3", now, Stage::Serving { heard: now }));
+    scene.sights.push(crate::stage::sight("w-3", 4));
+    let decision = scene.until_action(70, 0, 8);
+    let drain_limit = tidegate_config::Duration::from_secs(60);
+    let stuck = Replacement {
+        id: "w-2".to_owned(),
+        why: WhyReplaced::Stuck { drain_limit },
+    };
+    assert_eq!(decision.action.replace, [stuck], "{decision}");
+    assert_eq!(scene.now().since(since).as_secs(), 61);
+    assert_eq!(decision.action.launch, 0);
+}
+
 #[test]
 fn the_least_busy_worker_is_drained_once_less_was_asked_for_all_the_window() {
     let mut scene = Scene::new(POLICY, 3);

@@ -56,7 +56,13 @@ fn a_worker_drains_on_our_order_and_leaves_on_its_own() {
     );
     roster.undrain(at(4), "w-1");
     assert_eq!(stage(&mut roster, 5, true), Stage::Serving { heard: at(5) });
-    assert_eq!(stage(&mut roster, 16, true), Stage::Leaving);
+    let since = at(16);
+    assert_eq!(stage(&mut roster, 16, true), Stage::Quitting { since });
+    assert_eq!(stage(&mut roster, 20, true), Stage::Quitting { since });
+    let heard = at(21);
+    assert_eq!(stage(&mut roster, 21, false), Stage::Serving { heard });
+    let since = at(22);
+    assert_eq!(stage(&mut roster, 22, true), Stage::Quitting { since });
 }
 
 #[test]
