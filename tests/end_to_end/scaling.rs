@@ -222,7 +222,7 @@ async fn a_killed_scaler_leaves_no_worker_behind() {
 
 #[tokio::test]
 async fn a_worker_that_crashes_at_start_is_said_once_and_tried_again_at_longer_intervals() {
-    let up = Up::launch(POLICY, Path::new("/bin/false"), &[]);
+    let up = Up::launch(POLICY, Path::new("/bin/false"));
     eventually("it is said", async || {
         up.scaler.output().contains("ended").then_some(())
     })

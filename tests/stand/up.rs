@@ -23,18 +23,28 @@ impl Up {
     /// Starts with `policy`, which leaves `[up]`, `[scaler]` and the worker's binary to the
     /// stand, and waits until clients are answered. Workers are those with set service times.
     pub async fn start(policy: &str) -> Self {
-        let up = Self::launch(policy, &binary("timed-worker"), &[]);
-        let client = up.client();
-        eventually("clients are answered", async || {
-            let answer = client.try_post(&serde_json::json!({}), &[]).await.ok()?;
-            (answer.status == 200).then_some(())
-        })
-        .await;
-        up
+        loop {
+            let mut up = Self::launch(policy, &binary("timed-worker"));
+            let client = up.client();
+            let serves = eventually("clients are answered", async || {
+                let answer = client.try_post(&serde_json::json!({}), &[]).await;
+                match (answer, up.scaler.ended()) {
+                    (Ok(answer), None) if answer.status == 200 => Some(true),
+                    (_, Some(_)) => Some(false),
+                    _ => None,
+                }
+            });
+            if serves.await {
+                return up;
+            }
+            // Another test may have taken a port meanwhile.
+            let output = up.scaler.output();
+            assert!(output.contains("in use"), "the scaler ended: {output}");
+        }
     }
 
     /// Starts with a worker binary of the test's choice and waits for nothing.
-    pub fn launch(policy: &str, worker: &std::path::Path, environment: &[(&str, &str)]) -> Self {
+    pub fn launch(policy: &str, worker: &std::path::Path) -> Self {
         let dir = TempDir::new().expect("a directory for the test");
         let path = |name: &str| dir.path().join(name);
         let (listen, admin, own) = (free_address(), free_address(), free_address());
@@ -52,9 +62,7 @@ impl Up {
         std::fs::write(path("up.toml"), file).expect("the policy can be written");
         let mut command = Command::new(binary("tidegate-scaler"));
         command.arg("up").arg("--config").arg(path("up.toml"));
-        command
-            .env("TMPDIR", dir.path())
-            .envs(environment.iter().copied());
+        command.env("TMPDIR", dir.path());
         let scaler = Process::start("scaler", &mut command, path("scaler.log"));
         Up {
             scaler,
