@@ -223,16 +223,29 @@ async fn a_killed_scaler_leaves_no_worker_behind() {
 #[tokio::test]
 async fn a_worker_that_crashes_at_start_is_said_once_and_tried_again_at_longer_intervals() {
     let up = Up::launch(POLICY, Path::new("/bin/false"));
-    eventually("it is said", async || {
-        up.scaler.output().contains("ended").then_some(())
+    let said = |what: &str| {
+        let output = up.scaler.output();
+        output.lines().filter(|line| line.contains(what)).count()
+    };
+    eventually("the breaker is said", async || {
+        (said("starts in a row have failed") == 1).then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let output = up.scaler.output();
-    let said = output.lines().filter(|line| line.contains("ended")).count();
-    assert!(said <= 3, "said {said} times:\n{output}");
+    // Long enough for several more tries.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(said("never ready"), 1, "{}", up.scaler.output());
+    assert_eq!(
+        said("starts in a row have failed"),
+        1,
+        "{}",
+        up.scaler.output()
+    );
     let health = reqwest::get(format!("http://{}/healthz", up.own)).await;
-    assert!(health.is_ok(), "the scaler survives it");
+    assert_eq!(
+        health.expect("the scaler answers").status(),
+        200,
+        "it survives"
+    );
 }
 
 #[tokio::test]
