@@ -3,23 +3,23 @@
 
 mod body;
 mod reply;
+mod routes;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Method, Version};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use serde_json::json;
 use tidegate_line::{Ask, Outcome, Placement, Setback};
 use tidegate_wire::TIMEOUT_HEADER;
 use tokio::sync::Semaphore;
 
 use self::body::{BodyReader, NoBody, model_of};
 use self::reply::Reply;
+use self::routes::Route;
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Place};
 use crate::drain::Drain;
@@ -112,59 +112,6 @@ impl Door {
     fn close_if_draining(&self, session: &mut ServerSession) {
         if self.drain.has_begun() {
             session.set_keepalive(None);
-        }
-    }
-
-    fn route(&self, session: &ServerSession) -> Route {
-        let header = session.req_header();
-        let path = header.uri.path();
-        if header.version == Version::HTTP_11 && header.headers.get(http::header::HOST).is_none() {
-            let message = "an HTTP/1.1 request needs a Host header";
-            return Route::Here(Reply::bad_request("host_required", message));
-        }
-        if self.config.routes.iter().any(|route| route == path) {
-            return match header.method {
-                Method::POST => Route::Line,
-                _ => Route::Here(Reply::wrong_method(path, "POST")),
-            };
-        }
-        match (&header.method, path) {
-            (&Method::GET, "/v1/models") => Route::Here(self.models()),
-            (&Method::GET, "/livez") => Route::Here(Reply::ok(json!({"status": "ok"}))),
-            (&Method::GET, "/readyz" | "/health") => Route::Here(self.readiness()),
-            (&Method::GET, path) => Route::Here(match path.strip_prefix("/v1/models/") {
-                Some(model) => self.model(model),
-                None => Reply::no_route(path),
-            }),
-            _ => Route::Here(Reply::no_route(path)),
-        }
-    }
-
-    fn readiness(&self) -> Reply {
-        match self.drain.has_begun() {
-            true => Reply::draining(),
-            false => Reply::ok(json!({"status": "ok"})),
-        }
-    }
-
-    fn known_models(&self) -> Vec<String> {
-        self.dispatcher
-            .read(|floor| floor.models().map(str::to_owned).collect())
-    }
-
-    fn models(&self) -> Reply {
-        let data: Vec<_> = self
-            .known_models()
-            .iter()
-            .map(|id| model_object(id))
-            .collect();
-        Reply::ok(json!({"object": "list", "data": data}))
-    }
-
-    fn model(&self, id: &str) -> Reply {
-        match self.dispatcher.read(|floor| floor.line_of(Some(id))) {
-            Ok(_) => Reply::ok(model_object(id)),
-            Err(reason) => Reply::no_such_model(reason, Some(id), &self.known_models()),
         }
     }
 
@@ -339,17 +286,6 @@ impl Door {
             _ => Err(Gone),
         }
     }
-}
-
-enum Route {
-    /// Answered by the proxy itself.
-    Here(Reply),
-    /// For a worker.
-    Line,
-}
-
-fn model_object(id: &str) -> serde_json::Value {
-    json!({"id": id, "object": "model", "created": 0, "owned_by": "tidegate"})
 }
 
 /// Ends when the client closes its connection; the request's body must have been read.

@@ -1,0 +1,76 @@
+//! Which requests there are: the listed ones go to workers, a few are answered here, and all else
+//! is unknown.
+
+use http::{Method, Version};
+use pingora_core::protocols::http::ServerSession;
+use serde_json::json;
+
+use super::Door;
+use super::reply::Reply;
+
+/// Where a request goes.
+pub(super) enum Route {
+    /// Answered by the proxy itself.
+    Here(Reply),
+    /// For a worker.
+    Line,
+}
+
+impl Door {
+    pub(super) fn route(&self, session: &ServerSession) -> Route {
+        let header = session.req_header();
+        let path = header.uri.path();
+        if header.version == Version::HTTP_11 && header.headers.get(http::header::HOST).is_none() {
+            let message = "an HTTP/1.1 request needs a Host header";
+            return Route::Here(Reply::bad_request("host_required", message));
+        }
+        if self.config.routes.iter().any(|route| route == path) {
+            return match header.method {
+                Method::POST => Route::Line,
+                _ => Route::Here(Reply::wrong_method(path, "POST")),
+            };
+        }
+        match (&header.method, path) {
+            (&Method::GET, "/v1/models") => Route::Here(self.models()),
+            (&Method::GET, "/livez") => Route::Here(Reply::ok(json!({"status": "ok"}))),
+            (&Method::GET, "/readyz" | "/health") => Route::Here(self.readiness()),
+            (&Method::GET, path) => Route::Here(match path.strip_prefix("/v1/models/") {
+                Some(model) => self.model(model),
+                None => Reply::no_route(path),
+            }),
+            _ => Route::Here(Reply::no_route(path)),
+        }
+    }
+
+    fn readiness(&self) -> Reply {
+        match self.drain.has_begun() {
+            true => Reply::draining(),
+            false => Reply::ok(json!({"status": "ok"})),
+        }
+    }
+
+    pub(super) fn known_models(&self) -> Vec<String> {
+        self.dispatcher
+            .read(|floor| floor.models().map(str::to_owned).collect())
+    }
+
+    fn models(&self) -> Reply {
+        let data: Vec<_> = self
+            .known_models()
+            .iter()
+            .map(|id| model_object(id))
+            .collect();
+        Reply::ok(json!({"object": "list", "data": data}))
+    }
+
+    fn model(&self, id: &str) -> Reply {
+        match self.dispatcher.read(|floor| floor.line_of(Some(id))) {
+            Ok(_) => Reply::ok(model_object(id)),
+            Err(reason) => Reply::no_such_model(reason, Some(id), &self.known_models()),
+        }
+    }
+}
+
+fn model_object(id: &str) -> serde_json::Value {
+    json!({"id": id, "object": "model", "created": 0, "owned_by": "tidegate"})
+}
