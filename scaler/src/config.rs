@@ -34,6 +34,12 @@ pub struct PolicyFile {
     pub up: Option<UpRules>,
 }
 
+/// A tick takes as long as two calls to the slowest proxy.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each that is put aside renames all the others.
+const MOST_LEDGERS: u32 = 100;
+
 /// `[proxies]`: where signals come from and drain orders go to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,14 +118,15 @@ pub struct ProcessRules {
     /// How long a worker that was told to stop may take before it is killed.
     #[serde(default = "default_stop_limit")]
     pub stop_limit: Duration,
-    /// Directory for one log a worker, removed when the worker ended well; the scaler's own
-    /// standard error when absent.
+    /// Directory for one log a worker, removed when the worker ended well or five others failed
+    /// after it; the scaler's own standard error when absent.
     #[serde(default)]
     pub logs: Option<PathBuf>,
 }
 
+/// Longer than a worker's own deadline, which is 30 s by default: it shall end by itself.
 fn default_stop_limit() -> Duration {
-    Duration::from_secs(30)
+    Duration::from_secs(40)
 }
 
 /// `[up]`: the proxy that `tidegate-scaler up` runs.
@@ -269,6 +276,18 @@ impl Check for PolicyFile {
             if duration.is_zero() {
                 return Err(Problem::new(key, "\"0s\"", "more than 0"));
             }
+        }
+        if self.proxies.timeout > LONGEST_TIMEOUT {
+            let (found, expected) = (
+                quoted(self.proxies.timeout),
+                format!("at most \"{LONGEST_TIMEOUT}\""),
+            );
+            return Err(Problem::new("proxies.timeout", found, expected));
+        }
+        if self.scaler.ledgers_kept > MOST_LEDGERS {
+            let expected = format!("at most {MOST_LEDGERS}");
+            let found = self.scaler.ledgers_kept;
+            return Err(Problem::new("scaler.ledgers_kept", found, expected));
         }
         if self.scaler.ledger_bytes < 1 << 20 {
             let expected = "1048576 or more";

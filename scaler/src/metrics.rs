@@ -1,10 +1,11 @@
 //! The scaler's own metrics, for Prometheus.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tidegate_control::{Basis, Decision, Fleet, Observation, Stage};
+use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Observation, Stage};
 
 use crate::event::Event;
 
@@ -22,11 +23,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     );
     describe_gauge!(
         "tidegate_scaler_asked_workers",
-        "What each signal asked for; absent while its value is not known"
+        "What each signal asked for; NaN while it asks for nothing that is known"
     );
     describe_gauge!(
         "tidegate_scaler_signal_value",
-        "Value of each signal, in requests, seconds, or requests a second"
+        "Value of each signal, in requests, seconds, or requests a second; NaN while it has none"
     );
     describe_gauge!(
         "tidegate_scaler_proxy_up",
@@ -34,11 +35,15 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     );
     describe_counter!(
         "tidegate_scaler_changes_total",
-        "Workers launched, drained, taken back, stopped and replaced"
+        "Workers launched, drained, taken back, stopped and replaced; none in a dry run"
+    );
+    describe_counter!(
+        "tidegate_scaler_failed_starts_total",
+        "Workers that could not be launched, or ended before they had been ready for 10 s"
     );
     describe_counter!(
         "tidegate_scaler_troubles_total",
-        "Failed starts, unexpected ends, refused reloads and the like"
+        "Unexpected ends, refused reloads and the like, each once until it is over"
     );
     describe_gauge!(
         "tidegate_scaler_lead_seconds",
@@ -64,15 +69,32 @@ pub fn decision(seen: &Observation, fleet: &Fleet, decision: &Decision) {
         let up = f64::from(u8::from(proxy.seen.is_some()));
         gauge!("tidegate_scaler_proxy_up", "proxy" => proxy.source.clone()).set(up);
     }
-    for ask in &decision.reason.asks {
-        let asked = ask.workers.map_or(f64::NAN, f64::from);
-        gauge!("tidegate_scaler_asked_workers", "signal" => ask.term.clone()).set(asked);
-        if let Basis::Measured { value, .. } = &ask.basis {
-            let term = ask.term.clone();
-            gauge!("tidegate_scaler_signal_value", "signal" => term).set(value.value);
+}
+
+/// Terms that have asked for workers so far.
+#[derive(Debug, Default)]
+pub struct Asked(BTreeSet<String>);
+
+impl Asked {
+    /// What was asked for at a tick. Terms that were not asked keep no old value.
+    pub fn set(&mut self, asks: &[Ask]) {
+        self.0.extend(asks.iter().map(|ask| ask.term.clone()));
+        for term in &self.0 {
+            let ask = asks.iter().find(|ask| ask.term == *term);
+            let asked = ask.and_then(|ask| ask.workers).map_or(f64::NAN, f64::from);
+            let value = match ask.map(|ask| &ask.basis) {
+                Some(Basis::Measured { value, .. }) => value.value,
+                _ => f64::NAN,
+            };
+            gauge!("tidegate_scaler_asked_workers", "signal" => term.clone()).set(asked);
+            gauge!("tidegate_scaler_signal_value", "signal" => term.clone()).set(value);
         }
     }
-    changes(decision);
+}
+
+/// A worker's start failed.
+pub fn failed_start() {
+    counter!("tidegate_scaler_failed_starts_total").increment(1);
 }
 
 /// Something that people were told.
@@ -94,8 +116,8 @@ pub fn event(event: &Event) {
     counter!("tidegate_scaler_troubles_total", "trouble" => trouble).increment(1);
 }
 
-fn changes(decision: &Decision) {
-    let action = &decision.action;
+/// What is done about a decision.
+pub fn changes(action: &Action) {
     for (change, count) in [
         ("launch", action.launch as usize),
         ("undrain", action.undrain.len()),

@@ -50,8 +50,14 @@ impl Law {
         &self.policy
     }
 
-    /// Goes on under another policy, with all that is remembered.
+    /// Goes on under another policy, with all that is remembered. One that looks further back
+    /// than was remembered begins to watch anew.
     pub fn reload(&mut self, policy: Policy) {
+        let looks_back = |policy: &Policy| (policy.down_window(), longest_window(policy));
+        let (before, after) = (looks_back(&self.policy), looks_back(&policy));
+        if after.0 > before.0 || after.1 > before.1 {
+            self.watched_since = self.last_tick.unwrap_or_default();
+        }
         self.window
             .resize(longest_window(&policy), *policy.stale_after);
         self.policy = policy;
@@ -169,7 +175,8 @@ impl Law {
             return Some(Guard::Missing { signal });
         }
         let watched = now.since(self.watched_since);
-        if let Some(left) = self.policy.down_window().checked_sub(watched)
+        let looks_back = self.policy.down_window().max(longest_window(&self.policy));
+        if let Some(left) = looks_back.checked_sub(watched)
             && !left.is_zero()
         {
             let for_ms = left.as_millis() as u64;

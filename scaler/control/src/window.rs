@@ -15,7 +15,8 @@ pub struct Window {
     stale_after: Duration,
     ticks: VecDeque<Tick>,
     present: BTreeMap<String, Present>,
-    counted_since: Option<Time>,
+    /// When each proxy was last seen, where its next counts begin.
+    counted: BTreeMap<String, Time>,
     health: Health,
     listening: Option<Listening>,
 }
@@ -70,7 +71,16 @@ struct Tick {
     oldest_waiting_ms: u64,
     oldest_running_ms: u64,
     arrivals: u64,
+    counts: Vec<Count>,
     latency: Tally,
+}
+
+/// What came to one proxy from `since` to the tick. After an outage that is a long time.
+#[derive(Clone, Debug)]
+struct Count {
+    source: String,
+    since: Time,
+    arrivals: u64,
 }
 
 impl Window {
@@ -82,7 +92,7 @@ impl Window {
             stale_after,
             ticks: VecDeque::new(),
             present: BTreeMap::new(),
-            counted_since: None,
+            counted: BTreeMap::new(),
             health: Health::Blind,
             listening: None,
         }
@@ -109,8 +119,8 @@ impl Window {
         self.health = self.judge(observation);
         self.listen(now, observation);
         if self.health != Health::Blind {
-            self.ticks.push_back(self.total(now, observation));
-            self.counted_since.get_or_insert(now);
+            let tick = self.total(now, observation);
+            self.ticks.push_back(tick);
         }
         while (self.ticks.front()).is_some_and(|tick| now.since(tick.at) > self.keep) {
             self.ticks.pop_front();
@@ -151,7 +161,7 @@ impl Window {
             Metric::InFlight => gauge(|tick| tick.in_flight as f64),
             Metric::Concurrency => gauge(|tick| (tick.waiting + tick.in_flight) as f64),
             Metric::OldestWait => gauge(|tick| tick.oldest_waiting_ms as f64 / 1000.0),
-            Metric::RequestRate => self.rate(now, window, ticks().map(|tick| tick.arrivals).sum()),
+            Metric::RequestRate => rate(ticks(), now - window),
             Metric::Latency => self.latency(statistic, ticks()),
         }
     }
@@ -175,7 +185,8 @@ impl Window {
         }
     }
 
-    fn total(&self, now: Time, observation: &Observation) -> Tick {
+    fn total(&mut self, now: Time, observation: &Observation) -> Tick {
+        let counts = self.counts(now, observation);
         let present = || self.present.values();
         let mut tick = Tick {
             at: now,
@@ -183,22 +194,35 @@ impl Window {
             in_flight: present().map(|proxy| proxy.in_flight).sum(),
             oldest_waiting_ms: present().map(|p| p.oldest_waiting_ms).max().unwrap_or(0),
             oldest_running_ms: present().map(|p| p.oldest_running_ms).max().unwrap_or(0),
-            arrivals: 0,
+            arrivals: counts.iter().map(|count| count.arrivals).sum(),
+            counts,
             latency: Tally::default(),
         };
         for seen in observation.proxies.iter().filter_map(|p| p.seen.as_ref()) {
-            tick.arrivals += seen.arrivals;
             tick.latency.add(&seen.latency);
         }
         tick
     }
 
-    fn rate(&self, now: Time, window: Duration, arrivals: u64) -> Measure {
-        let counted = self.counted_since.map(|since| now.since(since).min(window));
-        match counted.map(|span| span.as_secs_f64()) {
-            Some(seconds) if seconds > 0.0 => Measure::Value(arrivals as f64 / seconds),
-            _ => Measure::Missing,
+    /// What each proxy counted since it was last seen. One that is seen for the first time, by
+    /// this run or at all, has counted nothing that has a beginning.
+    fn counts(&mut self, now: Time, observation: &Observation) -> Vec<Count> {
+        let configured = |source: &String| observation.proxies.iter().any(|p| p.source == *source);
+        self.counted.retain(|source, _| configured(source));
+        let mut counts = Vec::new();
+        for proxy in &observation.proxies {
+            let Some(seen) = &proxy.seen else { continue };
+            let (source, arrivals) = (proxy.source.clone(), seen.arrivals);
+            let since = self.counted.insert(source.clone(), now);
+            if let Some(since) = since.filter(|since| seen.counted && *since < now) {
+                counts.push(Count {
+                    source,
+                    since,
+                    arrivals,
+                });
+            }
         }
+        counts
     }
 
     /// Of requests that ended in the window. When none did, the age of the oldest that is under
@@ -230,6 +254,25 @@ impl Present {
             oldest_waiting_ms: seen.oldest_waiting_ms.unwrap_or(0),
             oldest_running_ms: seen.oldest_running_ms.unwrap_or(0),
         }
+    }
+}
+
+/// Arrivals a second since `begin`, added up over the proxies: each one's by the time that its
+/// counts span. Of a count that began before, the share that falls after it.
+fn rate<'a>(ticks: impl Iterator<Item = &'a Tick>, begin: Time) -> Measure {
+    let mut proxies: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for tick in ticks {
+        for count in &tick.counts {
+            let whole = tick.at.since(count.since).as_secs_f64();
+            let within = tick.at.since(count.since.max(begin)).as_secs_f64();
+            let (arrivals, seconds) = proxies.entry(&count.source).or_default();
+            *arrivals += count.arrivals as f64 * within / whole;
+            *seconds += within;
+        }
+    }
+    match proxies.is_empty() {
+        true => Measure::Missing,
+        false => Measure::Value(proxies.values().map(|(count, span)| count / span).sum()),
     }
 }
 

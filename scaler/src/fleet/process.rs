@@ -1,6 +1,7 @@
 //! The fleet of one machine: workers as child processes, each with its share of the cores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::config::ProcessRules;
 
 /// The limit for children that are abandoned.
 const NO_TIME: Duration = Duration::from_millis(100);
+
+/// Logs that are kept of workers that did not end well.
+const FAILED_LOGS: usize = 5;
 
 /// What every worker of the fleet is started with.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct ProcessFleet {
     setup: Setup,
     last_number: u32,
     processes: BTreeMap<String, Process>,
+    /// Of workers that did not end well, the oldest first.
+    failed_logs: VecDeque<PathBuf>,
 }
 
 struct Process {
@@ -49,6 +55,7 @@ impl ProcessFleet {
             setup,
             last_number,
             processes: BTreeMap::new(),
+            failed_logs: VecDeque::new(),
         }
     }
 
@@ -69,6 +76,16 @@ impl ProcessFleet {
         };
         self.processes.insert(id.clone(), process);
         Ok(id)
+    }
+
+    /// Keeps the log of a worker that failed, and of those before it only the last few.
+    fn keep_log(&mut self, log: Option<PathBuf>) {
+        self.failed_logs.extend(log.filter(|log| log.exists()));
+        while self.failed_logs.len() > FAILED_LOGS {
+            if let Some(oldest) = self.failed_logs.pop_front() {
+                let _ = fs::remove_file(oldest);
+            }
+        }
     }
 
     fn stop_limit(&self) -> Duration {
@@ -134,7 +151,9 @@ impl Fleet for ProcessFleet {
             .collect();
         for id in over {
             if let Some(process) = self.processes.remove(&id) {
-                census.ended.push(end(id, process, now, limit).await);
+                let ended = end(id, process, now, limit).await;
+                self.keep_log(ended.log.clone());
+                census.ended.push(ended);
             }
         }
         let members = self.processes.iter().map(|(id, process)| Member {

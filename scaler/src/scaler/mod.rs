@@ -2,14 +2,15 @@
 //! and writes down what came of it. Nothing else changes the fleet's size.
 
 mod notes;
+mod starts;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures_util::future::join_all;
 use tidegate_control::{
-    Action, Breaker, Decision, Fleet as Roll, Law, Observation, Observer, Policy, Roster, Stage,
-    Time, Worker,
+    Action, Decision, Fleet as Roll, Law, Observation, Observer, Policy, Roster, Stage, Time,
+    Worker,
 };
 
 use crate::event::{Death, Event, Stopped, Tell};
@@ -19,6 +20,7 @@ use crate::metrics;
 use crate::orders::Orders;
 use crate::proxies::{self, Proxies};
 use notes::{Condition, Notes};
+use starts::Starts;
 
 /// What a scaler is made of.
 pub struct Parts {
@@ -46,10 +48,11 @@ pub struct Scaler {
     orders: Orders,
     hands: Hands,
     ledger: Ledger,
-    breaker: Breaker,
+    starts: Starts,
     notes: Notes,
     /// Where each worker was at the last tick.
     stages: BTreeMap<String, Stage>,
+    asked: metrics::Asked,
 }
 
 impl Scaler {
@@ -62,9 +65,10 @@ impl Scaler {
             orders: Orders::default(),
             hands: parts.hands,
             ledger: parts.ledger,
-            breaker: Breaker::default(),
+            starts: Starts::default(),
             notes: Notes::new(parts.tell),
             stages: BTreeMap::new(),
+            asked: metrics::Asked::default(),
         }
     }
 
@@ -110,6 +114,7 @@ impl Scaler {
         self.notes.ends(&Condition::FleetUnknown);
         let decision = self.decide(now, &seen, &fleet);
         metrics::decision(&seen, &fleet, &decision);
+        self.asked.set(&decision.reason.asks);
         let tick = Tick {
             observation: seen.clone(),
             fleet,
@@ -145,11 +150,14 @@ impl Scaler {
         workers
             .iter()
             .for_each(|worker| self.note_ready(now, worker));
+        if self.starts.succeed(now) && self.notes.ends(&Condition::StartsFail) {
+            self.notes.tell(Event::StartsWork);
+        }
         let stages = workers.iter().map(|w| (w.id.clone(), w.stage));
         self.stages = stages.collect();
         Ok(Roll {
             workers,
-            launches_held_until: self.breaker.held_until(now),
+            launches_held_until: self.starts.held_until(now),
         })
     }
 
@@ -176,6 +184,7 @@ impl Scaler {
             return;
         }
         let action = &decision.action;
+        metrics::changes(action);
         for id in &action.undrain {
             self.roster.undrain(now, id);
             self.orders.undrain(id);
@@ -265,6 +274,7 @@ impl Scaler {
     fn note_end(&mut self, now: Time, ended: Ended) {
         let stage = self.stages.get(&ended.id);
         let served = !matches!(stage, None | Some(Stage::Booting));
+        let failed_start = self.starts.ended(&ended.id) || !served;
         if ended.asked {
             let how = match ended.killed_after {
                 Some(after) => Stopped::Killed { after },
@@ -273,7 +283,7 @@ impl Scaler {
             return self.notes.tell(Event::WorkerStopped { id: ended.id, how });
         }
         // Of starts that fail in a row, the first tells its story.
-        if served || self.breaker.failures() == 0 {
+        if !failed_start || self.starts.failures() == 0 {
             self.notes.tell(Event::WorkerDied(Death {
                 id: ended.id,
                 after: ended.after,
@@ -283,14 +293,15 @@ impl Scaler {
                 last_lines: ended.last_lines,
             }));
         }
-        if !served {
+        if failed_start {
             self.note_failed_start(now);
         }
     }
 
     fn note_failed_start(&mut self, now: Time) {
-        let wait = self.breaker.failed(now);
-        let failures = self.breaker.failures();
+        metrics::failed_start();
+        let wait = self.starts.failed(now);
+        let failures = self.starts.failures();
         if failures > 1 {
             let event = Event::StartsFail { failures, wait };
             self.notes.begins(Condition::StartsFail, event);
@@ -304,12 +315,9 @@ impl Scaler {
         let before = self.stages.get(&worker.id);
         let is_ready = matches!(worker.stage, Stage::Serving { .. });
         if is_ready && matches!(before, None | Some(Stage::Booting)) {
-            self.breaker.succeeded();
+            self.starts.ready(now, &worker.id);
             let (id, after) = (worker.id.clone(), now.since(worker.launched));
             self.notes.tell(Event::WorkerReady { id, after });
-            if self.notes.ends(&Condition::StartsFail) {
-                self.notes.tell(Event::StartsWork);
-            }
         }
     }
 }

@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::stage::{FakeProxy, eventually, script, token_file};
+use crate::stage::{FakeProxy, eventually, eventually_async, script, token_file};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate-scaler");
 
@@ -114,8 +115,10 @@ latency = "2s"
 name = "requests"
 metric = "concurrency"
 statistic = "mean"
-window = "5s"
+window = "1s"
 target_per_worker = 4
+[scale_in]
+stabilization = "6s"
 [proxies]
 admin = ["{proxy}"]
 token_file = "{}"
@@ -127,6 +130,7 @@ model = "models/tiny"
 binary = "{}"
 token_file = "{}"
 logs = "{}"
+oversubscribe = true
 "#,
         operator.display(),
         path.join("ledger.jsonl").display(),
@@ -136,6 +140,16 @@ logs = "{}"
     );
     fs::write(&file, policy).expect("the policy is written");
     file
+}
+
+/// The scaler's metrics, once they have this line.
+async fn metrics_with(port: u16, line: &str) -> String {
+    eventually_async(line, async || {
+        let response = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await;
+        let text = response.ok()?.text().await.ok()?;
+        text.contains(line).then_some(text)
+    })
+    .await
 }
 
 /// Writes when it starts and when it was told to stop.
@@ -228,6 +242,20 @@ async fn it_runs_is_probed_reloads_and_stops_its_workers() {
         Some(0)
     );
 
+    let metrics = metrics_with(port, "tidegate_scaler_workers{stage=\"serving\"} 1").await;
+    for line in [
+        "tidegate_scaler_changes_total{change=\"launch\"} 1",
+        "tidegate_scaler_asked_workers{signal=\"requests\"} 0",
+        "tidegate_scaler_signal_value{signal=\"requests\"} 0",
+        "tidegate_scaler_needed_workers 0",
+        "tidegate_scaler_ticks_total ",
+        "tidegate_scaler_tick_seconds ",
+        "tidegate_scaler_proxy_up{",
+        "tidegate_scaler_lead_seconds ",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+
     let valid = fs::read_to_string(&file).expect("the policy");
     fs::write(&file, valid.replace("max = 1", "max = 0")).expect("it is written");
     daemon.signal(Signal::HUP);
@@ -256,6 +284,29 @@ async fn it_runs_is_probed_reloads_and_stops_its_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reloaded_policy_acts_and_still_does_after_a_bad_one() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (proxy, port) = (FakeProxy::start().await, free_port());
+    let file = policy(&directory, &proxy.url, port, WORKER);
+    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
+    let daemon = Daemon::start(&arguments, directory.path());
+    daemon.wait_for("0 -> 1 worker");
+    proxy.load(4, 4);
+
+    let valid = fs::read_to_string(&file).expect("the policy");
+    let more = valid.replace("max = 1", "max = 3");
+    fs::write(&file, &more).expect("it is written");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("1 -> 2 workers");
+
+    fs::write(&file, more.replace("max = 3", "max = 0")).expect("it is written");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("the old policy stays in force");
+    proxy.load(8, 4);
+    daemon.wait_for("2 -> 3 workers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_end_when_the_scaler_is_killed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let proxy = FakeProxy::start().await;
@@ -277,9 +328,12 @@ async fn a_restart_goes_on_from_the_ledger() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (proxy, port) = (FakeProxy::start().await, free_port());
     let file = policy(&directory, &proxy.url, port, WORKER);
+    let valid = fs::read_to_string(&file).expect("the policy");
+    fs::write(&file, valid.replace("max = 1", "max = 2")).expect("it is written");
+    proxy.load(4, 4);
     let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
     let mut daemon = Daemon::start(&arguments, directory.path());
-    daemon.wait_for("0 -> 1 worker");
+    daemon.wait_for("0 -> 2 workers");
     let ledger = directory.path().join("ledger.jsonl");
     eventually("a tick with the worker", || {
         let text = fs::read_to_string(&ledger).ok()?;
@@ -289,9 +343,18 @@ async fn a_restart_goes_on_from_the_ledger() {
     assert_eq!(daemon.code(), Some(0));
     let daemon = Daemon::start(&arguments, directory.path());
     daemon.wait_for("ticks of its ledger");
-    eventually("the second worker", || {
-        directory.path().join("w-2.log").exists().then_some(())
-    });
+    for id in ["w-3", "w-4"] {
+        let log = directory.path().join(format!("{id}.log"));
+        eventually(id, || log.exists().then_some(()));
+        proxy.ready(id, 0);
+    }
+    daemon.wait_for("w-4 is ready");
+    let idle = Instant::now();
+    proxy.load(0, 0);
+    daemon.wait_for("2 -> 1 worker");
+    let waited = idle.elapsed();
+    // Of the six seconds, a tick may have been the last that saw the load.
+    assert!(waited > Duration::from_secs(5), "{waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,6 +365,11 @@ async fn a_dry_run_starts_nothing_and_leaves_the_ledger_alone() {
     let file = file.to_str().unwrap_or_default();
     let mut daemon = Daemon::start(&["run", "--policy", file, "--dry-run"], directory.path());
     daemon.wait_for("would do: 0 -> 1 worker");
+    let metrics = metrics_with(port, "tidegate_scaler_ticks_total").await;
+    assert!(
+        !metrics.contains("tidegate_scaler_changes_total{"),
+        "{metrics}"
+    );
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0));
     assert!(!directory.path().join("w-1.log").exists());

@@ -126,6 +126,21 @@ fn numbers_and_durations() {
         "policy.toml:LINE: fleet.max: found 0, expected 1 or more",
     );
     mistake(
+        "max = 4",
+        "max = 10001",
+        "policy.toml:LINE: fleet.max: found 10001, expected at most 10000",
+    );
+    mistake(
+        "timeout = \"800ms\"",
+        "timeout = \"6s\"",
+        "policy.toml:LINE: proxies.timeout: found \"6s\", expected at most \"5s\"",
+    );
+    mistake(
+        "ledgers_kept = 4",
+        "ledgers_kept = 101",
+        "policy.toml:LINE: scaler.ledgers_kept: found 101, expected at most 100",
+    );
+    mistake(
         "min = 1",
         "min = -1",
         "policy.toml:LINE: fleet.min: found -1, expected a whole number, 0 or more",

@@ -127,6 +127,17 @@ async fn a_crash_at_start_is_reported_with_its_last_words() {
 }
 
 #[tokio::test]
+async fn of_workers_that_failed_only_the_last_logs_are_kept() {
+    let (directory, mut fleet) = fleet("echo 'no such model' >&2; exit 3");
+    for _ in 0..7 {
+        fleet.grow(NOW, 1).await.expect("it starts");
+        ended(&mut fleet).await;
+    }
+    let logs = (1..=7).filter(|n| directory.path().join(format!("w-{n}.log")).exists());
+    assert_eq!(logs.collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+}
+
+#[tokio::test]
 async fn a_worker_that_ignores_sigterm_is_killed_after_its_limit() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let body = "trap '' TERM; echo deaf >&2; while :; do sleep 0.05; done";

@@ -5,6 +5,9 @@ use tidegate_config::{Duration, Problem};
 
 use super::check_at_least_a_second;
 
+/// What a tick, a proxy's signal and a line of the ledger are sized for.
+const MOST_WORKERS: u32 = 10_000;
+
 /// `[fleet]`: where workers run and how many there may be.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +74,10 @@ impl FleetRules {
     pub fn check(&self) -> Result<(), Problem> {
         if self.max == 0 {
             return Err(Problem::new("max", 0, "1 or more"));
+        }
+        if self.max > MOST_WORKERS {
+            let expected = format!("at most {MOST_WORKERS}");
+            return Err(Problem::new("max", self.max, expected));
         }
         if self.min > self.max {
             let expected = format!("at most fleet.max, which is {}", self.max);

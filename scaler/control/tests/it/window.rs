@@ -118,6 +118,42 @@ fn rates_are_differences_over_the_seconds_that_were_watched() {
 }
 
 #[test]
+fn what_came_during_an_outage_is_spread_over_the_outage() {
+    let (mut watch, mut proxy) = (Watch::new(), Proxy::new("a"));
+    let mut steady = Proxy::new("b");
+    for second in 0..90 {
+        proxy.second(6, 5);
+        steady.second(4, 5);
+        let is_out = (20..80).contains(&second);
+        let answer = if is_out {
+            proxy.silence()
+        } else {
+            proxy.answer()
+        };
+        watch.tick(&[answer, steady.answer()]);
+        if second >= 80 {
+            watch.expect(Metric::RequestRate, Statistic::Rate, 10.0);
+        }
+    }
+}
+
+#[test]
+fn a_scaler_that_was_away_does_not_take_that_for_calm() {
+    let (mut watch, mut proxy) = (Watch::new(), Proxy::new("a"));
+    for _ in 0..5 {
+        proxy.second(6, 5);
+        watch.tick(&[proxy.answer()]);
+    }
+    watch.observer = Observer::default();
+    watch.second += 4;
+    for _ in 0..3 {
+        proxy.second(6, 5);
+        watch.tick(&[proxy.answer()]);
+        watch.expect(Metric::RequestRate, Statistic::Rate, 6.0);
+    }
+}
+
+#[test]
 fn a_missed_poll_loses_nothing() {
     let (mut watch, mut proxy) = (Watch::new(), Proxy::new("a"));
     watch.tick(&[proxy.answer()]);
