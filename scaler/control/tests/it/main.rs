@@ -4,5 +4,7 @@ mod closed_loop;
 mod law;
 mod reason;
 mod roster;
+mod signals;
+mod silence;
 mod stage;
 mod window;

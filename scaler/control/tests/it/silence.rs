@@ -1,0 +1,74 @@
+//! Workers that were ready and are not heard of any more.
+
+use tidegate_control::{Guard, Stage};
+
+use crate::stage::{POLICY, Scene, at, observation, seen, sight};
+
+#[test]
+fn a_silent_worker_is_replaced_unless_it_still_holds_a_permit() {
+    let mut scene = Scene::new(POLICY, 2);
+    let heard = scene.now();
+    scene.workers[1].stage = Stage::Serving { heard };
+    let fleet = |workers: &[tidegate_control::Worker]| tidegate_control::Fleet {
+        workers: workers.to_vec(),
+        launches_held_until: None,
+    };
+    let mut tick = |second: u64, permits: u32| {
+        let now = at(second);
+        scene.workers[0].stage = Stage::Serving { heard: now };
+        let mut seen = seen(0, 8);
+        seen.workers = vec![sight("w-1", 4), sight("w-2", permits)];
+        let seen = observation(Some(seen));
+        scene.law.decide(now, &seen, &fleet(&scene.workers)).action
+    };
+    assert_eq!(tick(200, 1).replace, []);
+    let replaced = tick(201, 0).replace;
+    assert_eq!(replaced.len(), 1);
+    assert_eq!(replaced[0].id, "w-2");
+}
+
+/// Ticks in which these workers of `scene`, idle by what the proxy says, are never heard of
+/// again, each a second after the other; what was replaced and the guards of the last tick.
+fn silenced(scene: &mut Scene, silent: &[usize], ticks: u64) -> (Vec<String>, Vec<Guard>) {
+    let fell = scene.now();
+    let (mut replaced, mut guards) = (Vec::new(), Vec::new());
+    for id in ["w-1", "w-2", "w-3", "w-4"] {
+        scene.permits(id, 0);
+    }
+    for _ in 0..ticks {
+        let next = at(scene.second + 1);
+        for (index, worker) in scene.workers.iter_mut().enumerate() {
+            let heard = match silent.contains(&index) {
+                true => fell + std::time::Duration::from_secs(index as u64),
+                false => next,
+            };
+            worker.stage = Stage::Serving { heard };
+        }
+        let decision = scene.tick_as_is(0, 16);
+        assert!(decision.action.drain.is_empty(), "{decision}");
+        replaced.extend(decision.action.replace.into_iter().map(|r| r.id));
+        guards = decision.reason.guards;
+        scene
+            .workers
+            .retain(|worker| !replaced.contains(&worker.id));
+    }
+    (replaced, guards)
+}
+
+#[test]
+fn when_most_workers_fall_silent_together_none_is_replaced() {
+    for silent in [&[0, 1, 2, 3][..], &[1, 2, 3]] {
+        let mut scene = Scene::new(POLICY, 4);
+        let (replaced, guards) = silenced(&mut scene, silent, 100);
+        assert_eq!((replaced, guards), (vec![], vec![Guard::MassSilence]));
+    }
+}
+
+#[test]
+fn up_to_half_of_the_workers_are_replaced_when_they_fall_silent_and_a_lone_one_is() {
+    let mut scene = Scene::new(POLICY, 4);
+    let (replaced, _) = silenced(&mut scene, &[2, 3], 34);
+    assert_eq!(replaced, ["w-3", "w-4"]);
+    let mut scene = Scene::new(POLICY, 1);
+    assert_eq!(silenced(&mut scene, &[0], 31).0, ["w-1"]);
+}
