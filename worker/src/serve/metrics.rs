@@ -38,12 +38,25 @@ const SIZES: [f64; 13] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0,
 ];
 
-/// Installs the recorder of this process.
+/// Installs the recorder of this process; [`keep_up`] is the caller's to run.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets(&SIZES)?
         .set_buckets_for_metric(Matcher::Suffix("_duration".to_owned()), &DURATIONS)?
         .install_recorder()
+}
+
+/// How often samples that nobody came for are folded into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Folds samples into their buckets for as long as it is polled. Without it every sample is kept
+/// until `/metrics` is asked for, which may be never.
+pub async fn keep_up(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Values that are looked up when they are asked for.

@@ -27,7 +27,7 @@ use thiserror::Error;
 use tidegate_config::{TokenError, Tokens};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
 use self::admission::Admission;
@@ -97,6 +97,9 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         metrics: metrics::install()?,
         tokenizer: OnceLock::new(),
     });
+    // Ends with this function.
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(metrics::keep_up(app.metrics.clone()));
     let (server, address) = listen(&app, config.listen).await?;
     let beats = start_beats(&app, &config, address)?;
     let loaded = tokio::select! {
