@@ -3,7 +3,7 @@
 //! A slot is held by whoever has the work; a client that leaves does not free it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -11,8 +11,23 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Admission {
     limit: u32,
-    taken: Mutex<HashMap<String, u32>>,
-    busy: watch::Sender<u32>,
+    taken: watch::Sender<Taken>,
+}
+
+/// What is taken now; changed as one, so that its parts agree.
+#[derive(Debug, Default)]
+struct Taken {
+    busy: u32,
+    by_proxy: HashMap<String, u32>,
+}
+
+/// What one proxy is told; both numbers of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Slots taken.
+    pub busy: u32,
+    /// Of those, through this proxy.
+    pub yours: u32,
 }
 
 /// One accepted request. Dropping it gives the slot back.
@@ -30,22 +45,22 @@ impl Admission {
     pub fn new(limit: u32) -> Arc<Admission> {
         Arc::new(Admission {
             limit,
-            taken: Mutex::default(),
-            busy: watch::Sender::new(0),
+            taken: watch::Sender::default(),
         })
     }
 
     /// Takes a slot for a request that came through `proxy`; empty for a direct client.
     pub fn take(self: &Arc<Self>, proxy: &str) -> Result<Slot, Full> {
-        let admitted = self.busy.send_if_modified(|busy| {
-            let free = *busy < self.limit;
-            *busy += u32::from(free);
+        let admitted = self.taken.send_if_modified(|taken| {
+            let free = taken.busy < self.limit;
+            if free {
+                taken.add(proxy);
+            }
             free
         });
         if !admitted {
             return Err(Full);
         }
-        self.count(proxy, |count| count + 1);
         Ok(Slot {
             admission: self.clone(),
             proxy: proxy.to_owned(),
@@ -58,37 +73,51 @@ impl Admission {
 
     /// Slots taken now.
     pub fn busy(&self) -> u32 {
-        *self.busy.borrow()
+        self.taken.borrow().busy
     }
 
-    /// Slots taken now through one proxy.
-    pub fn taken_by(&self, proxy: &str) -> u32 {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.get(proxy).copied().unwrap_or(0)
+    /// Slots taken now, and how many of them through `proxy`.
+    pub fn held(&self, proxy: &str) -> Held {
+        let taken = self.taken.borrow();
+        Held {
+            busy: taken.busy,
+            yours: taken.by_proxy.get(proxy).copied().unwrap_or(0),
+        }
     }
 
     /// Returns when no slot is taken.
     pub async fn empty(&self) {
         // Fails only when the sender is gone, which `self` holds.
-        let _ = self.busy.subscribe().wait_for(|busy| *busy == 0).await;
+        let _ = self
+            .taken
+            .subscribe()
+            .wait_for(|taken| taken.busy == 0)
+            .await;
+    }
+}
+
+impl Taken {
+    fn add(&mut self, proxy: &str) {
+        self.busy += 1;
+        *self.by_proxy.entry(proxy.to_owned()).or_default() += 1;
     }
 
-    fn count(&self, proxy: &str, change: impl FnOnce(u32) -> u32) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        match change(taken.get(proxy).copied().unwrap_or(0)) {
-            0 => taken.remove(proxy),
-            count => taken.insert(proxy.to_owned(), count),
-        };
+    fn remove(&mut self, proxy: &str) {
+        self.busy = self.busy.saturating_sub(1);
+        if let Some(count) = self.by_proxy.get_mut(proxy) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_proxy.remove(proxy);
+            }
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.admission
-            .count(&self.proxy, |count| count.saturating_sub(1));
-        self.admission
-            .busy
-            .send_modify(|busy| *busy = busy.saturating_sub(1));
+            .taken
+            .send_modify(|taken| taken.remove(&self.proxy));
     }
 }
 
@@ -102,9 +131,25 @@ mod tests {
         let first = admission.take("a").expect("two are free");
         let _second = admission.take("").expect("one is free");
         assert_eq!(admission.take("a").err(), Some(Full));
-        assert_eq!((admission.busy(), admission.taken_by("a")), (2, 1));
+        assert_eq!(admission.held("a"), Held { busy: 2, yours: 1 });
         drop(first);
-        assert_eq!((admission.busy(), admission.taken_by("a")), (1, 0));
+        assert_eq!(admission.held("a"), Held { busy: 1, yours: 0 });
         assert!(admission.take("b").is_ok());
+    }
+
+    #[test]
+    fn the_slots_of_a_proxy_and_of_all_are_of_one_moment() {
+        let admission = Admission::new(1);
+        let stirring = admission.clone();
+        let other = std::thread::spawn(move || {
+            for _ in 0..20_000 {
+                drop(stirring.take("a"));
+            }
+        });
+        while !other.is_finished() {
+            let held = admission.held("a");
+            assert_eq!(held.busy, held.yours, "all slots are taken through a");
+        }
+        assert!(other.join().is_ok());
     }
 }

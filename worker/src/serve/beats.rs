@@ -45,6 +45,8 @@ enum BeatError {
     Unreachable(#[from] reqwest::Error),
     #[error("it answers {0}")]
     Refused(reqwest::StatusCode),
+    #[error("it does not answer within {0:?}")]
+    Late(Duration),
     #[error("no address of this machine faces it: {0}")]
     NoAddress(std::io::Error),
 }
@@ -118,10 +120,7 @@ impl Beats {
         proxies: &[ProxyUrl],
         config: &BeatConfig,
     ) -> reqwest::Result<Beats> {
-        let client = Client::builder()
-            .no_proxy()
-            .timeout(*config.timeout)
-            .build()?;
+        let client = Client::builder().no_proxy().build()?;
         let mut beats = Beats {
             tasks: JoinSet::new(),
             leaving: watch::Sender::new(()),
@@ -136,15 +135,16 @@ impl Beats {
                 sequence: 0,
                 reachable: None,
             };
-            let (interval, leaving) = (*config.interval, beats.leaving.subscribe());
+            let (config, leaving) = (config.clone(), beats.leaving.subscribe());
             beats
                 .tasks
-                .spawn(async move { heart.run(interval, leaving).await });
+                .spawn(async move { heart.run(&config, leaving).await });
         }
         Ok(beats)
     }
 
-    /// Says to every proxy once more how things stand, and ends.
+    /// Says to every proxy once more how things stand, and ends: within two beat timeouts, one
+    /// for the beat under way and one for the last.
     pub async fn leave(self) {
         drop(self.leaving);
         self.tasks.join_all().await;
@@ -164,7 +164,8 @@ struct Heart {
 }
 
 impl Heart {
-    async fn run(&mut self, interval: Duration, mut leaving: watch::Receiver<()>) {
+    async fn run(&mut self, config: &BeatConfig, mut leaving: watch::Receiver<()>) {
+        let (interval, timeout) = (*config.interval, *config.timeout);
         let mut changes = self.app.life.watch();
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,7 +177,9 @@ impl Heart {
                 // Nothing is ever sent: the channel closes.
                 _ = leaving.changed() => stay = false,
             }
-            let result = self.beat().await;
+            // All of it: finding the proxy's address has no limit of its own.
+            let result = tokio::time::timeout(timeout, self.beat()).await;
+            let result = result.unwrap_or(Err(BeatError::Late(timeout)));
             self.note(result);
         }
     }
@@ -198,10 +201,15 @@ impl Heart {
     async fn compose(&self) -> Result<Beat, BeatError> {
         let app = &self.app;
         let identity = &self.identity;
+        // Asks the resolver, so what follows is read when that is over.
+        let address = identity.address.towards(&self.proxy).await?;
+        // The state before the slots: a beat that says draining and none busy is then true.
+        let state = app.life.state();
+        let held = app.admission.held(&self.proxy_name);
         // A direct client has no name, nor has a proxy before its first answer.
-        let yours = match self.proxy_name.as_str() {
-            "" => 0,
-            name => app.admission.taken_by(name),
+        let yours = match self.proxy_name.is_empty() {
+            true => 0,
+            false => held.yours,
         };
         Ok(Beat {
             version: VERSION,
@@ -209,13 +217,13 @@ impl Heart {
             boot: identity.boot.clone(),
             sequence: self.sequence,
             instance: identity.instance.clone(),
-            address: identity.address.towards(&self.proxy).await?,
+            address,
             model: app.name.clone(),
             slots: app.admission.limit(),
-            busy: app.admission.busy(),
+            busy: held.busy,
             yours,
             queue: app.intake.waiting() as u32,
-            state: app.life.state(),
+            state,
         })
     }
 
