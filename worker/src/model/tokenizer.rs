@@ -37,6 +37,8 @@ pub struct TextTokenizer {
 pub enum TokenizeError {
     #[error("the text has {tokens} tokens, the model reads at most {limit}")]
     TooLong { tokens: usize, limit: usize },
+    #[error("nothing is left of the text when it is read into tokens")]
+    Empty,
     #[error("the text cannot be read into tokens: {0}")]
     Failed(String),
 }
@@ -103,6 +105,9 @@ impl TextTokenizer {
         };
         let encoding = encoding.map_err(|error| TokenizeError::Failed(error.to_string()))?;
         let tokens = encoding.len();
+        if tokens == 0 {
+            return Err(TokenizeError::Empty);
+        }
         if tokens > self.limit {
             return Err(TokenizeError::TooLong {
                 tokens,

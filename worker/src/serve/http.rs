@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::LengthLimitError;
 use serde_json::json;
 use tidegate_wire::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
 
@@ -86,7 +87,7 @@ pub fn authorize(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// When the client stops waiting, if it says so.
-pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, ApiError> {
+fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, ApiError> {
     let Some(value) = headers.get(TIMEOUT_HEADER) else {
         return Ok(None);
     };
@@ -102,11 +103,23 @@ pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>
     }
 }
 
+/// A request that may be worked on.
+pub struct Admitted {
+    pub slot: Slot,
+    pub body: Bytes,
+    pub deadline: Option<Instant>,
+}
+
 /// Takes a slot for the request and reads its body. A refused body is read to its end and
 /// dropped, so that the client gets to read the refusal.
-pub async fn admit(app: &App, headers: &HeaderMap, body: Body) -> Result<(Slot, Bytes), ApiError> {
-    let slot = match take_slot(app, headers) {
-        Ok(slot) => slot,
+pub async fn admit(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    arrived: Instant,
+) -> Result<Admitted, ApiError> {
+    let (slot, deadline) = match check(app, headers, arrived) {
+        Ok(passed) => passed,
         Err(refusal) => {
             let _ = tokio::time::timeout(
                 *app.limits.body_timeout,
@@ -119,10 +132,32 @@ pub async fn admit(app: &App, headers: &HeaderMap, body: Body) -> Result<(Slot, 
     let limit = app.limits.max_body_bytes.get();
     let read = tokio::time::timeout(*app.limits.body_timeout, axum::body::to_bytes(body, limit));
     match read.await {
-        Ok(Ok(body)) => Ok((slot, body)),
-        Ok(Err(_)) => Err(ApiError::too_large(limit)),
+        Ok(Ok(body)) => Ok(Admitted {
+            slot,
+            body,
+            deadline,
+        }),
+        Ok(Err(error)) => Err(match is_over_length(&error) {
+            true => ApiError::too_large(limit),
+            false => ApiError::malformed("The body broke off"),
+        }),
         Err(_) => Err(ApiError::body_too_slow()),
     }
+}
+
+/// What the request's head is asked: token, deadline, then a slot.
+fn check(
+    app: &App,
+    headers: &HeaderMap,
+    arrived: Instant,
+) -> Result<(Slot, Option<Instant>), ApiError> {
+    authorize(app, headers)?;
+    let deadline = deadline(headers, arrived)?;
+    Ok((take_slot(app, headers)?, deadline))
+}
+
+fn is_over_length(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
 }
 
 fn take_slot(app: &App, headers: &HeaderMap) -> Result<Slot, ApiError> {

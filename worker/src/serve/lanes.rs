@@ -157,7 +157,12 @@ fn compute(encoder: &mut dyn Encoder, batch: Vec<Piece>) {
     metrics::batch(texts.len(), texts.iter().map(|text| text.len()).sum());
     let result = catch_unwind(AssertUnwindSafe(|| encoder.embed(&texts)));
     let vectors = match result {
-        Ok(Ok(vectors)) => Ok(vectors),
+        Ok(Ok(vectors)) if vectors.len() == texts.len() => Ok(vectors),
+        Ok(Ok(vectors)) => Err(format!(
+            "the model gave {} vectors for {} texts",
+            vectors.len(),
+            texts.len()
+        )),
         Ok(Err(problem)) => Err(problem.to_string()),
         Err(_) => Err("the model panicked".to_owned()),
     };
@@ -165,7 +170,7 @@ fn compute(encoder: &mut dyn Encoder, batch: Vec<Piece>) {
     match vectors {
         Ok(mut vectors) => {
             for piece in batch {
-                let rest = vectors.split_off(piece.texts.len().min(vectors.len()));
+                let rest = vectors.split_off(piece.texts.len());
                 piece.finish(Ok(std::mem::replace(&mut vectors, rest)), now);
             }
         }
@@ -175,5 +180,38 @@ fn compute(encoder: &mut dyn Encoder, batch: Vec<Piece>) {
                 piece.finish(Err(problem.clone()), now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::admission::Admission;
+    use super::*;
+    use crate::model::ModelError;
+
+    struct Forgetful;
+
+    impl Encoder for Forgetful {
+        fn embed(&mut self, batch: &[&[u32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+            Ok(vec![vec![0.0]; batch.len() - 1])
+        }
+    }
+
+    #[test]
+    fn a_model_that_forgets_a_text_fails_the_request_and_frees_its_slot() {
+        let admission = Admission::new(1);
+        let slot = admission.take("").expect("a slot is free");
+        let now = Instant::now();
+        let (job, mut outcome) = Job::new(vec![vec![1], vec![1]], None, slot, now);
+        compute(&mut Forgetful, vec![Piece::begin(job, 0..2, now)]);
+        let failure = outcome
+            .try_recv()
+            .expect("it is over")
+            .expect_err("a vector lacks");
+        assert!(
+            failure.to_string().contains("1 vectors for 2 texts"),
+            "{failure}"
+        );
+        assert_eq!(admission.busy(), 0);
     }
 }

@@ -160,6 +160,15 @@ async fn with_a_token_file_only_the_token_opens_the_door() {
         .await
         .expect("an answer");
     assert_eq!(right.status, 200);
+    let models = format!("{}/v1/models", worker.url);
+    for path in ["/v1/models", "/v1/models/tiny"] {
+        worker
+            .get(path)
+            .await
+            .refusal(401, json!("invalid_api_key"));
+    }
+    let listed = send(reqwest::Client::new().get(models).bearer_auth(TOKEN));
+    assert_eq!(listed.await.expect("an answer").status, 200);
     for open in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(worker.get(open).await.status, 200, "{open}");
     }
@@ -186,6 +195,22 @@ async fn health_and_metrics_are_told() {
     ] {
         assert_eq!(worker.metric(name).await, value, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_text_that_has_no_tokens_is_refused_and_the_worker_serves_on() {
+    let model = tiny_model::directory(TINY);
+    let file = model.path().join("tokenizer.json");
+    let text = std::fs::read(&file).expect("it is there");
+    let mut tokenizer: Value = serde_json::from_slice(&text).expect("it is JSON");
+    // Without it nothing is put around a text.
+    tokenizer["post_processor"] = Value::Null;
+    std::fs::write(&file, tokenizer.to_string()).expect("it is written");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let worker = worker::plan(home, model.path()).ready().await;
+    let refused = worker.post(&json!({ "input": ["a cat", "  "] })).await;
+    assert!(refused.refusal(400, Value::Null).contains("input[1]"));
+    assert_eq!(worker.post(&json!({ "input": "a cat" })).await.status, 200);
 }
 
 /// A file that nobody else can read.

@@ -89,9 +89,8 @@ async fn embed(
     body: Body,
     begun: Instant,
 ) -> Result<Response, ApiError> {
-    http::authorize(app, headers)?;
-    let deadline = http::deadline(headers, begun)?;
-    let (slot, body) = http::admit(app, headers, body).await?;
+    let admitted = http::admit(app, headers, body, begun).await?;
+    let (slot, body, deadline) = (admitted.slot, admitted.body, admitted.deadline);
     let coming = app.intake.expect();
     let (read, slot) = read(app, body, slot).await?;
     let tokens = read.texts.iter().map(Vec::len).sum();
@@ -137,7 +136,7 @@ fn refusal(index: usize, error: &TokenizeError) -> ApiError {
             "input",
             format!("{place}; shorten it, or send \"truncate\": true"),
         ),
-        TokenizeError::Failed(_) => ApiError::param("input", place),
+        TokenizeError::Empty | TokenizeError::Failed(_) => ApiError::param("input", place),
     }
 }
 
@@ -196,12 +195,22 @@ fn reply(model: &str, format: Format, tokens: usize, answer: Answer) -> Response
 }
 
 /// `GET /v1/models`
-pub async fn models(State(app): State<Arc<App>>) -> Response {
+pub async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if let Err(error) = http::authorize(&app, &headers) {
+        return error.into_response();
+    }
     Json(json!({ "object": "list", "data": [description(&app)] })).into_response()
 }
 
 /// `GET /v1/models/{id}`
-pub async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+pub async fn model(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(error) = http::authorize(&app, &headers) {
+        return error.into_response();
+    }
     if id == app.name {
         Json(description(&app)).into_response()
     } else {

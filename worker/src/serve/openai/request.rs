@@ -13,8 +13,7 @@ use crate::serve::error::ApiError;
 struct Request {
     model: Option<String>,
     input: Input,
-    #[serde(default)]
-    encoding_format: Format,
+    encoding_format: Option<Format>,
     dimensions: Option<serde_json::Value>,
     truncate: Option<bool>,
 }
@@ -63,7 +62,7 @@ pub fn parse(body: &[u8], served: &str, max_texts: usize) -> Result<Wanted, ApiE
             Some(true) => Overlong::Truncate,
             _ => Overlong::Refuse,
         },
-        format: request.encoding_format,
+        format: request.encoding_format.unwrap_or_default(),
     })
 }
 
@@ -183,7 +182,7 @@ mod tests {
     #[test]
     fn a_text_and_a_list_of_texts_are_taken_and_unknown_fields_ignored() {
         assert_eq!(
-            texts(r#"{"input": "a", "user": "u", "dimensions": null}"#),
+            texts(r#"{"input": "a", "user": "u", "dimensions": null, "encoding_format": null}"#),
             ["a"]
         );
         let whole = r#"{"input": ["a", "b"], "model": "tiny", "encoding_format": "base64", "truncate": true}"#;
