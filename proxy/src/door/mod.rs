@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -251,28 +252,21 @@ impl Door {
                 piece = answer.piece() => piece,
                 () = has_left(session) => return Err(Gone),
             };
-            match piece {
-                Ok(Some((bytes, false))) => {
-                    self.write(session.write_response_body(bytes, false))
-                        .await?;
-                }
-                Ok(Some((bytes, true))) => {
-                    place.leave(Outcome::Answered);
-                    self.forwarder.release(answer).await;
-                    return self.write(session.write_response_body(bytes, true)).await;
-                }
-                Ok(None) => {
-                    place.leave(Outcome::Answered);
-                    self.forwarder.release(answer).await;
-                    return self
-                        .write(session.write_response_body(bytes::Bytes::new(), true))
-                        .await;
-                }
+            let (bytes, last) = match piece {
+                Ok(Some(piece)) => piece,
+                Ok(None) => (Bytes::new(), true),
                 Err(_) => {
                     place.leave(Outcome::Failed);
                     return Err(Gone);
                 }
+            };
+            if last {
+                place.leave(Outcome::Answered);
+                self.forwarder.release(answer).await;
+                return self.write(session.write_response_body(bytes, true)).await;
             }
+            self.write(session.write_response_body(bytes, false))
+                .await?;
         }
     }
 
