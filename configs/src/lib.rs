@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 
 pub use check::{Check, Problem};
 pub use duration::Duration;
-pub use error::{ConfigError, Mistake};
+pub use error::{ConfigError, Mistake, nearest};
 pub use tokens::{TokenError, Tokens};
 
 /// Exit code of a daemon that was given a configuration it cannot use (`EX_CONFIG`).

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
 use tidegate_line::{FloorConfig, LineConfig, RetryConfig, is_name};
 
+use crate::route::WorkerRoute;
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -21,8 +23,8 @@ pub struct Config {
     pub threads: usize,
     /// Models that requests may wait for before a worker announces them.
     pub models: Vec<String>,
-    /// Paths of `POST` requests that go to workers; the body is JSON and names the model.
-    pub routes: Vec<String>,
+    /// What goes to workers. A body is JSON, and may name the model.
+    pub routes: Vec<WorkerRoute>,
     pub tokens: TokenFiles,
     pub workers: WorkerRules,
     pub line: LineRules,
@@ -113,7 +115,7 @@ impl Default for Config {
             admin: SocketAddr::from(([127, 0, 0, 1], 9090)),
             threads: 2,
             models: Vec::new(),
-            routes: vec!["/v1/embeddings".to_owned()],
+            routes: WorkerRoute::all(),
             tokens: TokenFiles::default(),
             workers: WorkerRules::default(),
             line: LineRules::default(),
@@ -234,8 +236,9 @@ impl Check for Config {
             let expected = "an address other than `listen`";
             return Err(Problem::new("admin", self.admin, expected));
         }
-        if let Some(route) = self.routes.iter().find(|route| !route.starts_with('/')) {
-            return Err(Problem::new("routes", route, "paths that begin with '/'"));
+        if let Some(route) = self.routes.iter().find(|route| route.is_the_proxys_own()) {
+            let expected = "a path that the proxy does not answer itself";
+            return Err(Problem::new("routes", route, expected));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod door;
 mod drain;
 mod forward;
 mod metrics;
+mod route;
 mod serve;
 
 use std::io::IsTerminal;

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use tidegate_config::Duration as Span;
 
+use crate::backtest::{BacktestArgs, ReplayArgs, TuneArgs};
 use crate::config::DEFAULT_LISTEN;
 
 /// Sizes a fleet of workers to the traffic that the proxies measure.
@@ -37,10 +39,67 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Leave the running scaler's fleet as it is for a while.
+    Pause {
+        #[command(flatten)]
+        at: Desk,
+        /// Such as 30m or 2h.
+        #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
+        span: Span,
+    },
+    /// Let the law decide again.
+    Resume {
+        #[command(flatten)]
+        at: Desk,
+    },
+    /// Keep the running scaler's fleet at a number of workers for a while.
+    Hold {
+        #[arg(value_name = "WORKERS")]
+        workers: u32,
+        #[command(flatten)]
+        at: Desk,
+        /// Such as 30m or 2h.
+        #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
+        span: Span,
+    },
+    /// Tell from a ledger what happened to the fleet, who asked for it, and what it cost.
+    Explain {
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+    },
+    /// Tell from a ledger what the fleet cost, day by day.
+    Cost {
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+        /// Of an instance-hour, for ticks that were decided without one.
+        #[arg(long, value_name = "PRICE")]
+        price: Option<f64>,
+    },
+    /// Simulate a policy under recorded demand, beside other autoscalers if asked to.
+    Backtest(BacktestArgs),
+    /// Search a policy's numbers on the first half of traces, and judge them on the second.
+    Tune(TuneArgs),
+    /// Put another policy in the place of the one that a ledger was recorded under.
+    Replay(ReplayArgs),
     /// Exit 0 when the scaler at an address is at work, 1 when it is not.
     Probe {
         /// Its own port (scaler.listen).
         #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
         listen: SocketAddr,
     },
+}
+
+/// Where orders by hand go, and by what right.
+#[derive(Clone, Debug, Args)]
+pub struct Desk {
+    /// The scaler's own port (scaler.listen).
+    #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+    /// File with the operator token (proxies.token_file).
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/tidegate/operator.token"
+    )]
+    pub token_file: PathBuf,
 }

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
-use tidegate_control::{Behaviour, FleetKind, FleetRules, Policy, SignalRule, Slo};
+use tidegate_control::{
+    Behaviour, CostRules, FleetKind, FleetRules, ForecastRules, Formula, Policy, ScheduleRule,
+    SignalRule, Slo, Source,
+};
+
+use crate::sources::SourceRule;
 
 /// Where the scaler answers for its health unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
@@ -17,7 +22,21 @@ pub const DEFAULT_LEDGER: &str = "/var/lib/tidegate/ledger.jsonl";
 pub struct PolicyFile {
     pub fleet: FleetRules,
     pub slo: Slo,
+    #[serde(default)]
     pub signal: Vec<SignalRule>,
+    /// Staffing for the demand a lead time from now.
+    #[serde(default)]
+    pub forecast: Option<ForecastRules>,
+    /// CEL over the signals' names: a number of workers.
+    #[serde(default)]
+    pub formula: Option<String>,
+    #[serde(default)]
+    pub schedule: Vec<ScheduleRule>,
+    #[serde(default)]
+    pub cost: Option<CostRules>,
+    /// Where signals beside the proxies' come from.
+    #[serde(default)]
+    pub source: Vec<SourceRule>,
     #[serde(default)]
     pub scale_out: Behaviour,
     #[serde(default)]
@@ -39,6 +58,11 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each that is put aside renames all the others.
 const MOST_LEDGERS: u32 = 100;
+
+/// What decisions call terms that have no table with a name.
+const OWN_TERMS: [&str; 8] = [
+    "forecast", "drain", "burst", "slow", "formula", "demand", "workers", "serving",
+];
 
 /// `[proxies]`: where signals come from and drain orders go to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -162,24 +186,98 @@ impl ProcessRules {
 impl PolicyFile {
     /// What of it the law goes by.
     pub fn policy(&self) -> Policy {
-        Policy::new(
+        let mut policy = Policy::new(
             self.fleet.clone(),
             self.slo,
             self.proxies.stale_after,
             self.signal.clone(),
             &self.scale_out,
             &self.scale_in,
-        )
+        );
+        policy.forecast = self.forecast;
+        policy.schedules.clone_from(&self.schedule);
+        policy.formula = self.formula().and_then(Result::ok);
+        policy.cost = self.cost;
+        policy
+    }
+
+    fn formula(&self) -> Option<Result<Formula, Problem>> {
+        let text = self.formula.as_deref()?;
+        let names: Vec<&str> = self.signal.iter().map(|rule| rule.name.as_str()).collect();
+        Some(Formula::new(text, &names))
+    }
+
+    /// What asks for workers besides the signals.
+    fn check_terms(&self) -> Result<(), Problem> {
+        if let Some(forecast) = &self.forecast {
+            let checked = forecast.check();
+            checked.map_err(|problem| problem.within("forecast"))?;
+        }
+        if let Some(cost) = &self.cost {
+            let checked = cost.check(&self.fleet);
+            checked.map_err(|problem| problem.within("cost"))?;
+        }
+        let mut names: Vec<&str> = self.signal.iter().map(|rule| rule.name.as_str()).collect();
+        for (index, rule) in self.schedule.iter().enumerate() {
+            let within = |problem: Problem| problem.within_item("schedule", index);
+            rule.check(&self.fleet).map_err(within)?;
+            if names.contains(&rule.name.as_str()) || OWN_TERMS.contains(&rule.name.as_str()) {
+                let found = format!("\"{}\" again", rule.name);
+                let problem = Problem::new("name", found, "a name that no other term has");
+                return Err(within(problem));
+            }
+            names.push(&rule.name);
+        }
+        self.formula().transpose().map(drop)
+    }
+
+    fn check_sources(&self) -> Result<(), Problem> {
+        for (index, rule) in self.source.iter().enumerate() {
+            let within = |problem: Problem| problem.within_item("source", index);
+            rule.check().map_err(within)?;
+            if self.source[..index]
+                .iter()
+                .any(|other| other.name == rule.name)
+            {
+                let found = format!("\"{}\" again", rule.name);
+                let problem = Problem::new("name", found, "a name of its own for each source");
+                return Err(within(problem));
+            }
+        }
+        let known: Vec<&str> = self.source.iter().map(|rule| rule.name.as_str()).collect();
+        for (index, rule) in self.signal.iter().enumerate() {
+            if let Source::Named(name) = &rule.source
+                && !known.contains(&name.as_str())
+            {
+                let hint = tidegate_config::nearest(name, &known)
+                    .map_or(String::new(), |word| format!("; did you mean \"{word}\"?"));
+                let expected = format!("\"proxy\" or the name of a [[source]]{hint}");
+                let problem = Problem::new("source", quoted(name), expected);
+                return Err(problem.within_item("signal", index));
+            }
+        }
+        Ok(())
     }
 
     fn check_signals(&self) -> Result<(), Problem> {
-        if self.signal.is_empty() {
-            return Err(Problem::new("signal", "none", "at least one [[signal]]"));
+        if self.signal.is_empty() && self.forecast.is_none() && self.formula.is_none() {
+            let expected = "at least one [[signal]], or a [forecast] table";
+            return Err(Problem::new("signal", "none", expected));
         }
+        let formula = self.formula().transpose()?;
+        let named = |name: &str| {
+            formula
+                .iter()
+                .any(|rule| rule.signals().any(|own| own == name))
+        };
         for (index, rule) in self.signal.iter().enumerate() {
-            rule.check()
+            rule.check(named(&rule.name))
                 .map_err(|problem| problem.within_item("signal", index))?;
             let earlier = &self.signal[..index];
+            if OWN_TERMS.contains(&rule.name.as_str()) {
+                let problem = Problem::new("name", quoted(&rule.name), "a name that no term has");
+                return Err(problem.within_item("signal", index));
+            }
             if earlier.iter().any(|other| other.name == rule.name) {
                 let found = format!("\"{}\" again", rule.name);
                 let problem = Problem::new("name", found, "a name of its own for each signal");
@@ -263,6 +361,8 @@ impl Check for PolicyFile {
     fn check(&self) -> Result<(), Problem> {
         self.check_fleet()?;
         self.check_signals()?;
+        self.check_terms()?;
+        self.check_sources()?;
         for (key, behaviour) in [("scale_out", &self.scale_out), ("scale_in", &self.scale_in)] {
             behaviour.check().map_err(|problem| problem.within(key))?;
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegate_control::Decision;
+use tidegate_control::{Decision, Override};
 
 /// Something worth telling.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub enum Event {
         file: PathBuf,
         next_start: Vec<&'static str>,
     },
+    /// Somebody took the size into their hands, or gave it back.
+    ByHand(Option<Override>),
     PolicyRefused {
         why: String,
     },
@@ -167,6 +169,8 @@ impl fmt::Display for Event {
                     false => write!(f, ", except {} until a restart", next_start.join(", ")),
                 }
             }
+            Event::ByHand(Some(order)) => write!(f, "{order}"),
+            Event::ByHand(None) => f.write_str("the law decides again"),
             Event::PolicyRefused { why } => write!(f, "the old policy stays in force: {why}"),
             Event::BoundsCut { min, max, why } => {
                 write!(f, "the fleet keeps to {min} to {max} workers, as {why}")

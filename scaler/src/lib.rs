@@ -3,20 +3,24 @@
 //! The deciding is in tidegate-control and pure; here are the loop around it, the clock, the
 //! files, the calls to the proxies and the fleets.
 
+pub mod backtest;
 pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod event;
+pub mod explain;
 pub mod fleet;
 pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod orders;
+pub mod overrides;
 pub mod place;
 pub mod probe;
 pub mod proxies;
 pub mod run;
 pub mod scaler;
 pub mod server;
+pub mod sources;
 pub mod up;

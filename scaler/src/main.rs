@@ -1,6 +1,6 @@
 //! tidegate-scaler's process: command line, log, runtime, exit code.
 //!
-//! Exit codes: 0; 1 failed; 78 the command line or the configuration cannot be used.
+//! Exit codes: 0; 1 failed; 2 a gate was missed; 78 the command line or the configuration cannot be used.
 //! The order of the shutdown is written at the top of `run` and of `up`.
 
 use std::io::{IsTerminal, Write};
@@ -9,12 +9,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
+use tidegate_config::{BAD_CONFIG, ConfigError, Duration as Span, TokenError};
+use tidegate_control::Size;
 use tidegate_scaler::cli::{Cli, Command};
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::run::{Mode, Unusable};
-use tidegate_scaler::{probe, run, up};
+use tidegate_scaler::{backtest, explain, overrides, probe, run, up};
 use tracing_subscriber::EnvFilter;
+
+/// Exit code of a backtest whose policy missed a gate.
+const GATE_MISSED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -54,17 +58,32 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 run::run(&policy, mode).await
             }
             Command::Check { file } => check(&file),
+            Command::Pause { at, span } => overrides::send(&at, Some(Size::AsItIs), span).await,
+            Command::Resume { at } => overrides::send(&at, None, Span::default()).await,
+            Command::Hold { workers, at, span } => {
+                overrides::send(&at, Some(Size::Workers(workers)), span).await
+            }
+            Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
+            Command::Cost { ledger, price } => {
+                explain::cost(&ledger, price, &mut std::io::stdout().lock())
+            }
             Command::Probe { listen } => probe::probe(listen).await,
+            Command::Backtest(args) => backtest::backtest(&args),
+            Command::Tune(args) => backtest::tune(&args),
+            Command::Replay(args) => backtest::replay(&args),
         }
     })
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {
     let policy: PolicyFile = tidegate_config::load(file)?;
-    let signals: Vec<_> = policy.signal.iter().map(|s| s.name.as_str()).collect();
+    let mut terms: Vec<_> = policy.signal.iter().map(|s| s.name.as_str()).collect();
+    terms.extend(policy.forecast.map(|_| "forecast"));
+    terms.extend(policy.formula.iter().map(|_| "formula"));
+    terms.extend(policy.schedule.iter().map(|rule| rule.name.as_str()));
     let (min, max) = (policy.fleet.min, policy.fleet.max);
     let file = file.display();
-    let names = signals.join(", ");
+    let names = terms.join(", ");
     writeln!(
         std::io::stdout(),
         "{file} is valid: {min} to {max} workers by {names}"
@@ -73,7 +92,13 @@ fn check(file: &Path) -> anyhow::Result<()> {
 }
 
 fn exit_code(failure: &anyhow::Error) -> ExitCode {
-    let bad_config = failure.is::<ConfigError>() || failure.is::<TokenError>();
+    if failure.is::<backtest::Missed>() {
+        return GATE_MISSED.into();
+    }
+    let bad_words = failure
+        .downcast_ref()
+        .is_some_and(backtest::BadTrace::is_usage);
+    let bad_config = bad_words || failure.is::<ConfigError>() || failure.is::<TokenError>();
     match bad_config || failure.is::<Unusable>() {
         true => BAD_CONFIG.into(),
         false => ExitCode::FAILURE,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Observation, Stage};
+use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Guard, Observation, Stage};
 
 use crate::event::Event;
 
@@ -46,6 +46,18 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Unexpected ends, refused reloads and the like, each once until it is over"
     );
     describe_gauge!(
+        "tidegate_scaler_cost_per_hour",
+        "What an hour of the fleet costs as it is, by cost.price_per_hour"
+    );
+    describe_gauge!(
+        "tidegate_scaler_by_hand",
+        "1 while somebody has the size in their hands (pause, hold)"
+    );
+    describe_gauge!(
+        "tidegate_scaler_source_up",
+        "1 while the source's value is fresh"
+    );
+    describe_gauge!(
         "tidegate_scaler_lead_seconds",
         "From launch to ready, of the worker that became ready last"
     );
@@ -61,6 +73,12 @@ pub fn tick(took: Duration) {
 /// What one tick saw and decided.
 pub fn decision(seen: &Observation, fleet: &Fleet, decision: &Decision) {
     gauge!("tidegate_scaler_needed_workers").set(f64::from(decision.need));
+    if let Some(cost) = decision.cost_per_hour {
+        gauge!("tidegate_scaler_cost_per_hour").set(cost);
+    }
+    let is_by_hand = |guard: &Guard| matches!(guard, Guard::Override { .. });
+    let by_hand = decision.reason.guards.iter().any(is_by_hand);
+    gauge!("tidegate_scaler_by_hand").set(f64::from(u8::from(by_hand)));
     for stage in STAGES {
         let count = fleet.workers.iter().filter(|w| name(w.stage) == stage);
         gauge!("tidegate_scaler_workers", "stage" => stage).set(count.count() as f64);
@@ -84,6 +102,8 @@ impl Asked {
             let asked = ask.and_then(|ask| ask.workers).map_or(f64::NAN, f64::from);
             let value = match ask.map(|ask| &ask.basis) {
                 Some(Basis::Measured { value, .. }) => value.value,
+                Some(Basis::Forecast { per_s, .. }) => *per_s,
+                Some(Basis::Formula { value }) => *value,
                 _ => f64::NAN,
             };
             gauge!("tidegate_scaler_asked_workers", "signal" => term.clone()).set(asked);

@@ -18,9 +18,11 @@ use crate::event::{Event, Log, Tell};
 use crate::fleet::process::{self, ProcessFleet};
 use crate::fleet::{Fleet, Limits};
 use crate::ledger::{self, Ledger, LedgerRules};
+use crate::overrides::Counter;
 use crate::proxies::Proxies;
 use crate::scaler::{Hands, Parts, Scaler};
 use crate::server::{self, LastTick};
+use crate::sources::Sources;
 use crate::{metrics, place};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -67,7 +69,8 @@ pub async fn run(policy: &Path, mode: Mode) -> anyhow::Result<()> {
     let mut station = Station::of_file(file, mode);
     let mut scaler = station.assemble(&clock)?;
     let ticks = LastTick::new(None);
-    let server = server::serve(listener, metrics::install()?, &ticks);
+    let (counter, mut wishes) = Counter::new(station.operator_tokens.clone());
+    let server = server::serve(listener, metrics::install()?, &ticks, counter);
 
     let mut stop = Stop::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -78,6 +81,7 @@ pub async fn run(policy: &Path, mode: Mode) -> anyhow::Result<()> {
                 scaler.tick(clock.now()).await;
                 ticks.send_replace(Some(Instant::now()));
             }
+            Some(wish) = wishes.recv() => wish.grant(clock.now(), &mut scaler),
             _ = hangup.recv() => station.reload(policy, &started, &mut scaler),
             () = stop.asked() => break,
         }
@@ -180,6 +184,7 @@ impl Station {
             law,
             roster,
             proxies: self.proxies()?,
+            sources: Sources::start(&self.file.source),
             hands,
             ledger,
             tell,
@@ -255,7 +260,8 @@ impl Station {
             next.proxies.clone_from(&self.proxies);
         }
         let proxies = next.proxies()?;
-        scaler.reload(next.policy(scaler.limits()), proxies);
+        let sources = Sources::start(&next.file.source);
+        scaler.reload(next.policy(scaler.limits()), proxies, sources);
         *self = next;
         Ok(next_start)
     }

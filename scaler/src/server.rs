@@ -1,8 +1,9 @@
-//! The scaler's own port: `/healthz` and `/metrics`.
+//! The scaler's own port: `/healthz`, `/metrics`, and orders by hand.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::overrides::{self, Counter};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -52,7 +53,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
 }
 
 /// Serves until the task is aborted.
-pub fn serve(listener: TcpListener, metrics: PrometheusHandle, ticks: &LastTick) -> JoinHandle<()> {
+pub fn serve(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    ticks: &LastTick,
+    counter: Counter,
+) -> JoinHandle<()> {
     let own = Own {
         metrics,
         last_tick: ticks.subscribe(),
@@ -63,7 +69,8 @@ pub fn serve(listener: TcpListener, metrics: PrometheusHandle, ticks: &LastTick)
             "/metrics",
             get(|State(own): State<Own>| async move { own.metrics.render() }),
         )
-        .with_state(own.clone());
+        .with_state(own.clone())
+        .merge(overrides::routes(counter));
     tokio::spawn(async move {
         tokio::select! {
             served = axum::serve(listener, routes) => {

@@ -1,14 +1,16 @@
 //! Measurements through the real binaries: `make bench`. Exits with 2 when a promise is missed.
 
 mod departures;
+mod encoders;
 mod overhead;
 
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let encoders = encoders::measure().await;
     overhead::measure().await;
-    match departures::measure().await {
+    match departures::measure().await && encoders {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(2),
     }

@@ -1,4 +1,5 @@
-//! Real embeddings through the proxy, to the proxy's own clients and to OpenAI's.
+//! Real embeddings through the proxy, to the proxy's own clients and to those of OpenAI and of
+//! text-embeddings-inference.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,19 +60,12 @@ fn python() -> PathBuf {
     python
 }
 
-#[tokio::test]
-async fn the_unmodified_client_of_openai_gets_the_same_numbers() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.worker("w").await;
-    let inputs: Vec<String> = fixture("inputs.json");
-    let texts = &inputs[..3];
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/openai_embeddings.py");
+/// Runs a script with a client of others, and reads what it prints.
+async fn run_client(script: &str, arguments: &[&str], texts: &[String]) -> Value {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
     let mut command = Command::new(python());
-    command
-        .arg(script)
-        .arg(format!("http://{}/v1", stand.listen))
-        .arg(MODEL)
-        .args(texts);
+    command.arg(clients.join(script));
+    command.args(arguments).args(texts);
     let output = tokio::task::spawn_blocking(move || command.output()).await;
     let output = output.expect("no panic").expect("Python starts");
     assert!(
@@ -79,21 +73,85 @@ async fn the_unmodified_client_of_openai_gets_the_same_numbers() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let seen: Value = serde_json::from_slice(&output.stdout).expect("the script prints JSON");
+    serde_json::from_slice(&output.stdout).expect("the script prints JSON")
+}
+
+#[track_caller]
+fn assert_equal(theirs: &Value, ours: &Value) {
+    let (theirs, ours) = (numbers(theirs), numbers(ours));
+    assert_eq!(theirs.len(), ours.len());
+    let differences = theirs.iter().zip(&ours).map(|(a, b)| (a - b).abs());
+    let largest = differences.fold(0.0, f64::max);
+    assert!(largest < 1e-5, "{largest}");
+}
+
+#[tokio::test]
+async fn the_unmodified_client_of_openai_gets_the_same_numbers() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _worker = stand.worker("w").await;
+    let inputs: Vec<String> = fixture("inputs.json");
+    let texts = &inputs[..3];
+    let url = format!("http://{}/v1", stand.listen);
+    let seen = run_client("openai_embeddings.py", &[&url, MODEL], texts).await;
     let ours = stand.client().post(&json!({"input": texts})).await.body;
     for at in 0..texts.len() {
-        let (theirs, ours) = (
-            numbers(&seen["vectors"][at]),
-            numbers(&ours["data"][at]["embedding"]),
-        );
-        let difference = theirs
-            .iter()
-            .zip(&ours)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f64::max);
-        assert!(difference < 1e-5, "input {at}: {difference}");
+        assert_equal(&seen["vectors"][at], &ours["data"][at]["embedding"]);
     }
     assert_eq!(seen["prompt_tokens"], ours["usage"]["prompt_tokens"]);
     assert_eq!(seen["models"], json!([MODEL]));
     assert_eq!(seen["refusal"], "model_not_found");
+}
+
+#[tokio::test]
+async fn the_unmodified_client_of_text_embeddings_inference_gets_the_same_numbers() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _worker = stand.worker("w").await;
+    let inputs: Vec<String> = fixture("inputs.json");
+    let texts = &inputs[..3];
+    let url = format!("http://{}", stand.listen);
+    let seen = run_client("tei_embeddings.py", &[&url], texts).await;
+    let ours = stand.client().post(&json!({"input": texts})).await.body;
+    let ours = |at: usize| &ours["data"][at]["embedding"];
+    for at in 0..texts.len() {
+        assert_equal(&seen["vectors"][at], ours(at));
+    }
+    assert_equal(&seen["one"][0], ours(0));
+    let source = numbers(ours(0));
+    let similarity = [1, 2].map(|at| cosine(&source, &numbers(ours(at))));
+    assert_equal(&seen["similarity"], &json!(similarity));
+    assert_eq!(seen["refusal"], "Empty");
+}
+
+#[tokio::test]
+async fn what_a_worker_serves_is_reached_and_refused_in_the_shape_of_its_path() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("http://{}{path}", stand.listen);
+    let early = http.post(url("/embed")).json(&json!({"inputs": "a"}));
+    let early = early.send().await.expect("the proxy answers");
+    assert_eq!(early.status(), 503);
+    let body: Value = early.json().await.expect("it is JSON");
+    assert_eq!(body["error_type"], "Unhealthy");
+
+    let _worker = stand.worker("w").await;
+    let info = stand.client().get("/info").await;
+    assert_eq!(info.status, 200, "{}", info.body);
+    assert_eq!(info.body["model_id"], MODEL);
+    let embedded = http.post(url("/embed")).json(&json!({"inputs": "a cat"}));
+    let embedded = embedded.send().await.expect("the proxy answers");
+    assert_eq!(embedded.headers()["x-compute-tokens"], "4");
+    let wrong_method = stand.client().get("/embed").await;
+    assert_eq!(
+        (wrong_method.status, &wrong_method.headers["allow"]),
+        (405, &"POST".parse().expect("a value"))
+    );
+    let broken = http.post(url("/embed")).body("{").send().await;
+    let broken = broken.expect("the proxy answers");
+    assert_eq!(broken.status(), 422);
+    let rerank = http.post(url("/v1/rerank"));
+    let rerank = rerank.json(&json!({"query": "a", "documents": ["b"]}));
+    let rerank = rerank.send().await.expect("the proxy answers");
+    assert_eq!(rerank.status(), 400);
+    let body: Value = rerank.json().await.expect("it is JSON");
+    assert_eq!(body["error"]["code"], "wrong_model_type");
 }

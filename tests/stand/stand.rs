@@ -93,10 +93,15 @@ impl Stand {
 
     /// Starts a worker with the default model and waits until the proxy knows it as ready.
     pub async fn worker(&self, id: &str) -> Process {
+        self.worker_with(id, &default_model(), &[]).await
+    }
+
+    /// Starts a worker with a model of the test's own and waits until the proxy knows it as ready.
+    pub async fn worker_with(&self, id: &str, model: &Path, options: &[&str]) -> Process {
         let mut command = Command::new(binary("tidegate-worker"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--id", id]);
         command.args(["--proxy", &format!("http://{}", self.admin)]);
-        command.arg("--model").arg(default_model());
+        command.arg("--model").arg(model).args(options);
         command.arg("--token-file").arg(self.worker_token_file());
         let worker = Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")));
         self.worker_is(id, WorkerState::Ready).await;

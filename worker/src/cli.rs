@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchArgs;
+use crate::compare::CompareArgs;
 use crate::config::{self, ProxyUrl, WorkerConfig};
 use crate::model::Source;
+use crate::quantize::QuantizeArgs;
+use crate::units::Bytes;
 
-/// Serves a model's answers over HTTP and tells the proxies that it does.
+/// Serves a model's answers over HTTP, and makes models small and measures what that costs.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate-worker", version)]
 pub struct Cli {
@@ -20,6 +24,12 @@ pub struct Cli {
 pub enum Command {
     /// Load a model and answer requests.
     Serve(Box<ServeArgs>),
+    /// Write a model as one file with int8 weights, about four times smaller.
+    Quantize(QuantizeArgs),
+    /// Judge models by a reference; exit 2 when none meets what is asked for.
+    Compare(CompareArgs),
+    /// Measure how fast a model is here and how much it holds.
+    Bench(BenchArgs),
     /// Exit 0 when the worker at an address is ready, 1 when it is not.
     Probe(ProbeArgs),
 }
@@ -27,10 +37,11 @@ pub enum Command {
 /// What is given here wins over the config file.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
-    /// A directory in Hugging Face's layout, or hf://ORG/NAME@REVISION.
+    /// A directory in Hugging Face's layout, a file written by `quantize`, or
+    /// hf://ORG/NAME@REVISION.
     #[arg(long, value_name = "PATH|hf://ORG/NAME@REV")]
     pub model: Option<Source>,
-    /// The model id that clients name [default: the directory's name].
+    /// The model id that clients name [default: the directory's or file's name].
     #[arg(long, value_name = "MODEL_ID")]
     pub name: Option<String>,
     /// A config file like configs/worker.toml.
@@ -51,6 +62,9 @@ pub struct ServeArgs {
     /// Threads that compute [default: the processors this process may use].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Refuse at start what would hold more memory than this, and say what would fit.
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<Bytes>,
     /// Take the end of standard input as SIGTERM, so as not to outlive the parent.
     #[arg(long)]
     pub watch_stdin: bool,
@@ -72,6 +86,7 @@ impl ServeArgs {
         config.id = self.id.or(config.id);
         config.token_file = self.token_file.or(config.token_file);
         config.threads = self.threads.unwrap_or(config.threads);
+        config.memory_limit = self.memory_limit.or(config.memory_limit);
         if !self.proxies.is_empty() {
             config.proxies = self.proxies;
         }

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tidegate_config::{Check, Duration, Problem};
 
 use crate::model::Source;
+use crate::units::Bytes;
 
 /// Where a worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
@@ -39,9 +40,12 @@ pub struct WorkerConfig {
     pub token_file: Option<PathBuf>,
     /// Threads that compute; 0 means as many as this process may use.
     pub threads: usize,
+    /// What would hold more memory is refused at start.
+    pub memory_limit: Option<Bytes>,
     /// Requests accepted at once.
     pub slots: NonZeroU32,
     pub batch: BatchConfig,
+    pub quality: QualityConfig,
     pub limits: LimitsConfig,
     pub beat: BeatConfig,
     pub drain: DrainConfig,
@@ -56,6 +60,18 @@ pub struct BatchConfig {
     pub max_wait: Duration,
 }
 
+/// Floors under what `compare --record` found of a quantized model.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QualityConfig {
+    /// Least cosine of any input's vector to the reference's, for embedding models.
+    pub min_cosine: Option<f64>,
+    /// Least rank correlation of similarities or scores, for embedding models and rerankers.
+    pub min_spearman: Option<f64>,
+    /// Least share of inputs that keep their label, for classifiers.
+    pub min_agreement: Option<f64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -65,6 +81,12 @@ pub struct LimitsConfig {
     pub max_body_bytes: NonZeroUsize,
     /// Time for one request's body to arrive.
     pub body_timeout: Duration,
+    /// Rows of one answer that has a row for each token.
+    pub max_rows: NonZeroUsize,
+    /// Connections at once.
+    pub max_connections: NonZeroUsize,
+    /// Time for a request's header to arrive, from when its connection has nothing else to do.
+    pub header_timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -143,7 +165,41 @@ impl TryFrom<String> for ProxyUrl {
 
 impl Check for WorkerConfig {
     fn check(&self) -> Result<(), Problem> {
+        self.quality
+            .check()
+            .map_err(|problem| problem.within("quality"))?;
+        let limits = self.limits.check();
+        limits.map_err(|problem| problem.within("limits"))?;
         self.beat.check().map_err(|problem| problem.within("beat"))
+    }
+}
+
+impl Check for QualityConfig {
+    fn check(&self) -> Result<(), Problem> {
+        let floors = [
+            ("min_cosine", self.min_cosine),
+            ("min_spearman", self.min_spearman),
+            ("min_agreement", self.min_agreement),
+        ];
+        for (key, floor) in floors {
+            if let Some(floor) = floor.filter(|floor| !(0.0..=1.0).contains(floor)) {
+                return Err(Problem::new(key, floor, "0 to 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Check for LimitsConfig {
+    fn check(&self) -> Result<(), Problem> {
+        if self.header_timeout.is_zero() {
+            return Err(Problem::new(
+                "header_timeout",
+                self.header_timeout,
+                "more than 0s",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -172,8 +228,10 @@ impl Default for WorkerConfig {
             proxies: Vec::new(),
             token_file: None,
             threads: 0,
+            memory_limit: None,
             slots: const { NonZeroU32::new(32).unwrap() },
             batch: BatchConfig::default(),
+            quality: QualityConfig::default(),
             limits: LimitsConfig::default(),
             beat: BeatConfig::default(),
             drain: DrainConfig::default(),
@@ -196,6 +254,9 @@ impl Default for LimitsConfig {
             max_texts: const { NonZeroUsize::new(2048).unwrap() },
             max_body_bytes: const { NonZeroUsize::new(25 << 20).unwrap() },
             body_timeout: Duration::from_secs(30),
+            max_rows: const { NonZeroUsize::new(32_768).unwrap() },
+            max_connections: const { NonZeroUsize::new(1024).unwrap() },
+            header_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -252,6 +313,10 @@ mod tests {
                 && whole.id.is_some()
                 && whole.instance.is_some()
                 && whole.token_file.is_some()
+                && whole.memory_limit.is_some()
+                && whole.quality.min_cosine.is_some()
+                && whole.quality.min_spearman.is_some()
+                && whole.quality.min_agreement.is_some()
         );
     }
 
@@ -266,8 +331,12 @@ mod tests {
             ),
             ("[beat]\ninterval = '1ms'", "beat.interval"),
             ("[beat]\ntimeout = '0s'", "beat.timeout"),
+            ("[limits]\nheader_timeout = '0s'", "limits.header_timeout"),
+            ("[limits]\nmax_connections = 0", "max_connections"),
             ("[drain]\ndedline = '1s'", "did you mean \"deadline\""),
             ("model = 'hf://name'", "hf://ORG/NAME"),
+            ("memory_limit = '5 TB'", "such as 512MB"),
+            ("[quality]\nmin_cosine = 99.0", "quality.min_cosine"),
         ] {
             let mistake = tidegate_config::parse::<WorkerConfig>(text, Path::new("w.toml"));
             let mistake = mistake.expect_err(text).to_string();

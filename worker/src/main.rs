@@ -1,23 +1,28 @@
 //! The worker's process: command line, log, runtime, exit code.
 //!
-//! Exit codes: 0; 1 failed; 78 the command line or the configuration cannot be used.
+//! Exit codes: 0; 1 failed; 2 no compared model meets what is asked for; 78 the command line or the configuration cannot be used.
 //! The order of the shutdown is written at the top of `serve`.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
+use serde::Serialize;
 use tidegate_config::{BAD_CONFIG, ConfigError};
 use tidegate_worker::cli::{Cli, Command, ServeArgs};
 use tidegate_worker::config::WorkerConfig;
 use tidegate_worker::serve::{self, ServeError, StandardInput, Stop};
-use tidegate_worker::{probe, threads};
-use tracing::{error, warn};
+use tidegate_worker::{bench, compare, probe, quantize};
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 /// HTTP, beats and signals; what computes has threads of its own.
 const RUNTIME_THREADS: usize = 2;
+
+/// No model that was compared meets what was asked for.
+const GATE_MISSED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -34,7 +39,7 @@ fn main() -> ExitCode {
     };
     log_to_stderr();
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             error!("{failure}");
             exit_code(&failure)
@@ -42,22 +47,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
-    let serve = matches!(command, Command::Serve(_));
-    if serve && let Err(problem) = threads::settle() {
-        warn!(%problem, "matrix products may use more threads than they were given");
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => on_runtime(run_serve(*args))?,
+        Command::Probe(args) => on_runtime(async { Ok(probe::probe(args.address).await?) })?,
+        Command::Quantize(args) => println!("{}", quantize::run(&args)?),
+        Command::Bench(args) => show(&bench::run(&args)?, args.json)?,
+        Command::Compare(args) => {
+            let comparison = compare::run(&args)?;
+            show(&comparison, args.json)?;
+            if comparison.chosen.is_none() {
+                return Ok(GATE_MISSED.into());
+            }
+        }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A result on standard output, for people or as one JSON object.
+fn show(result: &(impl Display + Serialize), json: bool) -> anyhow::Result<()> {
+    match json {
+        true => println!("{}", serde_json::to_string(result)?),
+        false => println!("{result}"),
+    }
+    Ok(())
+}
+
+fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .map_err(|error| anyhow!("the runtime cannot be started: {error}"))?;
-    let result = runtime.block_on(async {
-        match command {
-            Command::Serve(args) => run_serve(*args).await,
-            Command::Probe(args) => Ok(probe::probe(args.address).await?),
-        }
-    });
+    let result = runtime.block_on(work);
     // What is still read into tokens for a client that was cut off is not waited for.
     runtime.shutdown_background();
     result

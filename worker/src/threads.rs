@@ -1,32 +1,10 @@
-//! How many threads compute, and keeping libraries from starting threads of their own.
+//! How many threads compute.
 //!
-//! Each computing thread takes whole batches: nothing is split, so nothing waits for the slowest
-//! part, and a machine of N cores computes N batches at once. candle, left alone, splits every
-//! operation over as many threads as the machine has cores, whatever share of them a container
-//! may use, and lets concurrent callers wait for each other.
+//! Each computing thread takes whole batches: nothing is split while there is enough to do, so
+//! nothing waits for the slowest part, and a machine of N cores computes N batches at once.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::{env, io};
-
-/// Read by candle when it first computes.
-const SETTINGS: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
-
-/// Makes sure that candle computes on the thread that calls it.
-///
-/// It can be told so by the environment alone, which a process cannot safely change while it
-/// runs; so the process starts itself again, once, with the same id, arguments and files.
-/// Returns when the environment is as it should be, or with why the new start failed.
-pub fn settle() -> io::Result<()> {
-    let single = |name: &&str| env::var(name).is_ok_and(|value| value == "1");
-    if SETTINGS.iter().all(single) {
-        return Ok(());
-    }
-    let mut again = Command::new(env::current_exe()?);
-    again.args(env::args_os().skip(1));
-    again.envs(SETTINGS.map(|name| (name, "1")));
-    Err(again.exec())
-}
+use rayon::ThreadPoolBuilder;
+use tracing::warn;
 
 /// The number of computing threads: as asked, or as many as this process may use, which heeds
 /// a container's share and the CPU mask.
@@ -34,5 +12,17 @@ pub fn count(asked: usize) -> usize {
     match asked {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         asked => asked,
+    }
+}
+
+/// Keeps what candle would spread over a pool on the calling thread, for as long as it lives.
+/// To be called once a thread.
+pub fn stay_on_this_one() {
+    let own_pool = ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build();
+    if let Err(problem) = own_pool {
+        warn!(%problem, "a head computes on the threads of all");
     }
 }

@@ -1,10 +1,11 @@
-//! The answers that the proxy gives itself, in the shape that OpenAI's clients understand.
+//! The answers that the proxy gives itself. Refusals have the shape that the clients of their path
+//! understand: OpenAI's under `/v1/`, that of text-embeddings-inference elsewhere.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use serde_json::{Value, json};
@@ -14,41 +15,81 @@ use tidegate_line::{NoSuchModel, Refusal};
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    body: Value,
+    content: Content,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    allow: Option<Method>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Body(Value),
+    Error { code: &'static str, message: String },
+}
+
+impl Content {
+    /// Status and body for the clients of `path`.
+    fn render(self, status: StatusCode, path: &str) -> (StatusCode, Value) {
+        match self {
+            Content::Body(body) => (status, body),
+            Content::Error { code, message } if path.starts_with("/v1/") => {
+                let error = json!({
+                    "message": message, "type": openai_type(status), "param": null, "code": code,
+                });
+                (status, json!({ "error": error }))
+            }
+            Content::Error { code, message } => {
+                let (status, error_type) = tei_status_and_type(status, code);
+                (status, json!({"error": message, "error_type": error_type}))
+            }
+        }
+    }
+}
+
+fn openai_type(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "server_error",
+    }
+}
+
+/// Its statuses are its own where a client acts on them: 429 for come back later, 422 for a body
+/// that cannot be read.
+fn tei_status_and_type(status: StatusCode, code: &str) -> (StatusCode, &'static str) {
+    match (code, status) {
+        ("line_full" | "deadline_unreachable" | "too_many_bytes", _) => {
+            (StatusCode::TOO_MANY_REQUESTS, "Overloaded")
+        }
+        ("invalid_json" | "invalid_body", _) => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+        (_, StatusCode::SERVICE_UNAVAILABLE) => (status, "Unhealthy"),
+        (_, StatusCode::GATEWAY_TIMEOUT) => (status, "Overloaded"),
+        (_, StatusCode::BAD_GATEWAY) => (status, "Backend"),
+        _ => (status, "Validation"),
+    }
 }
 
 impl Reply {
     pub fn ok(body: Value) -> Self {
         Reply {
             status: StatusCode::OK,
-            body,
+            content: Content::Body(body),
             retry_after: None,
             allow: None,
         }
     }
 
-    /// `{"error":{message,type,param,code}}`, the type by the status.
-    fn error(status: StatusCode, code: &str, message: String) -> Self {
-        let kind = match status {
-            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                "invalid_request_error"
-            }
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => "invalid_request_error",
-            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
-            StatusCode::GATEWAY_TIMEOUT => "timeout_error",
-            _ => "server_error",
-        };
+    /// `code` is for programs and `message` for people.
+    fn error(status: StatusCode, code: &'static str, message: String) -> Self {
         Reply {
             status,
-            ..Reply::ok(json!({"error": {
-                "message": message, "type": kind, "param": null, "code": code,
-            }}))
+            content: Content::Error { code, message },
+            retry_after: None,
+            allow: None,
         }
     }
 
-    pub fn bad_request(code: &str, message: impl Into<String>) -> Self {
+    pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Reply::error(StatusCode::BAD_REQUEST, code, message.into())
     }
 
@@ -57,10 +98,10 @@ impl Reply {
         Reply::error(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    pub fn wrong_method(path: &str, allowed: &'static str) -> Self {
+    pub fn wrong_method(path: &str, allowed: &Method) -> Self {
         let message = format!("{path} takes {allowed} alone");
         Reply {
-            allow: Some(allowed),
+            allow: Some(allowed.clone()),
             ..Reply::error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -117,7 +158,7 @@ impl Reply {
     }
 
     /// 503 that says when to come back.
-    pub fn overloaded(code: &str, message: String, retry_after: Duration) -> Self {
+    pub fn overloaded(code: &'static str, message: String, retry_after: Duration) -> Self {
         Reply {
             retry_after: Some(retry_after),
             ..Reply::error(StatusCode::SERVICE_UNAVAILABLE, code, message)
@@ -141,8 +182,10 @@ impl Reply {
 
     /// Writes the answer whole.
     pub async fn write(self, session: &mut ServerSession) -> pingora_core::Result<()> {
-        let body = Bytes::from(self.body.to_string());
-        let mut header = ResponseHeader::build(self.status, Some(4))?;
+        let path = session.req_header().uri.path();
+        let (status, body) = self.content.render(self.status, path);
+        let body = Bytes::from(body.to_string());
+        let mut header = ResponseHeader::build(status, Some(4))?;
         header.insert_header(CONTENT_TYPE, "application/json")?;
         header.insert_header(CONTENT_LENGTH, body.len())?;
         if let Some(retry_after) = self.retry_after {
@@ -153,7 +196,7 @@ impl Reply {
             header.insert_header("retry-after-ms", retry_after.as_millis().max(1) as u64)?;
         }
         if let Some(allow) = self.allow {
-            header.insert_header(ALLOW, allow)?;
+            header.insert_header(ALLOW, allow.as_str())?;
         }
         session.write_response_header(Box::new(header)).await?;
         session.write_response_body(body, true).await

@@ -24,21 +24,22 @@ impl Door {
             let message = "an HTTP/1.1 request needs a Host header";
             return Route::Here(Reply::bad_request("host_required", message));
         }
-        if self.config.routes.iter().any(|route| route == path) {
-            return match header.method {
-                Method::POST => Route::Line,
-                _ => Route::Here(Reply::wrong_method(path, "POST")),
-            };
+        let routes = self.config.routes.iter();
+        let mut methods = (routes.filter(|route| route.path == path)).map(|route| &route.method);
+        if methods.clone().any(|method| *method == header.method) {
+            return Route::Line;
         }
         match (&header.method, path) {
             (&Method::GET, "/v1/models") => Route::Here(self.models()),
             (&Method::GET, "/livez") => Route::Here(Reply::ok(json!({"status": "ok"}))),
             (&Method::GET, "/readyz" | "/health") => Route::Here(self.readiness()),
-            (&Method::GET, path) => Route::Here(match path.strip_prefix("/v1/models/") {
-                Some(model) => self.model(model),
-                None => Reply::no_route(path),
-            }),
-            _ => Route::Here(Reply::no_route(path)),
+            (method, path) => {
+                Route::Here(match (path.strip_prefix("/v1/models/"), methods.next()) {
+                    (Some(model), _) if method == Method::GET => self.model(model),
+                    (_, Some(allowed)) => Reply::wrong_method(path, allowed),
+                    _ => Reply::no_route(path),
+                })
+            }
         }
     }
 

@@ -36,7 +36,7 @@ pub const PROXY_HEADER: &str = "x-tidegate-proxy";
 /// On a request, from clients and onward: milliseconds the client still waits.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
-/// On a worker's 503: why it did not take the request ([`REFUSED_FULL`] or [`REFUSED_NOT_READY`]).
+/// On a worker's refusal, whatever its status: why it did not take the request ([`REFUSED_FULL`] or [`REFUSED_NOT_READY`]).
 /// A response with this header means that no work was begun.
 pub const REFUSED_HEADER: &str = "x-tidegate-refused";
 

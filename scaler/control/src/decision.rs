@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tidegate_config::Duration;
 
-use crate::{Quantity, Statistic, Target, Time};
+use crate::{Override, Quantity, Statistic, Target, Time};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -13,6 +13,9 @@ pub struct Decision {
     pub need: u32,
     pub action: Action,
     pub reason: Reason,
+    /// What an hour of the fleet costs as it is, where the policy names a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_per_hour: Option<f64>,
 }
 
 /// What is to be done, each list in the order in which to do it. Never both grows and drains.
@@ -98,6 +101,38 @@ pub enum Basis {
     Fallback,
     /// Anything at all waits, runs or has just come.
     Demand { requests: u64 },
+    /// The demand a lead time from now, as far as the past tells.
+    Forecast {
+        /// Requests a second now.
+        per_s: f64,
+        service_s: f64,
+        /// Requests that a worker is to be at.
+        concurrency: f64,
+        /// Factor by which they may grow.
+        growth: f64,
+        /// Standard deviations that chance and growth are covered with.
+        caution: f64,
+        lead_ms: u64,
+    },
+    /// As the forecast, and what waits is to be worked off.
+    Drain { waiting: u64, within_ms: u64 },
+    /// A schedule is at work.
+    Scheduled { for_ms: u64 },
+    /// A schedule is to begin, and launches take their time.
+    Upcoming { in_ms: u64 },
+    /// The user's formula came to this.
+    Formula { value: f64 },
+    /// The user's formula came to nothing.
+    Failed { why: String },
+    /// The last seconds' arrivals are far beyond those before.
+    Burst,
+    /// A busy fleet is slower than what was promised.
+    Slow {
+        p95: Quantity,
+        slo: Quantity,
+        /// Share of the fleet's capacity that is busy.
+        busy: f64,
+    },
 }
 
 /// Why the fleet does not do at once what was asked for.
@@ -108,6 +143,10 @@ pub enum Guard {
     Min { min: u32 },
     /// The policy's upper bound.
     Max { max: u32 },
+    /// The budget an hour pays for no more.
+    Budget { workers: u32 },
+    /// Somebody has taken the size into their own hands.
+    Override { by_hand: Override },
     /// More, or less, was needed within the stabilisation window.
     Stabilization { window: Duration },
     /// The steps of the policy.
@@ -124,8 +163,10 @@ pub enum Guard {
     MassSilence,
     /// This run has not watched for as long as it looks back before it removes a worker.
     Watching { for_ms: u64 },
-    /// A worker is still booting.
+    /// Some still boot: those that serve must be enough without them.
     Booting,
+    /// So many of those that boot will rather not be ready in time, so that others are launched.
+    Unlikely { workers: u32 },
     /// A worker did not finish within the drain limit and was taken back.
     DrainGaveUp { id: String },
     /// Drains failed a short while ago.
@@ -233,16 +274,58 @@ impl fmt::Display for Ask {
             Basis::Fallback => f.write_str(" (its value is not known; on_missing)"),
             Basis::Demand { requests: 1 } => f.write_str(" (1 request)"),
             Basis::Demand { requests } => write!(f, " ({requests} requests)"),
+            Basis::Forecast {
+                per_s,
+                service_s,
+                concurrency,
+                growth,
+                lead_ms,
+                ..
+            } => write!(
+                f,
+                " ({per_s:.1}/s of {}, growth of {:.0} % in {}s, {concurrency:.0} at a worker)",
+                Quantity::seconds(*service_s),
+                (growth - 1.0) * 100.0,
+                seconds(lead_ms),
+            ),
+            Basis::Drain { waiting, within_ms } => {
+                let within = seconds(within_ms);
+                write!(f, " ({waiting} in line, to be worked off in {within}s)")
+            }
+            Basis::Scheduled { for_ms } => write!(f, " (for another {})", span(*for_ms)),
+            Basis::Upcoming { in_ms } => write!(f, " (its time is in {})", span(*in_ms)),
+            Basis::Formula { value } => write!(f, " (it comes to {value:.2})"),
+            Basis::Failed { why } => write!(f, " ({why})"),
+            Basis::Burst => f.write_str(" (arrivals have at least doubled within seconds)"),
+            Basis::Slow { p95, slo, busy } => {
+                write!(f, " (p95 {p95}, slo {slo}, {:.0} % busy)", busy * 100.0)
+            }
         }
     }
 }
 
+/// `45s`, `12m`, `3h20m`.
+fn span(ms: u64) -> String {
+    match ms.div_ceil(1000) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+fn seconds(ms: &u64) -> u64 {
+    ms.div_ceil(1000)
+}
+
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |ms: &u64| ms.div_ceil(1000);
         match self {
             Guard::Min { min } => write!(f, "fleet.min is {min}"),
             Guard::Max { max } => write!(f, "fleet.max is {max}"),
+            Guard::Budget { workers } => {
+                write!(f, "cost.budget_per_hour pays for {workers}")
+            }
+            Guard::Override { by_hand } => write!(f, "{by_hand}"),
             Guard::Stabilization { window } => write!(f, "not so throughout the last {window}"),
             Guard::Steps => f.write_str("the policy's steps allow no more for now"),
             Guard::LaunchesHeld { for_ms, .. } => {
@@ -265,7 +348,10 @@ impl fmt::Display for Guard {
             Guard::Watching { for_ms } => {
                 write!(f, "none is removed in the first {}s", seconds(for_ms))
             }
-            Guard::Booting => f.write_str("none is removed while one boots"),
+            Guard::Unlikely { workers } => {
+                write!(f, "{workers} that boot will rather not be ready in time")
+            }
+            Guard::Booting => f.write_str("what boots is not counted on before it serves"),
             Guard::DrainGaveUp { id } => write!(f, "{id} did not finish within fleet.drain_limit"),
             Guard::DrainsHeld { for_ms } => {
                 write!(

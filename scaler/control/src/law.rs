@@ -5,11 +5,17 @@
 
 use std::time::Duration;
 
-use crate::decision::{Action, Ask, Decision, Guard, Reason};
+use crate::boots::Boots;
+use crate::calendar::Calendar;
+use crate::decision::{Action, Ask, Decision, Guard};
+use crate::forecast::{self, Forecaster, Look};
 use crate::pace::History;
+use crate::plan::Plan;
 use crate::supply::{Supply, Watched};
 use crate::terms::{self, Scene};
-use crate::{Fleet, Health, Observation, Policy, Time, Window};
+use crate::{
+    Bounds, CostRules, Fleet, Health, Observation, Override, Policy, Size, Stage, Time, Window,
+};
 
 /// A pause between two ticks beyond which what lay before no longer vouches for what comes after.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -19,31 +25,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Law {
     policy: Policy,
     window: Window,
+    boots: Boots,
+    forecaster: Option<Forecaster>,
+    calendar: Calendar,
+    by_hand: Option<Override>,
     history: History,
     watched_since: Time,
     last_tick: Option<Time>,
     drains_held_until: Option<Time>,
 }
 
-/// A tick's decision in the making.
-struct Plan<'a> {
-    now: Time,
-    supply: &'a Supply<'a>,
-    launches_held_until: Option<Time>,
-    action: Action,
-    guards: Vec<Guard>,
-}
-
 impl Law {
     pub fn new(policy: Policy) -> Law {
         Law {
             window: Window::new(longest_window(&policy), *policy.stale_after),
+            boots: Boots::default(),
+            forecaster: Forecaster::of(&policy),
+            calendar: Calendar::of(&policy),
+            by_hand: None,
             policy,
             history: History::default(),
             watched_since: Time::default(),
             last_tick: None,
             drains_held_until: None,
         }
+    }
+
+    /// From now on the fleet's size is as somebody says, until they say otherwise or it ends.
+    pub fn set_override(&mut self, by_hand: Option<Override>) {
+        self.by_hand = by_hand;
+    }
+
+    pub fn by_hand(&self) -> Option<Override> {
+        self.by_hand
     }
 
     pub fn policy(&self) -> &Policy {
@@ -53,27 +67,29 @@ impl Law {
     /// Goes on under another policy, with all that is remembered. One that looks further back
     /// than was remembered begins to watch anew.
     pub fn reload(&mut self, policy: Policy) {
-        let looks_back = |policy: &Policy| (policy.down_window(), longest_window(policy));
+        let looks_back = |policy: &Policy| (policy.down().longest_period(), longest_window(policy));
         let (before, after) = (looks_back(&self.policy), looks_back(&policy));
         if after.0 > before.0 || after.1 > before.1 {
             self.watched_since = self.last_tick.unwrap_or_default();
         }
         self.window
             .resize(longest_window(&policy), *policy.stale_after);
+        self.calendar = Calendar::of(&policy);
+        self.forecaster = Forecaster::reload(self.forecaster.take(), &policy);
         self.policy = policy;
     }
 
     /// Takes in a tick that an earlier run of the scaler decided; to be called in order of time.
-    pub fn recall(&mut self, at: Time, seen: &Observation, decision: &Decision) {
+    pub fn recall(&mut self, at: Time, seen: &Observation, fleet: &Fleet, decision: &Decision) {
         self.watch(at);
-        self.window.take(at, seen);
+        self.learn(at, seen, fleet);
         self.remember(at, decision);
     }
 
     /// Decides this tick. Same calls, same decisions; never panics.
     pub fn decide(&mut self, now: Time, seen: &Observation, fleet: &Fleet) -> Decision {
         self.watch(now);
-        self.window.take(now, seen);
+        self.learn(now, seen, fleet);
         let supply = Supply::of(
             &Watched {
                 now,
@@ -81,16 +97,20 @@ impl Law {
                 health: self.window.health(),
                 listening_since: self.window.listening_since(),
                 rules: &self.policy.fleet,
+                boots: &self.boots,
             },
             fleet,
         );
-        let asks = terms::asks(&Scene {
+        let mut asks = terms::asks(&Scene {
             now,
             policy: &self.policy,
             window: &self.window,
+            forecaster: self.forecaster.as_ref(),
             serving: supply.serving.len() as u32,
             counted: supply.counted(),
         });
+        let lead_time = self.policy.fleet.lead_time.into();
+        asks.extend(self.calendar.asks(now, lead_time));
         let (winner, need) = largest(&asks, supply.counted());
         self.history.need(now, need);
 
@@ -101,8 +121,15 @@ impl Law {
             action: Action::default(),
             guards: Vec::new(),
         };
-        let to = self.aim(&mut plan, need);
-        self.approach(&mut plan, to, &asks);
+        let aim = self.aim(&mut plan, need);
+        match self.sized_by_hand(&mut plan) {
+            Some(Size::AsItIs) => {}
+            Some(Size::Workers(workers)) => {
+                let to = self.policy.fleet.bounds().clamp(workers);
+                self.approach(&mut plan, to, &asks, seen);
+            }
+            None => self.approach(&mut plan, aim, &asks, seen),
+        }
         self.finish_drains(&mut plan, seen);
         plan.action.replace.clone_from(&supply.failed);
         supply
@@ -110,17 +137,22 @@ impl Law {
             .iter()
             .for_each(|guard| plan.guard(guard.clone()));
 
-        let decision = plan.decide(need, asks, winner);
+        let mut decision = plan.decide(need, asks, winner);
+        let price = |cost: CostRules| cost.of(fleet.workers.len() as u32);
+        decision.cost_per_hour = self.policy.cost.map(price);
         self.remember_changes(now, &decision.action);
         decision
     }
 
     /// The size to go for now, given what is needed: within windows, steps and bounds.
-    fn aim(&self, plan: &mut Plan, need: u32) -> u32 {
+    fn aim(&mut self, plan: &mut Plan, need: u32) -> u32 {
         let (now, counted) = (plan.now, plan.supply.counted());
-        let (out, down) = (&self.policy.scale_out, &self.policy.scale_in);
-        let bounds = self.policy.fleet.bounds();
+        let (out, down) = (&self.policy.out(), &self.policy.down());
+        let bounds = self.bounds();
         let (least, most) = self.history.needs(now, out, down);
+        if let Some(forecaster) = &mut self.forecaster {
+            forecaster.hold(most.unwrap_or(need));
+        }
         let settled = counted.max(least.unwrap_or(need)).min(most.unwrap_or(need));
         if bounds.clamp(settled) != bounds.clamp(need) {
             let pace = if need > counted { out } else { down };
@@ -137,21 +169,50 @@ impl Law {
         let (min, max) = (bounds.min, bounds.max);
         match bounds.clamp(need) {
             more if more > need => plan.guard(Guard::Min { min }),
+            less if less < need && max < self.policy.fleet.max => {
+                plan.guard(Guard::Budget { workers: max });
+            }
             less if less < need => plan.guard(Guard::Max { max }),
             _ => {}
         }
         bounded
     }
 
+    /// What the policy allows, within what the budget pays for.
+    fn bounds(&self) -> Bounds {
+        let Bounds { min, max } = self.policy.fleet.bounds();
+        let ceiling = self.policy.cost.and_then(|cost| cost.ceiling());
+        let max = max.min(ceiling.unwrap_or(max)).max(min);
+        Bounds { min, max }
+    }
+
+    /// The size that somebody set by hand, while it lasts.
+    fn sized_by_hand(&mut self, plan: &mut Plan) -> Option<Size> {
+        self.by_hand = self.by_hand.filter(|by_hand| by_hand.lasts(plan.now));
+        let by_hand = self.by_hand?;
+        plan.guards.clear();
+        plan.guard(Guard::Override { by_hand });
+        Some(by_hand.size)
+    }
+
     /// Grows or shrinks towards `to`.
-    fn approach(&self, plan: &mut Plan, to: u32, asks: &[Ask]) {
-        let counted = plan.supply.counted();
-        if to > counted {
-            plan.grow(to - counted, self.policy.fleet.max);
+    fn approach(&self, plan: &mut Plan, to: u32, asks: &[Ask], seen: &Observation) {
+        let (counted, expected) = (plan.supply.counted(), plan.supply.expected());
+        if to > expected {
+            if expected < counted {
+                let workers = counted - expected;
+                plan.guard(Guard::Unlikely { workers });
+            }
+            plan.grow(to - expected, self.policy.fleet.max);
         } else if to < counted {
+            // What boots may never come: those that serve must be enough by themselves.
+            let spare = (plan.supply.serving.len() as u32).saturating_sub(to);
+            if plan.supply.booting > 0 {
+                plan.guard(Guard::Booting);
+            }
             match self.why_not_shrink(plan, asks) {
                 Some(guard) => plan.guard(guard),
-                None => plan.shrink(counted - to),
+                None => plan.shrink(spare.min(counted - to), seen),
             }
         }
     }
@@ -175,18 +236,20 @@ impl Law {
             return Some(Guard::Missing { signal });
         }
         let watched = now.since(self.watched_since);
-        let looks_back = self.policy.down_window().max(longest_window(&self.policy));
+        let looks_back = self
+            .policy
+            .down()
+            .longest_period()
+            .max(longest_window(&self.policy));
         if let Some(left) = looks_back.checked_sub(watched)
             && !left.is_zero()
         {
             let for_ms = left.as_millis() as u64;
             return Some(Guard::Watching { for_ms });
         }
-        if let Some(until) = self.drains_held_until.filter(|until| now < *until) {
-            let for_ms = until.since(now).as_millis() as u64;
-            return Some(Guard::DrainsHeld { for_ms });
-        }
-        (plan.supply.booting > 0).then_some(Guard::Booting)
+        let until = self.drains_held_until.filter(|until| now < *until)?;
+        let for_ms = until.since(now).as_millis() as u64;
+        Some(Guard::DrainsHeld { for_ms })
     }
 
     /// Lets go of workers that have drained, and takes back those that took too long.
@@ -202,10 +265,31 @@ impl Law {
             } else if plan.now.since(*since) > limit {
                 plan.action.undrain.push(id.clone());
                 plan.guard(Guard::DrainGaveUp { id });
-                let pause = self.policy.scale_in.stabilization.max(limit);
+                let pause = self.policy.down().stabilization.max(limit);
                 self.drains_held_until = Some(plan.now + pause);
             }
         }
+    }
+
+    /// Takes in what a tick saw.
+    fn learn(&mut self, now: Time, seen: &Observation, fleet: &Fleet) {
+        self.window.take(now, seen);
+        self.boots.push(now, fleet);
+        let Some(forecaster) = &mut self.forecaster else {
+            return;
+        };
+        let at = |stage: fn(&Stage) -> bool| {
+            let workers = fleet.workers.iter();
+            workers.filter(|worker| stage(&worker.stage)).count() as u32
+        };
+        forecaster.take(&Look {
+            now,
+            seen,
+            window: &self.window,
+            serving: at(|stage| matches!(stage, Stage::Serving { .. })),
+            booting: at(|stage| matches!(stage, Stage::Booting)),
+            lead_time: self.boots.lead_time(self.policy.fleet.lead_time.into()),
+        });
     }
 
     fn watch(&mut self, now: Time) {
@@ -228,58 +312,9 @@ impl Law {
         if !action.drain.is_empty() {
             self.history.removed(at, action.drain.len() as u32);
         }
-        let (out, down) = (&self.policy.scale_out, &self.policy.scale_in);
+        let (out, down) = (&self.policy.out(), &self.policy.down());
         let longest = out.longest_period().max(down.longest_period());
         self.history.forget_before(at - longest);
-    }
-}
-
-impl Plan<'_> {
-    /// Names what held this tick back, once.
-    fn guard(&mut self, guard: Guard) {
-        if !self.guards.contains(&guard) {
-            self.guards.push(guard);
-        }
-    }
-
-    /// Takes draining workers back before it launches new ones. Those that are in doubt are not
-    /// counted on, but are there, so they take their part of `max`.
-    fn grow(&mut self, by: u32, max: u32) {
-        let draining = self.supply.draining.iter().take(by as usize);
-        self.action.undrain = draining.map(|(id, _)| (*id).to_owned()).collect();
-        let room = max.saturating_sub(self.supply.present());
-        let wanted = by - self.action.undrain.len() as u32;
-        let rest = room.min(wanted);
-        if rest < wanted {
-            self.guard(Guard::Max { max });
-        }
-        match self.launches_held_until.filter(|until| self.now < *until) {
-            Some(until) if rest > 0 => {
-                let for_ms = until.since(self.now).as_millis() as u64;
-                self.guard(Guard::LaunchesHeld { until, for_ms });
-            }
-            _ => self.action.launch = rest,
-        }
-    }
-
-    fn shrink(&mut self, by: u32) {
-        self.action.drain = self.supply.victims(by);
-    }
-
-    fn decide(self, need: u32, asks: Vec<Ask>, winner: Option<usize>) -> Decision {
-        let from = self.supply.counted();
-        let added = self.action.launch + self.action.undrain.len() as u32;
-        Decision {
-            need,
-            reason: Reason {
-                from,
-                to: (from + added).saturating_sub(self.action.drain.len() as u32),
-                asks,
-                winner,
-                guards: self.guards,
-            },
-            action: self.action,
-        }
     }
 }
 
@@ -301,5 +336,9 @@ fn largest(asks: &[Ask], counted: u32) -> (Option<usize>, u32) {
 
 fn longest_window(policy: &Policy) -> Duration {
     let windows = policy.signals.iter().map(|rule| *rule.window);
-    windows.fold(Duration::ZERO, Duration::max)
+    let latency = match policy.forecast {
+        Some(_) => forecast::LATENCY_WINDOW,
+        None => Duration::ZERO,
+    };
+    windows.fold(latency, Duration::max)
 }

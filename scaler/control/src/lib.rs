@@ -15,12 +15,17 @@ pub mod sim;
 pub mod staffing;
 pub mod trace;
 
+mod boots;
 mod breaker;
+mod by_hand;
+mod calendar;
 mod decision;
 mod fleet;
+mod forecast;
 mod law;
 mod observe;
 mod pace;
+mod plan;
 mod policy;
 mod quantity;
 mod supply;
@@ -30,13 +35,14 @@ mod time;
 mod window;
 
 pub use breaker::Breaker;
+pub use by_hand::{Override, Size};
 pub use decision::{Action, Ask, Basis, Decision, Guard, Reason, Replacement, WhyReplaced};
 pub use fleet::{Fleet, Member, Roster, Stage, Worker};
 pub use law::Law;
 pub use observe::{Answer, Observation, Observer, ProxySight, Seen, WorkerSight};
 pub use policy::{
-    Behaviour, Bounds, FleetKind, FleetRules, Metric, OnMissing, Policy, Select, SignalRule, Slo,
-    Source, Statistic, Step, Target, TargetValue,
+    Behaviour, Bounds, CostRules, FleetKind, FleetRules, ForecastRules, Formula, Metric, OnMissing,
+    Policy, ScheduleRule, Select, SignalRule, Slo, Source, Statistic, Step, Target, TargetValue,
 };
 pub use quantity::{Quantity, Unit};
 pub use tally::Tally;

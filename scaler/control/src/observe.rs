@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_wire::{Histogram, Signal, WorkerSignal, WorkerState};
+use tidegate_wire::{Histogram, ModelSignal, Signal, WorkerSignal, WorkerState};
 
 use crate::{Tally, Time};
 
@@ -24,6 +24,9 @@ pub struct Answer {
 pub struct Observation {
     /// One entry for each configured proxy, in the configuration's order.
     pub proxies: Vec<ProxySight>,
+    /// Values of the sources beside the proxies, by name, as long as they are fresh.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub struct ProxySight {
     pub seen: Option<Seen>,
 }
 
-/// The lines of all models of one proxy, added up, and its workers.
+/// The lines of one proxy, added up over the models that count, and their workers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     pub epoch: String,
@@ -44,6 +47,15 @@ pub struct Seen {
     pub arrivals: u64,
     /// From arrival to the end, of requests that ended since the tick before.
     pub latency: Tally,
+    /// Requests that workers answered since then.
+    #[serde(default)]
+    pub served: u64,
+    /// How long workers were at those.
+    #[serde(default)]
+    pub service_ms: f64,
+    /// How long requests were in line whose wait ended since then.
+    #[serde(default)]
+    pub waited_ms: f64,
     pub waiting: u64,
     pub in_flight: u64,
     pub oldest_waiting_ms: Option<u64>,
@@ -60,6 +72,9 @@ pub struct WorkerSight {
     pub ready: bool,
     /// It was ordered to drain, or does so by itself.
     pub draining: bool,
+    /// Requests that it takes at once.
+    #[serde(default)]
+    pub slots: u32,
     /// Permits that this proxy holds on it.
     pub permits: u32,
     /// Its slots that others hold.
@@ -70,19 +85,40 @@ pub struct WorkerSight {
 /// Keeps each proxy's last signal, to tell what is new in the next.
 #[derive(Clone, Debug, Default)]
 pub struct Observer {
+    model: Option<String>,
     earlier: BTreeMap<String, Counted>,
 }
 
 /// What of a signal is needed to take the difference to the next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Counted {
     epoch: String,
     now_ms: u64,
     arrivals: u64,
     latency: Histogram,
+    served: u64,
+    service_ms: f64,
+    waited_ms: f64,
 }
 
 impl Observer {
+    /// Sees this model alone: its lines and its workers.
+    pub fn of_model(model: Option<String>) -> Observer {
+        let earlier = BTreeMap::new();
+        Observer { model, earlier }
+    }
+
+    /// Sees another model from now on. What was counted of the last one is no beginning for it.
+    pub fn set_model(&mut self, model: Option<String>) {
+        if self.model != model {
+            *self = Observer::of_model(model);
+        }
+    }
+
+    fn is_ours(&self, model: &str) -> bool {
+        self.model.as_deref().is_none_or(|ours| ours == model)
+    }
+
     pub fn observe(&mut self, answers: &[Answer]) -> Observation {
         self.earlier
             .retain(|source, _| answers.iter().any(|answer| answer.source == *source));
@@ -92,34 +128,40 @@ impl Observer {
         });
         Observation {
             proxies: proxies.collect(),
+            values: BTreeMap::new(),
         }
     }
 
     /// `None` for a signal that is no newer than the one before: its writer has stopped.
     fn see(&mut self, source: &str, signal: &Signal) -> Option<Seen> {
-        let counted = Counted::of(signal);
+        let ours: Vec<&ModelSignal> = (signal.models.iter())
+            .filter(|model| self.is_ours(&model.model))
+            .collect();
+        let counted = Counted::of(signal, &ours);
         let earlier = self.earlier.get(source);
         let same_epoch = earlier.filter(|earlier| earlier.epoch == signal.epoch);
         if same_epoch.is_some_and(|earlier| counted.now_ms <= earlier.now_ms) {
             return None;
         }
         // Counters of a new epoch began at zero, so all that they hold is new.
-        let (arrivals, latency) = match (same_epoch, earlier) {
-            (Some(earlier), _) => (
-                counted.arrivals.saturating_sub(earlier.arrivals),
-                Tally::from(&counted.latency.since(&earlier.latency)),
-            ),
-            (None, Some(_)) => (counted.arrivals, Tally::from(&counted.latency)),
-            (None, None) => (0, Tally::default()),
+        let zero = Counted::default();
+        let since = match (same_epoch, earlier) {
+            (Some(earlier), _) => earlier,
+            (None, Some(_)) => &zero,
+            (None, None) => &counted,
         };
-        let mut workers: Vec<_> = signal.workers.iter().map(WorkerSight::from).collect();
+        let workers = (signal.workers.iter()).filter(|worker| self.is_ours(&worker.model));
+        let mut workers: Vec<_> = workers.map(WorkerSight::from).collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
-        let models = || signal.models.iter();
+        let models = || ours.iter();
         let seen = Seen {
             epoch: signal.epoch.clone(),
             counted: earlier.is_some(),
-            arrivals,
-            latency,
+            arrivals: counted.arrivals.saturating_sub(since.arrivals),
+            latency: Tally::from(&counted.latency.since(&since.latency)),
+            served: counted.served.saturating_sub(since.served),
+            service_ms: (counted.service_ms - since.service_ms).max(0.0),
+            waited_ms: (counted.waited_ms - since.waited_ms).max(0.0),
             waiting: models().map(|model| model.waiting).sum(),
             in_flight: models().map(|model| model.in_flight).sum(),
             oldest_waiting_ms: models().filter_map(|model| model.oldest_waiting_ms).max(),
@@ -132,14 +174,17 @@ impl Observer {
 }
 
 impl Counted {
-    fn of(signal: &Signal) -> Counted {
+    fn of(signal: &Signal, models: &[&ModelSignal]) -> Counted {
         let mut latency = Histogram::default();
-        (signal.models.iter()).for_each(|model| latency.add(&model.latency));
+        models.iter().for_each(|model| latency.add(&model.latency));
         Counted {
             epoch: signal.epoch.clone(),
             now_ms: signal.now_ms,
-            arrivals: signal.models.iter().map(|m| m.arrivals_total).sum(),
+            arrivals: models.iter().map(|m| m.arrivals_total).sum(),
             latency,
+            served: models.iter().map(|m| m.service.count()).sum(),
+            service_ms: models.iter().map(|m| m.service.sum_ms()).sum(),
+            waited_ms: models.iter().map(|m| m.wait.sum_ms()).sum(),
         }
     }
 }
@@ -150,6 +195,7 @@ impl From<&WorkerSignal> for WorkerSight {
             id: signal.worker.clone(),
             ready: signal.state == WorkerState::Ready,
             draining: signal.draining,
+            slots: signal.slots,
             permits: signal.permits,
             elsewhere: signal.elsewhere,
             beat_age_ms: signal.beat_age_ms,
@@ -193,6 +239,24 @@ impl Observation {
             most = most.max(sight.permits.saturating_add(sight.elsewhere));
         }
         ours.max(most)
+    }
+
+    /// As [`Observation::busy`], of many workers in the order of their ids: in one pass.
+    pub(crate) fn busy_each(&self, ids: &[&str]) -> Vec<u32> {
+        let mut busy = vec![(0_u32, 0_u32); ids.len()];
+        for seen in self.proxies.iter().filter_map(|proxy| proxy.seen.as_ref()) {
+            let mut sights = seen.workers.iter().peekable();
+            for (id, (ours, most)) in ids.iter().zip(&mut busy) {
+                while sights.next_if(|sight| sight.id.as_str() < *id).is_some() {}
+                if let Some(sight) = sights.next_if(|sight| sight.id == *id) {
+                    *ours = ours.saturating_add(sight.permits);
+                    *most = (*most).max(sight.permits.saturating_add(sight.elsewhere));
+                }
+            }
+        }
+        busy.into_iter()
+            .map(|(ours, most)| ours.max(most))
+            .collect()
     }
 
     /// Whether every configured proxy answered, hands nothing to the worker and holds no permit

@@ -19,6 +19,13 @@ pub struct Quantity {
     pub unit: Unit,
 }
 
+impl Quantity {
+    pub fn seconds(value: f64) -> Quantity {
+        let unit = Unit::Seconds;
+        Quantity { value, unit }
+    }
+}
+
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.value;

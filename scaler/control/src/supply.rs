@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::boots::Boots;
 use crate::{
     Fleet, FleetRules, Guard, Health, Observation, Replacement, Stage, Time, WhyReplaced, Worker,
 };
@@ -19,6 +20,8 @@ pub(crate) struct Supply<'a> {
     pub serving: Vec<Serving<'a>>,
     /// Launched, and within its lead time.
     pub booting: u32,
+    /// Those of the booting that will rather not be ready in time.
+    pub unlikely: u32,
     /// Draining on our order, the latest order first.
     pub draining: Vec<(&'a str, Time)>,
     /// Failed, by all that can be known.
@@ -34,8 +37,6 @@ pub(crate) struct Supply<'a> {
 pub(crate) struct Serving<'a> {
     id: &'a str,
     launched: Time,
-    /// Requests that it is at.
-    busy: u32,
 }
 
 /// What is known at a tick.
@@ -45,12 +46,14 @@ pub(crate) struct Watched<'a> {
     pub health: &'a Health,
     pub listening_since: Option<Time>,
     pub rules: &'a FleetRules,
+    pub boots: &'a Boots,
 }
 
 impl<'a> Supply<'a> {
     pub fn of(watched: &Watched, fleet: &'a Fleet) -> Supply<'a> {
         let mass_silence = watched.mass_silence(fleet);
         let mut supply = Supply::default();
+        let mut booting = Vec::new();
         for worker in &fleet.workers {
             let (id, launched) = (worker.id.as_str(), worker.launched);
             if let Some(why) = watched.why_failed(worker)
@@ -64,16 +67,18 @@ impl<'a> Supply<'a> {
                 Stage::Booting if watched.doubts(worker, mass_silence.as_ref()) => {
                     supply.doubtful += 1;
                 }
-                Stage::Booting => supply.booting += 1,
-                Stage::Serving { .. } => supply.serving.push(Serving {
-                    id,
-                    launched,
-                    busy: watched.seen.busy(id),
-                }),
+                Stage::Booting => {
+                    supply.booting += 1;
+                    booting.push(worker);
+                }
+                Stage::Serving { .. } => supply.serving.push(Serving { id, launched }),
                 Stage::Draining { since } => supply.draining.push((id, since)),
                 Stage::Quitting { .. } | Stage::Leaving => {}
             }
         }
+        let lead_time = watched.rules.lead_time.into();
+        let missed = (watched.boots).doubtful(watched.now, lead_time, booting.into_iter());
+        supply.unlikely = missed.min(supply.booting);
         let latest_first = |a: &(&str, Time), b: &(&str, Time)| (b.1, a.0).cmp(&(a.1, b.0));
         supply.draining.sort_by(latest_first);
         supply.mass_silence = mass_silence;
@@ -81,16 +86,34 @@ impl<'a> Supply<'a> {
     }
 
     /// The `count` workers that are missed least: the least busy, among equals the youngest.
-    pub fn victims(&self, count: u32) -> Vec<String> {
-        let mut serving = self.serving.clone();
-        serving.sort_by(|a, b| (a.busy, b.launched, a.id).cmp(&(b.busy, a.launched, b.id)));
-        let victims = serving.iter().take(count as usize);
-        victims.map(|worker| worker.id.to_owned()).collect()
+    pub fn victims(&self, count: u32, seen: &Observation) -> Vec<String> {
+        let ids: Vec<&str> = self.serving.iter().map(|worker| worker.id).collect();
+        let mut serving: Vec<(u32, Serving)> = (seen
+            .busy_each(&ids)
+            .into_iter()
+            .zip(self.serving.iter().copied()))
+        .collect();
+        let least_missed = |(busy, a): &(u32, Serving), (other, b): &(u32, Serving)| {
+            (busy, b.launched, a.id).cmp(&(other, a.launched, b.id))
+        };
+        let count = (count as usize).min(serving.len());
+        if count < serving.len() {
+            serving.select_nth_unstable_by(count, least_missed);
+            serving.truncate(count);
+        }
+        serving.sort_by(least_missed);
+        let ids = serving.iter().map(|(_, worker)| worker.id.to_owned());
+        ids.collect()
     }
 
     /// Workers that serve, or will within their lead time.
     pub fn counted(&self) -> u32 {
         self.serving.len() as u32 + self.booting
+    }
+
+    /// Of those, the ones that can be expected to.
+    pub fn expected(&self) -> u32 {
+        self.counted() - self.unlikely
     }
 
     /// Workers that are there and stay, counted on or not.

@@ -27,6 +27,16 @@ impl Tally {
         self.buckets.values().sum()
     }
 
+    /// How many lie in buckets that end by `limit_ms`.
+    pub fn count_within_ms(&self, limit_ms: f64) -> u64 {
+        let within = |bucket: &&u16| bound_ms(usize::from(**bucket)) <= limit_ms;
+        let filled = self.buckets.iter();
+        filled
+            .filter(|(bucket, _)| within(bucket))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     /// Upper bound in milliseconds of the bucket that holds quantile `q` (0 to 1) by nearest
     /// rank; `None` when nothing was counted.
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {

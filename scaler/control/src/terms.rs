@@ -1,7 +1,8 @@
 //! What asks for workers. Each term looks at the same tick and asks for a number; the largest wins.
 
 use crate::decision::{Ask, Basis};
-use crate::{Measure, OnMissing, Policy, SignalRule, Target, Time, Window};
+use crate::forecast::Forecaster;
+use crate::{Formula, Measure, OnMissing, Policy, SignalRule, Source, Target, Time, Window};
 
 /// Guards a quotient that is a whole number but for its last bits.
 const ROUNDING: f64 = 1e-9;
@@ -11,6 +12,7 @@ pub(crate) struct Scene<'a> {
     pub now: Time,
     pub policy: &'a Policy,
     pub window: &'a Window,
+    pub forecaster: Option<&'a Forecaster>,
     /// Workers that serve.
     pub serving: u32,
     /// Workers that serve or will soon.
@@ -20,9 +22,48 @@ pub(crate) struct Scene<'a> {
 /// What every term asks for, in the policy's order.
 pub(crate) fn asks(scene: &Scene) -> Vec<Ask> {
     let signals = scene.policy.signals.iter();
+    let signals = signals.filter(|rule| rule.asks());
     let mut asks: Vec<Ask> = signals.map(|rule| signal(scene, rule)).collect();
+    asks.extend(scene.forecaster.map(Forecaster::asks).into_iter().flatten());
+    asks.extend(
+        scene
+            .policy
+            .formula
+            .as_ref()
+            .map(|rule| formula(scene, rule)),
+    );
     asks.extend(demand(scene));
     asks
+}
+
+/// What the user's formula comes to. It holds while a signal is not known that it names, unless
+/// that signal has a rule for it.
+fn formula(scene: &Scene, rule: &Formula) -> Ask {
+    let value = |name: &str| {
+        let mut signals = scene.policy.signals.iter();
+        let rule = signals.find(|signal| signal.name == name)?;
+        match rule.measure(scene) {
+            Measure::Value(value) => Some(value),
+            Measure::Idle => Some(0.0),
+            Measure::Missing => rule.on_missing.value(),
+        }
+    };
+    let fleet = [f64::from(scene.counted), f64::from(scene.serving)];
+    let (workers, basis) = match rule.signals().any(|name| value(name).is_none()) {
+        true => (None, Basis::Missing),
+        false => match rule.workers(|name| value(name).unwrap_or(0.0), fleet) {
+            Ok(value) => {
+                let workers = (value - ROUNDING).ceil().max(0.0) as u32;
+                (Some(workers), Basis::Formula { value })
+            }
+            Err(why) => (None, Basis::Failed { why }),
+        },
+    };
+    Ask {
+        term: "formula".to_owned(),
+        workers,
+        basis,
+    }
 }
 
 /// One worker while anything waits, runs or has just come, however little it is.
@@ -35,11 +76,22 @@ fn demand(scene: &Scene) -> Option<Ask> {
     })
 }
 
+impl SignalRule {
+    fn measure(&self, scene: &Scene) -> Measure {
+        let (window, span) = (scene.window, self.window.into());
+        match &self.source {
+            Source::Proxy => window.measure(scene.now, self.metric, self.statistic, span),
+            Source::Named(name) => window.measure_source(scene.now, name, self.statistic, span),
+        }
+    }
+}
+
 fn signal(scene: &Scene, rule: &SignalRule) -> Ask {
-    let measure = scene
-        .window
-        .measure(scene.now, rule.metric, rule.statistic, rule.window.into());
     let target = rule.target(&scene.policy.slo);
+    let measure = match (rule.measure(scene), rule.on_missing) {
+        (Measure::Missing, OnMissing::Value(value)) => Measure::Value(value),
+        (measure, _) => measure,
+    };
     let (workers, basis) = match measure {
         Measure::Value(value) => {
             let basis = Basis::Measured {
@@ -52,7 +104,8 @@ fn signal(scene: &Scene, rule: &SignalRule) -> Ask {
         }
         Measure::Idle => (Some(0), Basis::Idle),
         Measure::Missing => match rule.on_missing {
-            OnMissing::Hold => (None, Basis::Missing),
+            OnMissing::Hold | OnMissing::Value(_) => (None, Basis::Missing),
+            OnMissing::Ignore => (Some(0), Basis::Fallback),
             OnMissing::Workers(workers) => (Some(workers), Basis::Fallback),
         },
     };

@@ -19,6 +19,8 @@ pub struct Window {
     counted: BTreeMap<String, Time>,
     health: Health,
     listening: Option<Listening>,
+    /// What sources beside the proxies said at each tick.
+    values: VecDeque<(Time, BTreeMap<String, f64>)>,
 }
 
 /// Since when every configured proxy has answered without a break or a restart.
@@ -95,6 +97,7 @@ impl Window {
             counted: BTreeMap::new(),
             health: Health::Blind,
             listening: None,
+            values: VecDeque::new(),
         }
     }
 
@@ -121,6 +124,12 @@ impl Window {
         if self.health != Health::Blind {
             let tick = self.total(now, observation);
             self.ticks.push_back(tick);
+        }
+        if !observation.values.is_empty() || !self.values.is_empty() {
+            self.values.push_back((now, observation.values.clone()));
+        }
+        while (self.values.front()).is_some_and(|(at, _)| now.since(*at) > self.keep) {
+            self.values.pop_front();
         }
         while (self.ticks.front()).is_some_and(|tick| now.since(tick.at) > self.keep) {
             self.ticks.pop_front();
@@ -163,7 +172,27 @@ impl Window {
             Metric::OldestWait => gauge(|tick| tick.oldest_waiting_ms as f64 / 1000.0),
             Metric::RequestRate => rate(ticks(), now - window),
             Metric::Latency => self.latency(statistic, ticks()),
+            // Of a source, which has none of these ticks.
+            Metric::Value => Measure::Missing,
         }
+    }
+
+    /// The statistic of a source's values over the `window` that ends now; not known while the
+    /// newest is not fresh.
+    pub fn measure_source(
+        &self,
+        now: Time,
+        source: &str,
+        statistic: Statistic,
+        window: Duration,
+    ) -> Measure {
+        let newest = self.values.back().filter(|(at, _)| *at == now);
+        if newest.is_none_or(|(_, values)| !values.contains_key(source)) {
+            return Measure::Missing;
+        }
+        let recent = self.values.iter().filter(|(at, _)| now.since(*at) < window);
+        let values = recent.filter_map(|(_, values)| values.get(source).copied());
+        of_values(values.collect(), statistic)
     }
 
     fn listen(&mut self, now: Time, observation: &Observation) {

@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_control::{Law, Roster, Time};
+use tidegate_control::{Guard, Law, Override, Roster, Time};
 
-use super::{Entry, Line, Tick, VERSION, aside};
+use super::{ByHand, Entry, Line, Tick, VERSION, aside};
 
 /// The most that is read of one file. An hour of ticks fits in, at 9 KB a tick: some forty workers
 /// at one proxy. Of a larger fleet, less of the past is taken up.
@@ -18,6 +18,7 @@ const TAIL_BYTES: u64 = 32 << 20;
 pub struct Folded {
     pub ticks: Vec<Recalled>,
     last_number: u32,
+    by_hand: Option<Override>,
 }
 
 /// A tick of an earlier run.
@@ -56,12 +57,23 @@ impl Folded {
         let recent = line.at <= now && now.since(line.at) <= span;
         match line.entry {
             Entry::Tick(tick) => {
+                let order = tick
+                    .decision
+                    .reason
+                    .guards
+                    .iter()
+                    .find_map(|guard| match guard {
+                        Guard::Override { by_hand } => Some(*by_hand),
+                        _ => None,
+                    });
+                self.by_hand = order;
                 self.number(tick.fleet.workers.iter().map(|worker| &worker.id));
                 if recent {
                     let (at, tick) = (line.at, *tick);
                     self.ticks.push(Recalled { at, tick });
                 }
             }
+            Entry::ByHand(ByHand { order }) => self.by_hand = order,
             Entry::Outcome(outcome) => self.number(outcome.launched.iter()),
         }
     }
@@ -74,8 +86,9 @@ impl Folded {
     /// Takes an earlier run's ticks into the law and the roster.
     pub fn recall(&self, law: &mut Law, roster: &mut Roster) {
         for Recalled { at, tick } in &self.ticks {
-            law.recall(*at, &tick.observation, &tick.decision);
+            law.recall(*at, &tick.observation, &tick.fleet, &tick.decision);
         }
+        law.set_override(self.by_hand);
         if let Some(last) = self.ticks.last() {
             roster.recall(&last.tick.fleet);
         }

@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tidegate_control::{Decision, Fleet, Observation, Time};
+use tidegate_control::{Decision, Fleet, Observation, Override, Time};
 
 pub use fold::{Folded, Recalled, fold};
 
@@ -33,6 +33,14 @@ pub enum Entry {
     Tick(Box<Tick>),
     /// What was done about it. Ticks that decide to do nothing have none.
     Outcome(Outcome),
+    /// Somebody took the size into their hands, or gave it back.
+    ByHand(ByHand),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// `None`: the law decides again.
+    pub order: Option<Override>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,7 +131,7 @@ pub fn of_dry_run(file: &Path) -> PathBuf {
 }
 
 /// `ledger.jsonl.1`.
-fn aside(file: &Path, number: u32) -> PathBuf {
+pub(crate) fn aside(file: &Path, number: u32) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()

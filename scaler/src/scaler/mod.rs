@@ -5,20 +5,21 @@ mod notes;
 mod starts;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tidegate_control::{
-    Action, Decision, Fleet as Roll, Law, Observation, Observer, Policy, Roster, Stage, Time,
-    Worker,
+    Action, Decision, Fleet as Roll, Law, Observation, Observer, Override, Policy, Roster, Size,
+    Stage, Time, Worker,
 };
 
 use crate::event::{Death, Event, Stopped, Tell};
 use crate::fleet::{Ended, Fleet, FleetError, Limits, reported};
-use crate::ledger::{Entry, Ledger, Outcome, Tick};
+use crate::ledger::{ByHand, Entry, Ledger, Outcome, Tick};
 use crate::metrics;
 use crate::orders::Orders;
 use crate::proxies::{self, Proxies};
+use crate::sources::Sources;
 use notes::{Condition, Notes};
 use starts::Starts;
 
@@ -27,6 +28,7 @@ pub struct Parts {
     pub law: Law,
     pub roster: Roster,
     pub proxies: Proxies,
+    pub sources: Sources,
     pub hands: Hands,
     pub ledger: Ledger,
     pub tell: Box<dyn Tell>,
@@ -45,6 +47,7 @@ pub struct Scaler {
     observer: Observer,
     roster: Roster,
     proxies: Proxies,
+    sources: Sources,
     orders: Orders,
     hands: Hands,
     ledger: Ledger,
@@ -58,10 +61,11 @@ pub struct Scaler {
 impl Scaler {
     pub fn new(parts: Parts) -> Scaler {
         Scaler {
+            observer: Observer::of_model(parts.law.policy().fleet.model.clone()),
             law: parts.law,
-            observer: Observer::default(),
             roster: parts.roster,
             proxies: parts.proxies,
+            sources: parts.sources,
             orders: Orders::default(),
             hands: parts.hands,
             ledger: parts.ledger,
@@ -73,9 +77,38 @@ impl Scaler {
     }
 
     /// Goes on with another policy and other proxies.
-    pub fn reload(&mut self, policy: Policy, proxies: Proxies) {
+    pub fn reload(&mut self, policy: Policy, proxies: Proxies, sources: Sources) {
+        self.observer.set_model(policy.fleet.model.clone());
+        self.sources = sources;
         self.law.reload(policy);
         self.proxies = proxies;
+    }
+
+    /// Takes the fleet's size into somebody's hands, or gives it back to the law.
+    ///
+    /// # Errors
+    /// In words, when the size is one that the fleet may not have.
+    pub fn take_order(
+        &mut self,
+        now: Time,
+        size: Option<Size>,
+        span: Duration,
+    ) -> Result<String, String> {
+        let bounds = self.law.policy().fleet.bounds();
+        if let Some(Size::Workers(workers)) = size
+            && bounds.clamp(workers) != workers
+        {
+            let (min, max) = (bounds.min, bounds.max);
+            return Err(format!("found {workers} workers, expected {min} to {max}"));
+        }
+        let until = now + span;
+        let order = size.map(|size| Override { size, until });
+        self.law.set_override(order);
+        self.write(now, Entry::ByHand(ByHand { order }));
+        let event = Event::ByHand(order);
+        let told = event.to_string();
+        self.notes.tell(event);
+        Ok(told)
     }
 
     /// What the fleet allows, if there is one.
@@ -102,7 +135,8 @@ impl Scaler {
         let signals = self.proxies.signals().await;
         self.notes.proxies(self.proxies.urls(), &signals);
         let answers = proxies::answers(self.proxies.urls(), &signals);
-        let seen = self.observer.observe(&answers);
+        let mut seen = self.observer.observe(&answers);
+        seen.values = self.sources.values();
         let fleet = match self.muster(now, &seen).await {
             Ok(fleet) => fleet,
             Err(error) => {
@@ -173,7 +207,7 @@ impl Scaler {
             action: Action::default(),
             ..decision.clone()
         };
-        self.law.recall(now, seen, &watched);
+        self.law.recall(now, seen, fleet, &watched);
         self.notes.would_do(&decision);
         decision
     }

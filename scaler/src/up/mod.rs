@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{PolicyFile, ProcessRules, UpRules};
+use crate::overrides::{Counter, Wishes};
 use crate::run::{self, Mode, Station, Stop, Unusable};
 use crate::scaler::Scaler;
 use crate::server::{self, LastTick};
@@ -73,7 +74,8 @@ pub async fn up(config: &Path) -> anyhow::Result<()> {
     let mut station = station(file, &rules, &desk, screen);
     let mut scaler = station.assemble(&clock)?;
     let ticks = LastTick::new(None);
-    let server = server::serve(listener, metrics::install()?, &ticks);
+    let (counter, mut wishes) = Counter::new(station.operator_tokens.clone());
+    let server = server::serve(listener, metrics::install()?, &ticks, counter);
 
     screen.say(&format!("starting the proxy on {}", rules.listen));
     let started = tokio::select! {
@@ -88,6 +90,7 @@ pub async fn up(config: &Path) -> anyhow::Result<()> {
             screen,
             clock,
             ticks: &ticks,
+            wishes: &mut wishes,
         };
         shift.work(greeting, &mut stop).await;
         screen.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
@@ -107,6 +110,7 @@ struct Shift<'a> {
     screen: Screen,
     clock: Clock,
     ticks: &'a LastTick,
+    wishes: &'a mut Wishes,
 }
 
 impl Shift<'_> {
@@ -127,6 +131,7 @@ impl Shift<'_> {
                         screen.greet(&greeting.text);
                     }
                 }
+                Some(wish) = self.wishes.recv() => wish.grant(self.clock.now(), self.scaler),
                 _ = reminder.tick(), if greeting.is_some() => {
                     screen.say("still waiting for the first worker");
                 }

@@ -97,7 +97,7 @@ impl Drop for Daemon {
 }
 
 /// A policy for one proxy, with scripts as workers.
-fn policy(directory: &TempDir, proxy: &str, port: u16, worker: &str) -> PathBuf {
+pub fn policy(directory: &TempDir, proxy: &str, port: u16, worker: &str) -> PathBuf {
     let path = directory.path();
     let operator = token_file(path, "operator.token");
     let workers = token_file(path, "worker.token");
@@ -171,7 +171,7 @@ fn check_says_whether_a_policy_is_valid() {
     assert_eq!(
         text(&output.stderr),
         format!(
-            "tidegate-scaler: {}:4: fleet.maximum: unknown key; expected one of kind, min, max, \
+            "tidegate-scaler: {}:4: fleet.maximum: unknown key; expected one of kind, model, min, max, \
              lead_time, silence, drain_limit; did you mean \"max\"?\n",
             file.display()
         )

@@ -1,10 +1,14 @@
 //! The scaler through its public API and its binary, with proxies and workers that are not real.
 
+mod backtest;
 mod daemon;
 mod ledger;
 mod mistakes;
 mod orders;
+mod other_policies;
+mod overrides;
 mod process;
+mod sources;
 mod stage;
 mod stand;
 mod ticks;

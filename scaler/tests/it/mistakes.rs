@@ -10,7 +10,7 @@ fn configs() -> PathBuf {
 }
 
 /// Files in configs/ that other daemons read.
-const OF_OTHERS: [&str; 3] = ["Cargo.toml", "proxy.toml", "worker.toml"];
+const OF_OTHERS: [&str; 4] = ["Cargo.toml", "proxy.toml", "scenario.toml", "worker.toml"];
 
 #[test]
 fn every_policy_in_configs_is_valid() {
@@ -27,7 +27,21 @@ fn every_policy_in_configs_is_valid() {
     assert!(policies >= 2);
 }
 
-/// Replaces a piece of configs/policy.toml and compares the message that it gets.
+/// The policy is one by signals alone, without the tables that came later.
+fn home(file: &str) -> PathBuf {
+    match file {
+        "policy.toml" => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/policy.toml"),
+        _ => configs().join(file),
+    }
+}
+
+#[test]
+fn a_policy_by_signals_alone_is_valid() {
+    let policy = tidegate_config::load::<PolicyFile>(&home("policy.toml"));
+    policy.unwrap_or_else(|mistake| panic!("{mistake}"));
+}
+
+/// Replaces a piece of such a policy and compares the message that it gets.
 #[track_caller]
 fn mistake(piece: &str, instead: &str, message: &str) {
     mistake_in("policy.toml", piece, instead, message);
@@ -35,7 +49,7 @@ fn mistake(piece: &str, instead: &str, message: &str) {
 
 #[track_caller]
 fn mistake_in(file: &str, piece: &str, instead: &str, message: &str) {
-    let text = fs::read_to_string(configs().join(file)).expect("the file can be read");
+    let text = fs::read_to_string(home(file)).expect("the file can be read");
     assert!(text.contains(piece), "{piece:?} is not in {file}");
     let text = text.replacen(piece, instead, 1);
     let line = 1 + text[..text.find(instead).unwrap_or(0)]
@@ -51,19 +65,20 @@ fn keys() {
     mistake(
         "max = 4",
         "maximum = 4",
-        "policy.toml:LINE: fleet.maximum: unknown key; expected one of kind, min, max, lead_time, \
-         silence, drain_limit; did you mean \"max\"?",
+        "policy.toml:LINE: fleet.maximum: unknown key; expected one of kind, model, min, max, \
+         lead_time, silence, drain_limit; did you mean \"max\"?",
     );
     mistake(
         "[scale_in]",
         "[scale_down]",
         "policy.toml:LINE: scale_down: unknown key; expected one of fleet, slo, signal, \
-         scale_out, scale_in, proxies, scaler, process, up; did you mean \"scale_in\"?",
+         forecast, formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, up; did you mean \"scale_in\"?",
     );
     mistake(
         "metric = \"concurrency\"",
         "",
-        "policy.toml:20: signal[0].metric: missing key",
+        "policy.toml:20: signal[0].metric: found nothing, expected one of queue_length, oldest_wait, \
+         in_flight, concurrency, request_rate, latency",
     );
     mistake(
         "[slo]",
@@ -84,7 +99,7 @@ fn words() {
         "metric = \"oldest_wait\"",
         "metric = \"oldest-wait\"",
         "policy.toml:LINE: signal[1].metric: found \"oldest-wait\"; expected one of queue_length, \
-         oldest_wait, in_flight, concurrency, request_rate, latency; \
+         oldest_wait, in_flight, concurrency, request_rate, latency, value; \
          did you mean \"oldest_wait\"?",
     );
     mistake(
@@ -102,14 +117,14 @@ fn words() {
     mistake(
         "on_missing = \"hold\"",
         "on_missing = \"keep\"",
-        "policy.toml:LINE: signal[0].on_missing: found \"keep\", expected \"hold\", or a number \
-         of workers",
+        "policy.toml:LINE: signal[0].on_missing: found \"keep\", expected \"hold\", \
+         \"ignore\", a number of workers, or a value as in { value = 2.5 }",
     );
     mistake(
         "on_missing = \"hold\"",
         "on_missing = -1",
-        "policy.toml:LINE: signal[0].on_missing: found -1, expected \"hold\", or a number of \
-         workers",
+        "policy.toml:LINE: signal[0].on_missing: found -1, expected \"hold\", \"ignore\", a \
+         number of workers, or a value as in { value = 2.5 }",
     );
 }
 
@@ -277,8 +292,8 @@ fn ends() {
     mistake(
         "[process]",
         "[proces]",
-        "policy.toml:LINE: proces: unknown key; expected one of fleet, slo, signal, scale_out, \
-         scale_in, proxies, scaler, process, up; did you mean \"process\"?",
+        "policy.toml:LINE: proces: unknown key; expected one of fleet, slo, signal, forecast, \
+         formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, up; did you mean \"process\"?",
     );
     mistake_in(
         "up.toml",
@@ -300,5 +315,62 @@ fn syntax() {
         "[scale_out]",
         "[scale_out",
         "policy.toml:LINE: not valid TOML: unclosed table, expected `]`",
+    );
+}
+
+#[test]
+fn terms_beside_signals() {
+    let formula = |text: &str| format!("formula = '{text}'\n[fleet]");
+    mistake(
+        "[fleet]",
+        &formula("max(requests / 8.0, oldst)"),
+        "policy.toml:LINE: formula: found \"oldst\" at position 21, expected one of requests, \
+         oldest, latency, workers, serving; did you mean \"oldest\"?",
+    );
+    let table = |text: &str| format!("{text}\n[scale_out]");
+    mistake(
+        "[scale_out]",
+        &table("[forecast]\nattainment = 1.0"),
+        "policy.toml:42: forecast.attainment: found 1, expected 0.5 to 0.9999, such as 0.99",
+    );
+    mistake(
+        "[scale_out]",
+        &table("[cost]\nprice_per_hour = 2.0\nbudget_per_hour = 1.0"),
+        "policy.toml:43: cost.budget_per_hour: found 1, expected 2 or more, the price of \
+         fleet.min workers",
+    );
+    let schedule = |key: &str, value: &str| {
+        let text = "[[schedule]]\nname = 'day'\ncron = '0 8 * * 1-5'\nfor = '8h'\nworkers = 2";
+        let (before, _) = text.split_once(&format!("{key} =")).unwrap_or((text, ""));
+        let after = text.lines().skip(before.lines().count() + 1);
+        let after: Vec<&str> = after.collect();
+        format!(
+            "{}\n{key} = {value}\n{}\n[scale_out]",
+            before.trim_end(),
+            after.join("\n")
+        )
+    };
+    mistake(
+        "[scale_out]",
+        &schedule("workers", "5"),
+        "policy.toml:45: schedule[0].workers: found 5, expected 1 to fleet.max, which is 4",
+    );
+    mistake(
+        "[scale_out]",
+        &schedule("cron", "'0 8 * *'"),
+        "policy.toml:43: schedule[0].cron: found \"0 8 * *\", expected five fields, such as \
+         \"0 8 * * MON-FRI\"",
+    );
+    mistake(
+        "[scale_out]",
+        &schedule("zone", "'Europe/Berln'"),
+        "policy.toml:46: schedule[0].zone: found \"Europe/Berln\", expected a zone of the IANA \
+         database, such as \"Europe/Berlin\"",
+    );
+    mistake(
+        "metric = \"concurrency\"",
+        "source = \"shop\"",
+        "policy.toml:LINE: signal[0].source: found \"shop\", expected \"proxy\" or the name of a \
+         [[source]]",
     );
 }

@@ -12,6 +12,7 @@ fn observation(reports: &[(&str, Report)]) -> Observation {
         id: (*id).to_owned(),
         ready: true,
         draining: *draining,
+        slots: 4,
         permits: 0,
         elsewhere: 0,
         beat_age_ms: 0,
@@ -25,6 +26,7 @@ fn observation(reports: &[(&str, Report)]) -> Observation {
     });
     Observation {
         proxies: proxies.collect(),
+        ..Observation::default()
     }
 }
 

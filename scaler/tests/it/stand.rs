@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_config::Tokens;
-use tidegate_control::{Bounds, Law, Member, Roster, Time};
+use tidegate_control::{Bounds, Law, Member, Roster, Size, Time};
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::event::{Event, Tell};
 use tidegate_scaler::fleet::{Census, Ended, Fleet, FleetError, Limits};
 use tidegate_scaler::ledger::{Ledger, LedgerRules};
 use tidegate_scaler::proxies::Proxies;
 use tidegate_scaler::scaler::{Hands, Parts, Scaler};
+use tidegate_scaler::sources::Sources;
 
 use crate::stage::{FakeProxy, lock, token_file};
 
@@ -175,6 +176,7 @@ impl Stand {
             law: Law::new(file.policy()),
             roster: Roster::default(),
             proxies: Proxies::new(urls, tokens, Duration::from_secs(5)),
+            sources: Sources::default(),
             hands: hands(fleet.clone()),
             ledger: Ledger::open(ledger).expect("the ledger opens"),
             tell: Box::new(told.clone()),
@@ -187,6 +189,12 @@ impl Stand {
             second: 0,
             directory,
         }
+    }
+
+    /// The fleet's size is taken into somebody's hands, or given back.
+    pub fn order(&mut self, size: Option<Size>, span: Duration) -> Result<String, String> {
+        let now = Time::from_ms(1_000_000 + self.second * 1000);
+        self.scaler.take_order(now, size, span)
     }
 
     pub async fn tick(&mut self) {

@@ -73,7 +73,7 @@ fn measure(mut work: impl FnMut()) -> Spread {
 
 /// Prints and returns the int8 peak of one thread in MAC/s.
 fn peaks(tier: Tier) -> f64 {
-    let rounds = 200_000;
+    let rounds = 12_500;
     let one = measure(|| {
         black_box(peak(tier, rounds));
     });

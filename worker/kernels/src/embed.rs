@@ -1,4 +1,5 @@
-//! Embedding tables in int8, one scale a row, and the sum of the tables' rows for each token.
+//! Embedding tables, in int8 with one scale a row or in f32, and the sum of the tables' rows for
+//! each token.
 
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::quant::quantize_weights;
@@ -6,15 +7,27 @@ use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, Simd};
 use crate::tier::Tier;
 
-/// A table of embeddings: row i is `values[i * cols..][..cols]`, each worth `scales[i]` a step.
+/// A table of embeddings, rows of `cols` values.
 #[derive(Clone, Debug)]
 pub struct Table {
     cols: usize,
-    values: Vec<i8>,
-    scales: Vec<f32>,
+    rows: usize,
+    values: Values,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    /// Each value of row i is worth `scales[i]` a step.
+    Int8 {
+        values: Vec<i8>,
+        scales: Vec<f32>,
+    },
+    F32(Vec<f32>),
 }
 
 impl Table {
+    /// In int8: row i is `values[i * cols..][..cols]`, each worth `scales[i]` a step.
+    ///
     /// # Errors
     /// `values` is not one row of `cols` for each scale, or there is none.
     pub fn new(values: Vec<i8>, scales: Vec<f32>, cols: usize) -> Result<Self, ShapeError> {
@@ -27,8 +40,24 @@ impl Table {
         )?;
         Ok(Self {
             cols,
-            values,
-            scales,
+            rows: scales.len(),
+            values: Values::Int8 { values, scales },
+        })
+    }
+
+    /// In f32.
+    ///
+    /// # Errors
+    /// `values` is not whole rows of `cols`, or there is none.
+    pub fn float(values: Vec<f32>, cols: usize) -> Result<Self, ShapeError> {
+        at_least("embedding width", 1, cols)?;
+        at_least("embedding values", cols, values.len())?;
+        let rows = values.len() / cols;
+        exactly("embedding values", rows * cols, values.len())?;
+        Ok(Self {
+            cols,
+            rows,
+            values: Values::F32(values),
         })
     }
 
@@ -42,7 +71,7 @@ impl Table {
     }
 
     pub fn rows(&self) -> usize {
-        self.scales.len()
+        self.rows
     }
 
     pub fn cols(&self) -> usize {
@@ -51,7 +80,10 @@ impl Table {
 
     /// Memory held by the table.
     pub fn bytes(&self) -> usize {
-        self.values.len() + size_of_val(self.scales.as_slice())
+        match &self.values {
+            Values::Int8 { values, scales } => values.len() + size_of_val(scales.as_slice()),
+            Values::F32(values) => size_of_val(values.as_slice()),
+        }
     }
 
     /// Writes row `ids[i]` to row i of `out`, or adds it there.
@@ -97,17 +129,41 @@ impl<I: Iterator<Item = usize>> Kernel for Gather<'_, I> {
     fn run<S: Simd>(self, s: S) {
         let cols = self.table.cols;
         for (id, out) in self.ids.zip(self.out.chunks_exact_mut(cols)) {
-            let values = &self.table.values[id * cols..][..cols];
-            let scale = s.splat(self.table.scales[id]);
+            let row = self.table.row(id);
             for at in (0..cols).step_by(S::LANES) {
-                let x = bytes(s, values, at);
                 let start = if self.add {
                     read(s, out, at, 0.0)
                 } else {
                     s.splat(0.0)
                 };
-                write(s, out, at, s.mul_add(x, scale, start));
+                let x = match row {
+                    Row::Int8 { values, scale } => {
+                        s.mul_add(bytes(s, values, at), s.splat(scale), start)
+                    }
+                    Row::F32(values) => s.add(read(s, values, at, 0.0), start),
+                };
+                write(s, out, at, x);
             }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Row<'a> {
+    Int8 { values: &'a [i8], scale: f32 },
+    F32(&'a [f32]),
+}
+
+impl Table {
+    #[inline(always)]
+    fn row(&self, id: usize) -> Row<'_> {
+        let part = id * self.cols..(id + 1) * self.cols;
+        match &self.values {
+            Values::Int8 { values, scales } => Row::Int8 {
+                values: &values[part],
+                scale: scales[id],
+            },
+            Values::F32(values) => Row::F32(&values[part]),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Vector kernels for quantized encoders, and an encoder made of them.
+//! Vector kernels for quantized encoders, and an encoder made of them, in int8 and f32.
 //!
 //! Everything is written once against a small set of vector instructions (`simd`) and compiled for
 //! three tiers in one binary; [`Tier::best`] picks at run time. This is the only crate of the
@@ -18,6 +18,7 @@ mod linear;
 mod math;
 mod norm;
 mod pool;
+mod product;
 mod quant;
 mod simd;
 mod softmax;
@@ -25,9 +26,11 @@ mod tier;
 
 pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
 pub use embed::Table;
-pub use encoder::{Arena, Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output};
+pub use encoder::{
+    Arena, Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output, useful_threads,
+};
 pub use error::ShapeError;
-pub use linear::{Activation, Epilogue, Linear, Store, peak};
+pub use linear::{Activation, Dense, Epilogue, FloatLinear, Linear, Store, peak};
 pub use math::activate;
 pub use norm::LayerNorm;
 pub use pool::{Pooling, normalize, pool};

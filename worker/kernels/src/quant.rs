@@ -63,6 +63,16 @@ impl QuantRows {
         }
     }
 
+    /// Bytes that room for `rows` rows of `cols` activations takes.
+    pub(crate) fn bytes_for(rows: usize, cols: usize) -> usize {
+        rows * (stride_for(cols) * ACT_BYTES + 2 * size_of::<f32>())
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let scales = size_of_val(self.scales.as_slice());
+        self.bytes.bytes() + scales + size_of_val(self.origins.as_slice())
+    }
+
     pub fn tier(&self) -> Tier {
         self.tier
     }

@@ -5,7 +5,7 @@ mod reference;
 
 use std::error::Error;
 
-use reference::{Block, Dense, Model, Noise, Norm, cosine};
+use reference::{Block, Dense, Model, Noise, Norm, Precision, cosine};
 use tidegate_kernels::{
     Activation, Arena, Batch, EncodeError, Encoder, Output, Pooling, ShapeError, Tier,
 };
@@ -114,6 +114,13 @@ fn hidden(encoder: &Encoder, batch: &Batch<'_>, threads: usize) -> Result<Vec<f3
     Ok(out)
 }
 
+/// The least cosine between a token's row and that of the plain encoder.
+const CLOSENESS: [(Precision, f64); 3] = [
+    (Precision::Int8, 0.999),
+    (Precision::Mixed, 0.999),
+    (Precision::F32, 0.999_999),
+];
+
 #[test]
 fn every_family_stays_close_to_f32() -> Result<(), Box<dyn Error>> {
     let texts = Texts::new(&[1, 2, 9, 45, 130, 17]);
@@ -121,22 +128,24 @@ fn every_family_stays_close_to_f32() -> Result<(), Box<dyn Error>> {
         for shape in [(64, 4, 128), (60, 3, 100)] {
             let plain = model(family, shape);
             for tier in Tier::available() {
-                let encoder = plain.quantized(tier)?;
-                let found = hidden(&encoder, &texts.batch()?, 1)?;
-                for range in texts.offsets.windows(2).map(|pair| pair[0]..pair[1]) {
-                    let kinds = family.kinds.then_some(&texts.kinds[range.clone()]);
-                    let expected = plain.hidden(&texts.ids[range.clone()], kinds);
-                    let found = &found[range.start * shape.0..range.end * shape.0];
-                    let rows = found
-                        .chunks_exact(shape.0)
-                        .zip(expected.chunks_exact(shape.0));
-                    let least = rows.map(|(a, b)| cosine(a, b)).fold(1.0, f64::min);
-                    assert!(
-                        least > 0.999,
-                        "{} on {tier}, {} tokens: {least}",
-                        family.name,
-                        range.len()
-                    );
+                for (precision, closeness) in CLOSENESS {
+                    let encoder = plain.packed(tier, precision)?;
+                    let found = hidden(&encoder, &texts.batch()?, 1)?;
+                    for range in texts.offsets.windows(2).map(|pair| pair[0]..pair[1]) {
+                        let kinds = family.kinds.then_some(&texts.kinds[range.clone()]);
+                        let expected = plain.hidden(&texts.ids[range.clone()], kinds);
+                        let found = &found[range.start * shape.0..range.end * shape.0];
+                        let rows = found
+                            .chunks_exact(shape.0)
+                            .zip(expected.chunks_exact(shape.0));
+                        let least = rows.map(|(a, b)| cosine(a, b)).fold(1.0, f64::min);
+                        assert!(
+                            least > closeness,
+                            "{} in {precision:?} on {tier}, {} tokens: {least}",
+                            family.name,
+                            range.len()
+                        );
+                    }
                 }
             }
         }
@@ -150,28 +159,30 @@ fn neither_batch_nor_threads_change_a_bit() -> Result<(), Box<dyn Error>> {
     let texts = Texts::new(&lengths);
     for family in &FAMILIES {
         for tier in Tier::available() {
-            let encoder = model(family, (64, 4, 128)).quantized(tier)?;
-            let batch = hidden(&encoder, &texts.batch()?, 1)?;
-            for threads in [2, 3, 8] {
-                assert!(
-                    hidden(&encoder, &texts.batch()?, threads)? == batch,
-                    "{} threads, {tier}",
-                    threads
-                );
-            }
-            for range in texts.offsets.windows(2).map(|pair| pair[0]..pair[1]) {
-                let offsets = [0, range.len()];
-                let alone = Batch::new(
-                    &texts.ids[range.clone()],
-                    Some(&texts.kinds[range.clone()]),
-                    &offsets,
-                )?;
-                for threads in [1, 2, 5] {
-                    let found = hidden(&encoder, &alone, threads)?;
+            for precision in [Precision::Int8, Precision::Mixed, Precision::F32] {
+                let encoder = model(family, (64, 4, 128)).packed(tier, precision)?;
+                let batch = hidden(&encoder, &texts.batch()?, 1)?;
+                for threads in [2, 3, 8] {
                     assert!(
-                        found == batch[range.start * 64..range.end * 64],
-                        "{threads} threads, {tier}"
+                        hidden(&encoder, &texts.batch()?, threads)? == batch,
+                        "{} threads, {tier}",
+                        threads
                     );
+                }
+                for range in texts.offsets.windows(2).map(|pair| pair[0]..pair[1]) {
+                    let offsets = [0, range.len()];
+                    let alone = Batch::new(
+                        &texts.ids[range.clone()],
+                        Some(&texts.kinds[range.clone()]),
+                        &offsets,
+                    )?;
+                    for threads in [1, 2, 5] {
+                        let found = hidden(&encoder, &alone, threads)?;
+                        assert!(
+                            found == batch[range.start * 64..range.end * 64],
+                            "{threads} threads, {tier}"
+                        );
+                    }
                 }
             }
         }
@@ -182,7 +193,7 @@ fn neither_batch_nor_threads_change_a_bit() -> Result<(), Box<dyn Error>> {
 #[test]
 fn pooled_outputs_come_from_the_hidden_rows() -> Result<(), Box<dyn Error>> {
     let texts = Texts::new(&[4, 33, 1]);
-    let encoder = model(&FAMILIES[0], (64, 4, 128)).quantized(Tier::best())?;
+    let encoder = model(&FAMILIES[0], (64, 4, 128)).packed(Tier::best(), Precision::Int8)?;
     let rows = hidden(&encoder, &texts.batch()?, 1)?;
     for threads in [1, 2] {
         let mut arenas: Vec<_> = (0..threads).map(|_| Arena::new(&encoder, 64)).collect();
@@ -212,7 +223,7 @@ fn pooled_outputs_come_from_the_hidden_rows() -> Result<(), Box<dyn Error>> {
 
 #[test]
 fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> {
-    let encoder = model(&FAMILIES[3], (64, 4, 128)).quantized(Tier::best())?;
+    let encoder = model(&FAMILIES[3], (64, 4, 128)).packed(Tier::best(), Precision::Int8)?;
     assert_eq!(encoder.max_len(), Some(256));
     let texts = Texts::new(&[30, 20]);
     let mut out = vec![0.0; 2 * 64];
@@ -236,7 +247,7 @@ fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> 
     assert_eq!(run(&texts.batch()?, 30, 0, 128), Some("arenas"));
     assert_eq!(run(&texts.batch()?, 30, 1, 127), Some("encoder output"));
     assert_eq!(run(&texts.batch()?, 30, 1, 128), None);
-    let other = model(&FAMILIES[3], (60, 3, 128)).quantized(Tier::best())?;
+    let other = model(&FAMILIES[3], (60, 3, 128)).packed(Tier::best(), Precision::Int8)?;
     let mut arenas = [Arena::new(&other, 30)];
     let wrong = encoder.run(
         &texts.batch()?,
@@ -266,6 +277,24 @@ fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> 
         &[0, usize::MAX, 11],
     ] {
         assert!(Batch::new(&unknown, None, offsets).is_err(), "{offsets:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_arena_holds_what_was_foretold() -> Result<(), ShapeError> {
+    for (width, heads, inner) in [(64, 4, 128), (60, 3, 100), (384, 12, 1536)] {
+        let encoder =
+            model(&FAMILIES[0], (width, heads, inner)).packed(Tier::best(), Precision::Int8)?;
+        for rows in [1, 64, 300] {
+            let foretold = Arena::bytes_for(width, width / heads, inner, rows);
+            let held = Arena::new(&encoder, rows).bytes();
+            // Each buffer ends with a whole cache line.
+            assert!(
+                (foretold..foretold + 10 * 64).contains(&held),
+                "{foretold} {held}"
+            );
+        }
     }
     Ok(())
 }

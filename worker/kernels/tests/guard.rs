@@ -9,8 +9,8 @@ use std::ops::{Deref, DerefMut};
 
 use reference::Noise;
 use tidegate_kernels::{
-    Activation, Attention, AttentionScratch, Epilogue, LayerNorm, Linear, Pooling, QuantRows,
-    Queries, ShapeError, Store, Table, Tier, activate, normalize, pool, softmax,
+    Activation, Attention, AttentionScratch, Epilogue, FloatLinear, LayerNorm, Linear, Pooling,
+    QuantRows, Queries, ShapeError, Store, Table, Tier, activate, normalize, pool, softmax,
 };
 
 const PAGE: usize = 4096;
@@ -121,8 +121,13 @@ fn rows_stay_inside_their_buffers() -> Result<(), ShapeError> {
         normalize(tier, &mut out);
         let mut same = Guarded::new(&rows, edge);
         activate(tier, Activation::Gelu, &rows, &mut same)?;
-        let table = Table::quantize(&rows, cols)?;
-        table.gather(tier, [2, 0, 1].into_iter(), Store::Add, &mut same)
+        for table in [
+            Table::quantize(&rows, cols)?,
+            Table::float(rows.to_vec(), cols)?,
+        ] {
+            table.gather(tier, [2, 0, 1].into_iter(), Store::Add, &mut same)?;
+        }
+        Ok(())
     })
 }
 
@@ -134,17 +139,17 @@ fn linear_layers_stay_inside_their_buffers() -> Result<(), ShapeError> {
         let linear = Linear::pack(tier, &weights, &vec![0.01; cols], None, k)?;
         let mut x = QuantRows::new(tier, m, k);
         x.quantize(0, &Guarded::new(&noise.normals(m * k, 1.0), edge))?;
+        let weights = Guarded::new(&noise.normals(cols * k, 1.0), edge);
+        let float = FloatLinear::pack(tier, &weights, None, k)?;
+        let rows = Guarded::new(&noise.normals(m * k, 1.0), edge);
         let mut out = Guarded::new(&vec![0.0; m * cols], edge);
         for store in [Store::Replace, Store::Add] {
-            linear.forward(
-                &x,
-                0..m,
-                Epilogue {
-                    activation: Activation::Gelu,
-                    store,
-                },
-                &mut out,
-            )?;
+            let epilogue = Epilogue {
+                activation: Activation::Gelu,
+                store,
+            };
+            linear.forward(&x, 0..m, epilogue, &mut out)?;
+            float.forward(&rows, epilogue, &mut out)?;
         }
         Ok(())
     })

@@ -16,12 +16,17 @@ use tracing::{info, warn};
 
 /// What a worker reads of a repository, when it is there. The weights come last, so that a
 /// snapshot which has them has all the rest.
-const FILES: [&str; 7] = [
+const FILES: [&str; 12] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "modules.json",
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "config_sentence_transformers.json",
     "1_Pooling/config.json",
     WEIGHTS,
 ];

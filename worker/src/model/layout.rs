@@ -1,25 +1,38 @@
-//! The files of a sentence-transformers directory: which there are, and what they say about
-//! pooling, normalisation and length. What a file leaves out is taken as sentence-transformers
-//! takes it, so that vectors equal its own.
+//! What the files of a sentence-transformers directory say about pooling, normalisation, prompts
+//! and length. What a file leaves out is taken as sentence-transformers takes it, so that vectors
+//! equal its own. One thing is not done: white space around a text is not cut off.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use tidegate_kernels::Pooling;
 use tracing::warn;
 
 use super::ModelError;
-use super::pooling::{Pooling, PoolingConfig};
+use super::files::Files;
+use super::pooling::PoolingConfig;
 use super::tokenizer::Casing;
 
-/// A model directory, read except for its weights and its tokenizer.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+const MODULES_FILE: &str = "modules.json";
+
+/// The names that sentence-transformers has used for one file, in the order in which it looks.
+pub const SENTENCE_CONFIGS: [&str; 5] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_xlm-roberta_config.json",
+];
+
+/// How a text is read and what becomes of its tokens' vectors.
 #[derive(Debug)]
 pub struct Layout {
-    /// Where config.json, tokenizer.json and the weights are.
-    transformer: PathBuf,
     pub pooling: Pooling,
     pub scaling: Scaling,
+    pub prompts: Prompts,
     pub casing: Casing,
     /// `max_seq_length` of sentence_bert_config.json.
     max_seq_length: Option<usize>,
@@ -30,6 +43,29 @@ pub struct Layout {
 pub enum Scaling {
     Unit,
     None,
+}
+
+/// Texts that are put in front of others, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Prompts {
+    #[serde(default)]
+    prompts: BTreeMap<String, String>,
+    #[serde(default)]
+    default_prompt_name: Option<String>,
+}
+
+impl Prompts {
+    /// The prompt that a request asks for by name, or the default one; an error that names those
+    /// there are.
+    pub fn named(&self, asked: Option<&str>) -> Result<&str, String> {
+        let Some(name) = asked.or(self.default_prompt_name.as_deref()) else {
+            return Ok("");
+        };
+        self.prompts.get(name).map(String::as_str).ok_or_else(|| {
+            let known: Vec<_> = self.prompts.keys().collect();
+            format!("there is no prompt \"{name}\"; the model has {known:?}")
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -54,139 +90,104 @@ struct TokenizerConfig {
 }
 
 impl Layout {
-    pub fn config_file(&self) -> PathBuf {
-        self.transformer.join("config.json")
-    }
-
-    pub fn tokenizer_file(&self) -> PathBuf {
-        self.transformer.join("tokenizer.json")
-    }
-
-    /// The weights; fails with what was found instead.
-    pub fn weights_file(&self) -> Result<PathBuf, ModelError> {
-        let file = self.transformer.join("model.safetensors");
-        if file.is_file() {
-            return Ok(file);
-        }
-        let hint = if self
-            .transformer
-            .join("model.safetensors.index.json")
-            .is_file()
-        {
-            "weights split over several files are not supported; join them into this one"
-        } else if self.transformer.join("pytorch_model.bin").is_file() {
-            "pytorch_model.bin cannot be loaded; convert it to safetensors"
-        } else {
-            "a model directory holds config.json, tokenizer.json and model.safetensors"
-        };
-        Err(ModelError::Missing { file, hint })
-    }
-
-    /// The longest text in tokens, special ones included, of a model with `max_positions`
-    /// positions: `max_seq_length`, else the lesser of the tokenizer's and the model's own.
-    pub fn max_tokens(&self, max_positions: usize) -> Result<usize, ModelError> {
+    /// The longest text in tokens, special ones included, of a model that reads at most `longest`:
+    /// `max_seq_length`, else the lesser of the tokenizer's and the model's own.
+    pub fn max_tokens(&self, files: &Files, longest: usize) -> Result<usize, ModelError> {
         let stated = match self.max_seq_length {
             Some(stated) => stated,
             None => {
-                let file = self.transformer.join("tokenizer_config.json");
-                let config: TokenizerConfig = read_json_if_there(&file)?.unwrap_or_default();
-                config
-                    .model_max_length
-                    .map_or(max_positions, |length| length as usize)
+                let config: Option<TokenizerConfig> = files.json("tokenizer_config.json")?;
+                let stated = config.unwrap_or_default().model_max_length;
+                stated.map_or(longest, |length| length as usize)
             }
         };
-        Ok(stated.clamp(1, max_positions))
+        Ok(stated.clamp(1, longest))
     }
 }
 
-/// Reads the directory's description of the model.
-pub fn read(directory: &Path) -> Result<Layout, ModelError> {
-    let modules_file = directory.join("modules.json");
-    let Some(modules) = read_json_if_there::<Vec<ModuleEntry>>(&modules_file)? else {
-        warn!(
-            directory = %directory.display(),
-            "there is no modules.json: vectors are the mean of the tokens, not normalised"
-        );
-        return describe(directory.to_owned(), Pooling::Mean, Scaling::None);
+/// Reads the description of an embedding model.
+pub fn read(files: &Files) -> Result<Layout, ModelError> {
+    let mut layout = plain(files)?;
+    layout.prompts = files
+        .json("config_sentence_transformers.json")?
+        .unwrap_or_default();
+    if let Err(problem) = layout.prompts.named(None) {
+        return Err(files.invalid("config_sentence_transformers.json", problem));
+    }
+    let Some(modules) = files.json::<Vec<ModuleEntry>>(MODULES_FILE)? else {
+        warn!("there is no modules.json: vectors are the mean of the tokens, not normalised");
+        return Ok(layout);
     };
-    let mut transformer = None;
-    let mut pooling = None;
-    let mut scaling = Scaling::None;
     for module in modules {
-        let path = directory.join(&module.path);
         match module.kind.rsplit('.').next() {
-            Some("Transformer") => transformer = Some(path),
-            Some("Pooling") => pooling = Some(read_pooling(&path.join("config.json"))?),
-            Some("Normalize") => scaling = Scaling::Unit,
+            Some("Transformer") if module.path.is_empty() => {}
+            Some("Transformer") => {
+                let problem = format!(
+                    "the transformer is in \"{}\"; expected it beside modules.json",
+                    module.path
+                );
+                return Err(files.invalid(MODULES_FILE, problem));
+            }
+            Some("Pooling") => {
+                let name = format!("{}/config.json", module.path);
+                let config: PoolingConfig = files.need_json(&name)?;
+                if config.leaves_prompts_out() && layout.prompts != Prompts::default() {
+                    let problem =
+                        "include_prompt = false is not supported for a model with prompts";
+                    return Err(files.invalid(&name, problem));
+                }
+                layout.pooling = config
+                    .pooling()
+                    .map_err(|problem| files.invalid(&name, problem))?;
+            }
+            Some("Normalize") => layout.scaling = Scaling::Unit,
             _ => {
-                return Err(ModelError::Invalid {
-                    file: modules_file,
-                    problem: format!(
-                        "module type \"{}\" is not supported; expected Transformer, Pooling or Normalize",
-                        module.kind
-                    ),
-                });
+                let problem = format!(
+                    "module type \"{}\" is not supported; expected Transformer, Pooling or Normalize",
+                    module.kind
+                );
+                return Err(files.invalid(MODULES_FILE, problem));
             }
         }
     }
-    describe(
-        transformer.unwrap_or_else(|| directory.to_owned()),
-        pooling.unwrap_or(Pooling::Mean),
-        scaling,
-    )
+    Ok(layout)
 }
 
-fn describe(
-    transformer: PathBuf,
-    pooling: Pooling,
-    scaling: Scaling,
-) -> Result<Layout, ModelError> {
-    let sentence: SentenceConfig =
-        read_json_if_there(&transformer.join("sentence_bert_config.json"))?.unwrap_or_default();
+/// What is known without modules.json; a classification head reads the first token.
+pub fn read_classifier(files: &Files) -> Result<Layout, ModelError> {
     Ok(Layout {
-        transformer,
-        pooling,
-        scaling,
-        casing: if sentence.do_lower_case {
-            Casing::Lower
-        } else {
-            Casing::Keep
+        pooling: Pooling::Cls,
+        ..plain(files)?
+    })
+}
+
+fn plain(files: &Files) -> Result<Layout, ModelError> {
+    let mut sentence = SentenceConfig::default();
+    for name in SENTENCE_CONFIGS {
+        if let Some(config) = files.json(name)? {
+            sentence = config;
+            break;
+        }
+    }
+    Ok(Layout {
+        pooling: Pooling::Mean,
+        scaling: Scaling::None,
+        prompts: Prompts::default(),
+        casing: match sentence.do_lower_case {
+            true => Casing::Lower,
+            false => Casing::Keep,
         },
         max_seq_length: sentence.max_seq_length,
     })
 }
 
-fn read_pooling(file: &Path) -> Result<Pooling, ModelError> {
-    let config: PoolingConfig = read_json(file)?;
-    config.pooling().map_err(|problem| ModelError::Invalid {
-        file: file.to_owned(),
-        problem,
-    })
-}
-
-/// Parses a JSON file that has to be there.
-pub fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, ModelError> {
-    read_json_if_there(file)?.ok_or_else(|| ModelError::Missing {
-        file: file.to_owned(),
-        hint: "a model directory holds config.json, tokenizer.json and model.safetensors",
-    })
-}
-
-fn read_json_if_there<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, ModelError> {
-    let text = match std::fs::read(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(ModelError::Unreadable {
-                file: file.to_owned(),
-                error,
-            });
-        }
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| ModelError::Invalid {
-            file: file.to_owned(),
-            problem: error.to_string(),
-        })
+/// What to say where a directory has weights in another form than [`WEIGHTS_FILE`].
+pub fn other_weights(files: &Files) -> &'static str {
+    if files.path("model.safetensors.index.json").is_file() {
+        "weights split over several files are not supported; join them into this one"
+    } else if files.path("pytorch_model.bin").is_file() {
+        "pytorch_model.bin cannot be loaded; convert it to safetensors"
+    } else {
+        super::files::WHAT_A_DIRECTORY_HOLDS
+    }
 }

@@ -1,23 +1,15 @@
-//! From a vector for each token to one for the text.
+//! What a sentence-transformers directory says of pooling.
 
 use serde::Deserialize;
-
-/// How the tokens' vectors become the text's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// The mean over all tokens.
-    Mean,
-    /// The first token's.
-    Cls,
-    /// The greatest value of each number over all tokens.
-    Max,
-}
+use tidegate_kernels::Pooling;
 
 /// `1_Pooling/config.json`, in the form with one switch a mode and in the form with a name.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct PoolingConfig {
     pooling_mode: Option<String>,
+    /// Whether a prompt's tokens are pooled with the text's.
+    include_prompt: Option<bool>,
     pooling_mode_cls_token: bool,
     pooling_mode_mean_tokens: bool,
     pooling_mode_max_tokens: bool,
@@ -27,6 +19,10 @@ pub struct PoolingConfig {
 }
 
 impl PoolingConfig {
+    pub fn leaves_prompts_out(&self) -> bool {
+        self.include_prompt == Some(false)
+    }
+
     /// The one mode that is on; an explanation when it is none that can be computed here.
     pub fn pooling(&self) -> Result<Pooling, String> {
         match self.modes().as_slice() {
@@ -61,58 +57,9 @@ impl PoolingConfig {
     }
 }
 
-impl Pooling {
-    /// Pools `tokens`, whole rows of `width` numbers each; there is at least one row.
-    pub fn apply(self, tokens: &[f32], width: usize) -> Vec<f32> {
-        let mut rows = tokens.chunks_exact(width);
-        let mut pooled = rows.next().map(<[f32]>::to_vec).unwrap_or_default();
-        match self {
-            Pooling::Cls => {}
-            Pooling::Max => rows.for_each(|row| merge(&mut pooled, row, f32::max)),
-            Pooling::Mean => {
-                rows.for_each(|row| merge(&mut pooled, row, |sum, value| sum + value));
-                let count = (tokens.len() / width) as f32;
-                pooled.iter_mut().for_each(|value| *value /= count);
-            }
-        }
-        pooled
-    }
-}
-
-fn merge(into: &mut [f32], row: &[f32], with: impl Fn(f32, f32) -> f32) {
-    for (value, other) in into.iter_mut().zip(row) {
-        *value = with(*value, *other);
-    }
-}
-
-/// Brings a vector to length 1; one of no length stays as it is.
-pub fn normalize(vector: &mut [f32]) {
-    let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-    let scale = 1.0 / norm.max(1e-12);
-    vector.iter_mut().for_each(|value| *value *= scale);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_mode_pools_as_its_name_says() {
-        let tokens = [1.0, -4.0, 3.0, 8.0];
-        assert_eq!(Pooling::Mean.apply(&tokens, 2), [2.0, 2.0]);
-        assert_eq!(Pooling::Cls.apply(&tokens, 2), [1.0, -4.0]);
-        assert_eq!(Pooling::Max.apply(&tokens, 2), [3.0, 8.0]);
-    }
-
-    #[test]
-    fn normalising_gives_length_one_and_spares_zero() {
-        let mut vector = [3.0, 4.0];
-        normalize(&mut vector);
-        assert_eq!(vector, [0.6, 0.8]);
-        let mut zero = [0.0; 3];
-        normalize(&mut zero);
-        assert_eq!(zero, [0.0; 3]);
-    }
 
     #[test]
     fn both_forms_of_the_config_are_read_and_odd_modes_are_named() {

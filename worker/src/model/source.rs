@@ -1,4 +1,4 @@
-//! Where a model comes from, as the user names it: a directory, or a repository on a hub.
+//! Where a model comes from, as the user names it: a directory or a file, or a repository on a hub.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Source {
-    /// A directory in Hugging Face's layout.
-    Directory(PathBuf),
+    /// A directory in Hugging Face's layout, or a file written by `quantize`.
+    Path(PathBuf),
     /// A repository on the Hugging Face hub, or on what `HF_ENDPOINT` names.
     Hub {
         /// `ORG/NAME`.
@@ -24,7 +24,9 @@ pub enum Source {
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SourceError {
-    #[error("the model is an empty string; expected a directory or hf://ORG/NAME@REVISION")]
+    #[error(
+        "the model is an empty string; expected a directory, a model file or hf://ORG/NAME@REVISION"
+    )]
     Empty,
     #[error("\"{found}\" is not a hub address; expected hf://ORG/NAME or hf://ORG/NAME@REVISION")]
     NotAHubAddress { found: String },
@@ -37,9 +39,13 @@ impl Source {
     /// The model id for clients when none is given: the last part of the name.
     pub fn stem(&self) -> String {
         match self {
-            Source::Directory(path) => {
+            Source::Path(path) => {
                 let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
-                let name = whole.file_name().unwrap_or(whole.as_os_str());
+                let name = match whole.is_file() {
+                    true => whole.file_stem(),
+                    false => whole.file_name(),
+                };
+                let name = name.unwrap_or(whole.as_os_str());
                 name.to_string_lossy().into_owned()
             }
             Source::Hub { repository, .. } => {
@@ -58,7 +64,7 @@ impl FromStr for Source {
             return Err(SourceError::Empty);
         }
         let Some(address) = text.strip_prefix(HUB_SCHEME) else {
-            return Ok(Source::Directory(PathBuf::from(text)));
+            return Ok(Source::Path(PathBuf::from(text)));
         };
         let (repository, revision) = address
             .split_once('@')
@@ -97,7 +103,7 @@ impl TryFrom<String> for Source {
 impl fmt::Display for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Directory(path) => write!(out, "{}", path.display()),
+            Source::Path(path) => write!(out, "{}", path.display()),
             Source::Hub {
                 repository,
                 revision,
@@ -119,7 +125,7 @@ mod tests {
 
     #[test]
     fn directories_and_hub_addresses_are_told_apart() {
-        assert_eq!("models/a".parse(), Ok(Source::Directory("models/a".into())));
+        assert_eq!("models/a".parse(), Ok(Source::Path("models/a".into())));
         assert_eq!("hf://org/name@v1".parse(), hub("org/name", "v1"));
         assert_eq!("hf://org/na.me".parse(), hub("org/na.me", "main"));
         assert_eq!(
@@ -146,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_stem_is_the_last_part() {
-        assert_eq!(Source::Directory("models/tiny/".into()).stem(), "tiny");
+        assert_eq!(Source::Path("models/tiny/".into()).stem(), "tiny");
         assert_eq!(hub("org/name", "main").expect("valid").stem(), "name");
     }
 }

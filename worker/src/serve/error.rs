@@ -1,151 +1,182 @@
-//! Refusals and failures in the shape that OpenAI's clients expect.
+//! Refusals and failures as plain facts. Each family of routes has its own shape for them; this
+//! file knows none, only which family a path belongs to.
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use tidegate_wire::{REFUSED_FULL, REFUSED_HEADER, REFUSED_NOT_READY};
 
+use super::{openai, tei};
+
 /// A request that is not answered with 200.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ApiError {
-    status: StatusCode,
-    detail: Detail,
-    /// Value of [`REFUSED_HEADER`].
-    refused: Option<&'static str>,
+    pub fault: Fault,
+    pub message: String,
+    /// The field of the body that it is about.
+    pub param: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
-struct Detail {
-    message: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    param: Option<&'static str>,
-    code: Option<&'static str>,
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The body is not JSON, or not what the route takes.
+    Unreadable,
+    /// A header or a field cannot be served.
+    Invalid,
+    /// There is nothing to compute.
+    Empty,
+    /// More at once than the limits allow.
+    TooMany,
+    /// A text of more tokens than the model reads.
+    TooLong,
+    /// A text or its token ids mean nothing to the tokenizer.
+    Tokenizer,
+    /// The model is for something else.
+    WrongTask,
+    NoSuchModel,
+    NoSuchPath,
+    WrongMethod,
+    Unauthorized,
+    BodyTooLarge,
+    BodyTooSlow,
+    /// Every slot is taken; no work was begun.
+    Full,
+    /// Warming up or draining; no work was begun.
+    NotReady,
+    /// The deadline passed before the work was begun.
+    Expired,
+    /// The worker's own failure.
+    Internal,
 }
 
-#[derive(Serialize)]
-struct Envelope {
-    error: Detail,
+/// The shape of a family of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    OpenAi,
+    /// text-embeddings-inference.
+    Tei,
 }
 
-const INVALID: &str = "invalid_request_error";
-const SERVER: &str = "server_error";
-
-impl ApiError {
-    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
-        let message = message.into();
-        ApiError {
-            status,
-            detail: Detail {
-                message,
-                kind,
-                param: None,
-                code: None,
-            },
-            refused: None,
+impl Dialect {
+    /// Paths under `/v1/` are OpenAI's.
+    pub fn of(path: &str) -> Dialect {
+        match path.starts_with("/v1/") {
+            true => Dialect::OpenAi,
+            false => Dialect::Tei,
         }
     }
 
-    fn code(mut self, code: &'static str) -> ApiError {
-        self.detail.code = Some(code);
-        self
-    }
-
-    fn refused(mut self, why: &'static str) -> ApiError {
-        self.refused = Some(why);
-        self
-    }
-
-    /// The field `param` cannot be served.
-    pub fn param(param: &'static str, message: impl Into<String>) -> ApiError {
-        let mut error = ApiError::malformed(message);
-        error.detail.param = Some(param);
-        error
-    }
-
-    /// The request as a whole cannot be read.
-    pub fn malformed(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::BAD_REQUEST, INVALID, message)
-    }
-
-    pub fn context_length(param: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError::param(param, message).code("context_length_exceeded")
-    }
-
-    pub fn model_not_found(asked: &str, served: &str) -> ApiError {
-        let shown: String = asked.chars().take(100).collect();
-        let message = format!("The model '{shown}' does not exist; this worker serves '{served}'");
-        let mut error =
-            ApiError::new(StatusCode::NOT_FOUND, INVALID, message).code("model_not_found");
-        error.detail.param = Some("model");
-        error
-    }
-
-    pub fn no_such_path(method: &str, path: &str) -> ApiError {
-        let shown: String = path.chars().take(100).collect();
-        let message = format!("Unknown request URL: {method} {shown}");
-        ApiError::new(StatusCode::NOT_FOUND, INVALID, message).code("unknown_url")
-    }
-
-    pub fn wrong_method(method: &str, path: &str) -> ApiError {
-        let message = format!("Not allowed to {method} on {path}");
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, message).code("method_not_supported")
-    }
-
-    pub fn unauthorized() -> ApiError {
-        let message = "This worker takes requests with its token only: Authorization: Bearer TOKEN";
-        ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
-            .code("invalid_api_key")
-    }
-
-    pub fn too_large(limit: usize) -> ApiError {
-        let message = format!("The body is larger than the limit of {limit} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, message).code("body_too_large")
-    }
-
-    pub fn body_too_slow() -> ApiError {
-        let message = "The body did not arrive in time";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, INVALID, message).code("body_timeout")
-    }
-
-    /// Every slot is taken; no work was begun.
-    pub fn full(slots: u32) -> ApiError {
-        let message = format!("All {slots} slots are taken, try again soon");
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message);
-        error.code("overloaded").refused(REFUSED_FULL)
-    }
-
-    /// Warming up or draining; no work was begun.
-    pub fn not_ready(state: &str) -> ApiError {
-        let message = format!("This worker takes no requests now: it is {state}");
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message);
-        error.code("not_ready").refused(REFUSED_NOT_READY)
-    }
-
-    pub fn expired() -> ApiError {
-        let message = "The request's deadline passed before it was begun";
-        ApiError::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("timeout")
-    }
-
-    pub fn internal(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message)
-    }
-
-    /// The error's code, or its type where it has none.
-    pub fn label(&self) -> &'static str {
-        self.detail.code.unwrap_or(self.detail.kind)
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Envelope { error: self.detail })).into_response();
-        if let Some(why) = self.refused {
+    /// The answer to a request that failed. The header that proxies read is the same everywhere.
+    pub fn refuse(self, error: ApiError) -> Response {
+        let refused = match error.fault {
+            Fault::Full => Some(REFUSED_FULL),
+            Fault::NotReady => Some(REFUSED_NOT_READY),
+            _ => None,
+        };
+        let mut response = match self {
+            Dialect::OpenAi => openai::error::response(error),
+            Dialect::Tei => tei::error::response(error),
+        };
+        if let Some(why) = refused {
             let headers = response.headers_mut();
             headers.insert(REFUSED_HEADER, HeaderValue::from_static(why));
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl Fault {
+    /// In metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Fault::Unreadable => "unreadable",
+            Fault::Invalid => "validation",
+            Fault::Empty => "empty",
+            Fault::TooMany => "batch_size",
+            Fault::TooLong => "context_length_exceeded",
+            Fault::Tokenizer => "tokenization",
+            Fault::WrongTask => "model_type",
+            Fault::NoSuchModel => "model_not_found",
+            Fault::NoSuchPath => "unknown_url",
+            Fault::WrongMethod => "method_not_supported",
+            Fault::Unauthorized => "invalid_api_key",
+            Fault::BodyTooLarge => "body_too_large",
+            Fault::BodyTooSlow => "body_timeout",
+            Fault::Full => "overloaded",
+            Fault::NotReady => "not_ready",
+            Fault::Expired => "timeout",
+            Fault::Internal => "inference",
+        }
+    }
+}
+
+impl ApiError {
+    pub fn new(fault: Fault, message: impl Into<String>) -> ApiError {
+        ApiError {
+            fault,
+            message: message.into(),
+            param: None,
+        }
+    }
+
+    /// About the field `param`.
+    pub fn param(fault: Fault, param: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError {
+            param: Some(param),
+            ..ApiError::new(fault, message)
+        }
+    }
+
+    /// A body that `serde_json` does not take.
+    pub fn unreadable(error: &serde_json::Error) -> ApiError {
+        let message = format!("The body is not a valid request: {error}");
+        ApiError::new(Fault::Unreadable, message)
+    }
+
+    pub fn model_not_found(asked: &str, served: &str) -> ApiError {
+        let shown: String = asked.chars().take(100).collect();
+        let message = format!("The model '{shown}' does not exist; this worker serves '{served}'");
+        ApiError::param(Fault::NoSuchModel, "model", message)
+    }
+
+    pub fn no_such_path(method: &str, path: &str) -> ApiError {
+        let shown: String = path.chars().take(100).collect();
+        let message = format!("Unknown request URL: {method} {shown}");
+        ApiError::new(Fault::NoSuchPath, message)
+    }
+
+    pub fn wrong_method(method: &str, path: &str) -> ApiError {
+        let message = format!("Not allowed to {method} on {path}");
+        ApiError::new(Fault::WrongMethod, message)
+    }
+
+    pub fn unauthorized() -> ApiError {
+        let message = "This worker takes requests with its token only: Authorization: Bearer TOKEN";
+        ApiError::new(Fault::Unauthorized, message)
+    }
+
+    pub fn too_large(limit: usize) -> ApiError {
+        let message = format!("The body is larger than the limit of {limit} bytes");
+        ApiError::new(Fault::BodyTooLarge, message)
+    }
+
+    pub fn full(slots: u32) -> ApiError {
+        let message = format!("All {slots} slots are taken, try again soon");
+        ApiError::new(Fault::Full, message)
+    }
+
+    pub fn not_ready(state: &str) -> ApiError {
+        let message = format!("This worker takes no requests now: it is {state}");
+        ApiError::new(Fault::NotReady, message)
+    }
+
+    pub fn expired() -> ApiError {
+        let message = "The request's deadline passed before it was begun";
+        ApiError::new(Fault::Expired, message)
+    }
+
+    pub fn internal(message: impl Into<String>) -> ApiError {
+        ApiError::new(Fault::Internal, message)
     }
 }

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use http_body_util::LengthLimitError;
 use serde_json::json;
@@ -16,8 +16,8 @@ use tidegate_wire::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
 
 use super::admission::Slot;
 use super::app::{App, word};
-use super::error::ApiError;
-use super::openai;
+use super::error::{ApiError, Dialect, Fault};
+use super::{openai, tei};
 
 /// A longer proxy name is nobody's.
 const MAX_PROXY_NAME: usize = 256;
@@ -27,21 +27,24 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 pub fn routes(app: Arc<App>) -> Router {
     Router::new()
-        .route("/v1/embeddings", post(openai::embeddings))
-        .route("/v1/models", get(openai::models))
-        .route("/v1/models/{*id}", get(openai::model))
+        .merge(openai::routes())
+        .merge(tei::routes())
         .route("/livez", get(alive))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/health", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(async |request: Request| {
-            ApiError::no_such_path(request.method().as_str(), request.uri().path())
-        })
+        .fallback(async |request: Request| astray(&request, ApiError::no_such_path))
         .method_not_allowed_fallback(async |request: Request| {
-            ApiError::wrong_method(request.method().as_str(), request.uri().path())
+            astray(&request, ApiError::wrong_method)
         })
         .with_state(app)
+}
+
+/// The answer to a request that no route takes.
+fn astray(request: &Request, error: fn(&str, &str) -> ApiError) -> Response {
+    let path = request.uri().path();
+    Dialect::of(path).refuse(error(request.method().as_str(), path))
 }
 
 /// The process answers.
@@ -97,9 +100,10 @@ fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, Ap
         .and_then(|text| text.trim().parse().ok());
     match ms.map(Duration::from_millis) {
         Some(patience) => Ok(Some(arrived + patience.min(LONGEST_PATIENCE))),
-        None => Err(ApiError::malformed(format!(
-            "{TIMEOUT_HEADER} is not a number of milliseconds"
-        ))),
+        None => {
+            let message = format!("{TIMEOUT_HEADER} is not a number of milliseconds");
+            Err(ApiError::new(Fault::Invalid, message))
+        }
     }
 }
 
@@ -139,9 +143,12 @@ pub async fn admit(
         }),
         Ok(Err(error)) => Err(match is_over_length(&error) {
             true => ApiError::too_large(limit),
-            false => ApiError::malformed("The body broke off"),
+            false => ApiError::new(Fault::Unreadable, "The body broke off"),
         }),
-        Err(_) => Err(ApiError::body_too_slow()),
+        Err(_) => {
+            let message = "The body did not arrive in time";
+            Err(ApiError::new(Fault::BodyTooSlow, message))
+        }
     }
 }
 

@@ -12,12 +12,14 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::admission::Slot;
-use crate::model::TokenIds;
+use crate::model::{Sequence, Want};
 
-/// A request's texts, and what is known of their vectors so far.
+/// A request's texts, and what is known of their results so far.
 #[derive(Debug)]
 pub struct Job {
-    pub texts: Vec<TokenIds>,
+    pub texts: Vec<Sequence>,
+    /// Of each text.
+    pub want: Want,
     deadline: Option<Instant>,
     pub queued: Instant,
     progress: Mutex<Progress>,
@@ -25,8 +27,8 @@ pub struct Job {
 
 #[derive(Debug)]
 struct Progress {
-    vectors: Vec<Vec<f32>>,
-    /// Texts whose vectors are not there yet.
+    results: Vec<Vec<f32>>,
+    /// Texts whose results are not there yet.
     missing: usize,
     /// Pieces in the lanes now.
     computing: usize,
@@ -41,7 +43,7 @@ pub type Outcome = Result<Answer, JobError>;
 #[derive(Debug, PartialEq)]
 pub struct Answer {
     /// One a text, in the order of the texts.
-    pub vectors: Vec<Vec<f32>>,
+    pub results: Vec<Vec<f32>>,
     pub waited: Duration,
     pub computed: Duration,
 }
@@ -62,14 +64,15 @@ pub struct Piece {
 impl Job {
     /// A job and where its outcome will arrive; there is at least one text.
     pub fn new(
-        texts: Vec<TokenIds>,
+        texts: Vec<Sequence>,
+        want: Want,
         deadline: Option<Instant>,
         slot: Slot,
         now: Instant,
     ) -> (Arc<Job>, oneshot::Receiver<Outcome>) {
         let (reply, outcome) = oneshot::channel();
         let progress = Progress {
-            vectors: vec![Vec::new(); texts.len()],
+            results: vec![Vec::new(); texts.len()],
             missing: texts.len(),
             computing: 0,
             begun: None,
@@ -79,6 +82,7 @@ impl Job {
         };
         let job = Job {
             texts,
+            want,
             deadline,
             queued: now,
             progress: Mutex::new(progress),
@@ -119,19 +123,19 @@ impl Piece {
         Piece { job, texts }
     }
 
-    pub fn token_ids(&self) -> impl Iterator<Item = &[u32]> {
-        self.job.texts[self.texts.clone()].iter().map(Vec::as_slice)
+    pub fn sequences(&self) -> impl Iterator<Item = &Sequence> {
+        self.job.texts[self.texts.clone()].iter()
     }
 
     /// Hands in what became of it; the last piece of a job answers for all.
-    pub fn finish(self, vectors: Result<Vec<Vec<f32>>, String>, now: Instant) {
+    pub fn finish(self, results: Result<Vec<Vec<f32>>, String>, now: Instant) {
         let mut progress = self.job.progress();
         progress.computing -= 1;
-        match vectors {
-            Ok(vectors) => {
-                progress.missing -= vectors.len();
-                for (place, vector) in self.texts.clone().zip(vectors) {
-                    progress.vectors[place] = vector;
+        match results {
+            Ok(results) => {
+                progress.missing -= results.len();
+                for (place, result) in self.texts.clone().zip(results) {
+                    progress.results[place] = result;
                 }
             }
             Err(problem) => progress.failure = Some(problem),
@@ -144,7 +148,7 @@ impl Piece {
         let outcome = match progress.failure.clone() {
             Some(problem) => Err(JobError::Compute(problem)),
             None => Ok(Answer {
-                vectors: std::mem::take(&mut progress.vectors),
+                results: std::mem::take(&mut progress.results),
                 waited: begun.saturating_duration_since(self.job.queued),
                 computed: now.saturating_duration_since(begun),
             }),

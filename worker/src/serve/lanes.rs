@@ -1,22 +1,27 @@
-//! Lanes: threads that take batches from the queue and compute them, each with its own encoder.
+//! Lanes: threads that take batches from the queue and compute them.
 //!
 //! A free lane takes what waits; nothing is held back to fill a batch, except for requests that
 //! are already being read into tokens, and only while no other lane is free to take those.
 //! Batches therefore form by themselves: while the lanes compute, requests gather.
+//!
+//! A workspace stands for a core. Under load each lane computes a batch of its own with one, so
+//! nothing is split and nothing waits for the slowest part. Where one batch is all there is, its
+//! lane borrows the others' workspaces, and the batch is computed on all cores.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rayon::ThreadPoolBuilder;
+use tidegate_kernels::useful_threads;
 use tracing::error;
 
 use super::job::{Job, Piece};
 use super::metrics;
 use super::queue::Queue;
 use crate::config::BatchConfig;
-use crate::model::Encoder;
+use crate::model::{ModelError, Network, Sequence, Want, Workspace};
+use crate::threads;
 
 /// What the lanes and those who fill the queue share.
 #[derive(Debug)]
@@ -32,9 +37,15 @@ struct Shared {
     queue: Queue,
     /// Requests being read into tokens.
     coming: usize,
-    /// Lanes that do not compute.
-    free_lanes: usize,
+    /// Workspaces that nobody computes with.
+    free: usize,
     closed: bool,
+}
+
+/// What a lane computes next, and how many workspaces it has taken for it.
+struct Batch {
+    pieces: Vec<Piece>,
+    cores: usize,
 }
 
 /// A request that is being read into tokens. Dropping it says that it will not come.
@@ -57,6 +68,11 @@ impl Intake {
         Coming(self.clone())
     }
 
+    /// The most tokens in a batch.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
     /// Jobs that wait for a batch.
     pub fn waiting(&self) -> usize {
         self.shared().queue.len()
@@ -72,38 +88,54 @@ impl Intake {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next batch; none when the intake is closed and empty.
-    fn next_batch(&self) -> Option<Vec<Piece>> {
+    /// Adds workspaces, or gives them back.
+    fn free(&self, cores: usize) {
+        self.shared().free += cores;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next batch and for a workspace to compute it with; none when the intake is
+    /// closed and empty.
+    fn next_batch(&self) -> Option<Batch> {
         let mut shared = self.shared();
-        shared.free_lanes += 1;
         loop {
             let now = Instant::now();
             shared.queue.forget_unwanted(now);
-            let Some(oldest) = shared.queue.oldest() else {
-                if shared.closed {
-                    return None;
-                }
-                shared = self
-                    .changed
-                    .wait(shared)
-                    .unwrap_or_else(PoisonError::into_inner);
+            let oldest = shared.queue.oldest();
+            if oldest.is_none() && shared.closed {
+                return None;
+            }
+            let Some(oldest) = oldest.filter(|_| shared.free > 0) else {
+                let woken = self.changed.wait(shared);
+                shared = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            let age = now.saturating_duration_since(oldest);
+            let patience = self.max_wait.saturating_sub(age);
             let waiting = shared.queue.tokens();
-            let patience = self
-                .max_wait
-                .saturating_sub(now.saturating_duration_since(oldest));
-            let more_comes =
-                shared.coming > 0 && shared.free_lanes == 1 && waiting < self.max_tokens;
+            let more_comes = shared.coming > 0 && shared.free == 1 && waiting < self.max_tokens;
             if more_comes && !patience.is_zero() {
                 let woken = self.changed.wait_timeout(shared, patience);
                 shared = woken.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
-            // An equal part for each free lane.
-            let part = waiting.div_ceil(shared.free_lanes);
-            shared.free_lanes -= 1;
-            return Some(shared.queue.take(part.min(self.max_tokens), now));
+            // An equal part for each free workspace.
+            let part = waiting.div_ceil(shared.free).min(self.max_tokens);
+            let pieces = shared.queue.take(part, now);
+            let cores = shared.cores_for(waiting);
+            shared.free -= cores;
+            return Some(Batch { pieces, cores });
+        }
+    }
+}
+
+impl Shared {
+    /// As many free workspaces as a batch can use, if it was all there is, else one.
+    fn cores_for(&self, tokens: usize) -> usize {
+        let alone = self.queue.len() == 0 && self.coming == 0;
+        match alone {
+            true => self.free.min(useful_threads(tokens)),
+            false => 1,
         }
     }
 }
@@ -123,95 +155,221 @@ impl Drop for Coming {
     }
 }
 
+/// Computes batches; [`Network`] in earnest.
+pub trait Compute: Send + Sync + 'static {
+    type Workspace: Send;
+
+    /// See [`Network::compute`].
+    fn compute(
+        &self,
+        batch: &[&Sequence],
+        want: Want,
+        workspaces: &mut [Self::Workspace],
+    ) -> Result<Vec<Vec<f32>>, ModelError>;
+}
+
+impl Compute for Network {
+    type Workspace = Workspace;
+
+    fn compute(
+        &self,
+        batch: &[&Sequence],
+        want: Want,
+        workspaces: &mut [Workspace],
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
+        Network::compute(self, batch, want, workspaces)
+    }
+}
+
+/// A network and the workspaces that nobody computes with.
+struct Cores<N: Compute> {
+    network: N,
+    workspaces: Mutex<Vec<N::Workspace>>,
+}
+
 /// A lane's thread.
 pub type Lane = JoinHandle<()>;
 
-/// Starts one lane for each encoder; they end when the intake is closed.
-pub fn start(intake: &Arc<Intake>, encoders: Vec<Box<dyn Encoder>>) -> std::io::Result<Vec<Lane>> {
-    let lanes = encoders
-        .into_iter()
-        .enumerate()
-        .map(|(number, mut encoder)| {
-            let intake = intake.clone();
-            let thread = std::thread::Builder::new().name(format!("lane-{number}"));
-            thread.spawn(move || {
-                // Parallel iterators within an encoder stay on this thread.
-                let own_pool = ThreadPoolBuilder::new()
-                    .num_threads(1)
-                    .use_current_thread()
-                    .build();
-                if let Err(problem) = own_pool {
-                    error!(%problem, "a lane computes on the threads of all");
-                }
-                while let Some(batch) = intake.next_batch() {
-                    compute(encoder.as_mut(), batch);
-                }
-            })
-        });
+/// Starts a lane for each workspace; they end when the intake is closed.
+pub fn start<N: Compute>(
+    intake: &Arc<Intake>,
+    network: N,
+    workspaces: Vec<N::Workspace>,
+) -> std::io::Result<Vec<Lane>> {
+    let count = workspaces.len();
+    let cores = Arc::new(Cores {
+        network,
+        workspaces: Mutex::new(workspaces),
+    });
+    intake.free(count);
+    let lanes = (0..count).map(|number| {
+        let (intake, cores) = (intake.clone(), cores.clone());
+        let thread = std::thread::Builder::new().name(format!("lane-{number}"));
+        thread.spawn(move || {
+            threads::stay_on_this_one();
+            while let Some(batch) = intake.next_batch() {
+                cores.compute(&intake, batch);
+            }
+        })
+    });
     lanes.collect()
 }
 
-/// Computes one batch. What goes wrong fails the batch's requests and nothing else.
-fn compute(encoder: &mut dyn Encoder, batch: Vec<Piece>) {
-    let texts: Vec<&[u32]> = batch.iter().flat_map(Piece::token_ids).collect();
-    metrics::batch(texts.len(), texts.iter().map(|text| text.len()).sum());
-    let result = catch_unwind(AssertUnwindSafe(|| encoder.embed(&texts)));
-    let vectors = match result {
-        Ok(Ok(vectors)) if vectors.len() == texts.len() => Ok(vectors),
-        Ok(Ok(vectors)) => Err(format!(
-            "the model gave {} vectors for {} texts",
-            vectors.len(),
-            texts.len()
-        )),
-        Ok(Err(problem)) => Err(problem.to_string()),
-        Err(_) => Err("the model panicked".to_owned()),
-    };
-    let now = Instant::now();
-    match vectors {
-        Ok(mut vectors) => {
-            for piece in batch {
-                let rest = vectors.split_off(piece.texts.len());
-                piece.finish(Ok(std::mem::replace(&mut vectors, rest)), now);
-            }
+impl<N: Compute> Cores<N> {
+    fn compute(&self, intake: &Intake, batch: Batch) {
+        let mut taken = self.take(batch.cores);
+        for (want, pieces) in by_want(batch.pieces) {
+            self.compute_alike(want, pieces, &mut taken);
         }
-        Err(problem) => {
-            error!(problem, texts = texts.len(), "a batch failed");
-            for piece in batch {
-                piece.finish(Err(problem.clone()), now);
+        self.free().extend(taken);
+        intake.free(batch.cores);
+    }
+
+    /// Takes workspaces, which the intake has promised.
+    fn take(&self, count: usize) -> Vec<N::Workspace> {
+        let mut free = self.free();
+        let rest = free.len().saturating_sub(count);
+        free.split_off(rest)
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<N::Workspace>> {
+        self.workspaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Computes pieces of one kind. What goes wrong fails their requests and nothing else.
+    fn compute_alike(&self, want: Want, pieces: Vec<Piece>, taken: &mut [N::Workspace]) {
+        let texts: Vec<&Sequence> = pieces.iter().flat_map(Piece::sequences).collect();
+        metrics::batch(texts.len(), texts.iter().map(|text| text.len()).sum());
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            self.network.compute(&texts, want, taken)
+        }));
+        let results = match computed {
+            Ok(Ok(results)) if results.len() == texts.len() => Ok(results),
+            Ok(Ok(results)) => Err(format!(
+                "the model gave {} results for {} texts",
+                results.len(),
+                texts.len()
+            )),
+            Ok(Err(problem)) => Err(problem.to_string()),
+            Err(_) => Err("the model panicked".to_owned()),
+        };
+        let now = Instant::now();
+        match results {
+            Ok(results) => {
+                let mut results = results.into_iter();
+                for piece in pieces {
+                    let own = results.by_ref().take(piece.texts.len()).collect();
+                    piece.finish(Ok(own), now);
+                }
+            }
+            Err(problem) => {
+                error!(problem, texts = texts.len(), "a batch failed");
+                for piece in pieces {
+                    piece.finish(Err(problem.clone()), now);
+                }
             }
         }
     }
+}
+
+/// A batch's pieces, apart by what is wanted of them.
+fn by_want(pieces: Vec<Piece>) -> impl Iterator<Item = (Want, Vec<Piece>)> {
+    let (results, tokens): (Vec<_>, Vec<_>) = pieces
+        .into_iter()
+        .partition(|piece| piece.job.want == Want::Result);
+    [(Want::Result, results), (Want::Tokens, tokens)]
+        .into_iter()
+        .filter(|(_, pieces)| !pieces.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::admission::Admission;
     use super::*;
-    use crate::model::ModelError;
 
     struct Forgetful;
 
-    impl Encoder for Forgetful {
-        fn embed(&mut self, batch: &[&[u32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+    impl Compute for Forgetful {
+        type Workspace = ();
+
+        fn compute(
+            &self,
+            batch: &[&Sequence],
+            _: Want,
+            _: &mut [()],
+        ) -> Result<Vec<Vec<f32>>, ModelError> {
             Ok(vec![vec![0.0]; batch.len() - 1])
         }
+    }
+
+    fn job(
+        admission: &Arc<Admission>,
+        lengths: &[usize],
+    ) -> (
+        Arc<Job>,
+        tokio::sync::oneshot::Receiver<super::super::job::Outcome>,
+    ) {
+        let slot = admission.take("").expect("a slot is free");
+        let text = |length: &usize| Sequence {
+            ids: vec![1; *length],
+            kinds: Vec::new(),
+        };
+        let texts = lengths.iter().map(text).collect();
+        Job::new(texts, Want::Result, None, slot, Instant::now())
     }
 
     #[test]
     fn a_model_that_forgets_a_text_fails_the_request_and_frees_its_slot() {
         let admission = Admission::new(1);
-        let slot = admission.take("").expect("a slot is free");
-        let now = Instant::now();
-        let (job, mut outcome) = Job::new(vec![vec![1], vec![1]], None, slot, now);
-        compute(&mut Forgetful, vec![Piece::begin(job, 0..2, now)]);
+        let intake = Intake::new(&BatchConfig::default());
+        let (job, mut outcome) = job(&admission, &[1, 1]);
+        intake.expect().arrive(job);
+        let lanes = start(&intake, Forgetful, vec![()]).expect("threads start");
+        intake.close();
+        for lane in lanes {
+            lane.join().expect("a lane ends");
+        }
         let failure = outcome
             .try_recv()
             .expect("it is over")
-            .expect_err("a vector lacks");
+            .expect_err("a text is missing");
         assert!(
-            failure.to_string().contains("1 vectors for 2 texts"),
+            failure.to_string().contains("1 results for 2 texts"),
             "{failure}"
         );
         assert_eq!(admission.busy(), 0);
+    }
+
+    #[test]
+    fn a_batch_that_is_all_there_is_gets_every_core_and_one_of_many_gets_one() {
+        let admission = Admission::new(9);
+        let intake = Intake::new(&BatchConfig::default());
+        intake.free(2);
+        let mut outcomes = Vec::new();
+        let mut arrive = |lengths: &[usize]| {
+            let (job, outcome) = job(&admission, lengths);
+            intake.expect().arrive(job);
+            outcomes.push(outcome);
+        };
+        let cores = || {
+            let batch = intake.next_batch().expect("a job waits");
+            intake.free(batch.cores);
+            batch.cores
+        };
+        arrive(&[100]);
+        assert_eq!(cores(), 2);
+        arrive(&[8]);
+        assert_eq!(cores(), 1, "too short to share");
+        arrive(&[50, 50]);
+        assert_eq!(
+            [cores(), cores()],
+            [1, 2],
+            "two texts, then one that is left"
+        );
+        arrive(&[100]);
+        let _coming = intake.expect();
+        assert_eq!(cores(), 1, "another request is on its way");
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! | name | kind | what |
 //! |---|---|---|
-//! | `te_request_count` | counter, `method` | requests that came in |
+//! | `te_request_count` | counter, `method` | requests that came in; `method` is the route's name: `embeddings`, `rerank`, `embed` and so on |
 //! | `te_request_success` | counter, `method` | of those, answered with 200 |
-//! | `te_request_failure` | counter, `err` | of those, not: the error's `code`, or its `type` |
+//! | `te_request_failure` | counter, `err` | of those, not, by what was wrong: `overloaded`, `validation` and others |
 //! | `te_request_duration` | histogram, `method` | seconds from the request's head to its answer |
 //! | `te_request_tokenization_duration` | histogram | seconds from text to tokens |
 //! | `te_request_queue_duration` | histogram | seconds in the queue |

@@ -8,37 +8,44 @@ mod admission;
 mod app;
 mod beats;
 mod error;
+mod fitness;
 mod http;
+mod inference;
+mod input;
 mod job;
 mod lanes;
 mod lifecycle;
 mod metrics;
+mod numbers;
 mod openai;
 mod queue;
+mod server;
 mod stop;
+mod tei;
+mod texts;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::serve::ListenerExt;
 use thiserror::Error;
 use tidegate_config::{TokenError, Tokens};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::{error, info, warn};
+use tokio::task::JoinSet;
+use tracing::info;
 
 use self::admission::Admission;
-use self::app::App;
+use self::app::{App, Served};
 use self::beats::{Announced, Beats, Identity};
+use self::fitness::Demands;
+pub use self::fitness::Unfit;
 use self::lanes::{Intake, Lane};
 use self::lifecycle::Lifecycle;
+use self::server::Server;
 pub use self::stop::{StandardInput, Stop};
 use crate::config::WorkerConfig;
-use crate::model::{self, HubError, Model, ModelError, Overlong, Source};
-use crate::threads;
+use crate::model::{self, HubError, Model, ModelError, Overlong, Source, Text, Want, Workspace};
 
 /// Time for the last answers to be written once all are computed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -59,6 +66,8 @@ pub enum ServeError {
     },
     #[error("the model does not load: {0}")]
     Model(#[from] ModelError),
+    #[error("the model is not served: {0}")]
+    Unfit(#[from] Unfit),
     #[error("the model cannot be fetched: {0}")]
     Hub(#[from] HubError),
     #[error("a thread cannot be started: {0}")]
@@ -76,7 +85,10 @@ pub enum ServeError {
 impl ServeError {
     /// Whether the configuration is to blame, so that starting again would change nothing.
     pub fn is_bad_config(&self) -> bool {
-        matches!(self, ServeError::NoModel | ServeError::Token(_))
+        matches!(
+            self,
+            ServeError::NoModel | ServeError::Token(_) | ServeError::Unfit(_)
+        )
     }
 }
 
@@ -95,15 +107,19 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         intake: Intake::new(&config.batch),
         life: Lifecycle::new(),
         metrics: metrics::install()?,
-        tokenizer: OnceLock::new(),
+        served: OnceLock::new(),
     });
     // Ends with this function.
     let mut upkeep = JoinSet::new();
     upkeep.spawn(metrics::keep_up(app.metrics.clone()));
-    let (server, address) = listen(&app, config.listen).await?;
+    let started = Server::start(config.listen, http::routes(app.clone()), &config.limits).await;
+    let (server, address) = started.map_err(|error| ServeError::Listen {
+        address: config.listen,
+        error,
+    })?;
     let beats = start_beats(&app, &config, address)?;
     let loaded = tokio::select! {
-        loaded = load(&app, &source, threads::count(config.threads)) => Some(loaded?),
+        loaded = load(&app, &source, Demands::of(&config)) => Some(loaded?),
         why = stop.asked() => {
             info!(why, "stopping before the model is loaded");
             None
@@ -115,36 +131,6 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         info!(why = stop.asked().await, "stopping");
     }
     shut_down(&app, server, beats, *config.drain.deadline).await
-}
-
-/// The HTTP server's task, and how to end it.
-struct Server {
-    end: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-async fn listen(app: &Arc<App>, address: SocketAddr) -> Result<(Server, SocketAddr), ServeError> {
-    let failed = |error| ServeError::Listen { address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    // Answers are small and complete: waiting to send more at once would only delay them.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            warn!(%error, "a connection keeps its delay");
-        }
-    });
-    let (end, ended) = oneshot::channel();
-    let server = axum::serve(listener, http::routes(app.clone())).with_graceful_shutdown(async {
-        // A dropped sender ends it as well.
-        let _ = ended.await;
-    });
-    let task = tokio::spawn(async {
-        if let Err(error) = server.await {
-            error!(%error, "the HTTP server stopped");
-        }
-    });
-    info!(%address, "listening");
-    Ok((Server { end, task }, address))
 }
 
 fn start_beats(
@@ -168,39 +154,59 @@ fn start_beats(
 }
 
 /// Gets the model to where it answers, and returns its lanes.
-async fn load(app: &Arc<App>, source: &Source, lanes: usize) -> Result<Vec<Lane>, ServeError> {
-    let directory = match source {
-        Source::Directory(directory) => directory.clone(),
+async fn load(app: &Arc<App>, source: &Source, demands: Demands) -> Result<Vec<Lane>, ServeError> {
+    let path = match source {
+        Source::Path(path) => path.clone(),
         Source::Hub {
             repository,
             revision,
         } => model::fetch(repository, revision).await?,
     };
     let begun = Instant::now();
-    let model = on_a_thread(move || load_and_warm_up(&directory, lanes)).await??;
+    let (model, workspaces) = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
     info!(
         seconds = begun.elapsed().as_secs_f32(),
-        dimensions = model.dimensions,
+        task = model.card.task.name(),
+        precision = model.card.precision.name(),
+        dimensions = model.network.dimensions(),
         max_tokens = model.tokenizer.limit(),
+        weights_bytes = model.network.weights_bytes(),
         "the model is loaded"
     );
-    let started = lanes::start(&app.intake, model.encoders).map_err(ServeError::Thread)?;
+    let Model {
+        tokenizer,
+        network,
+        card,
+    } = model;
+    let width = network.width();
+    let started = lanes::start(&app.intake, network, workspaces).map_err(ServeError::Thread)?;
     // Set once, here.
-    let _ = app.tokenizer.set(model.tokenizer);
+    let _ = app.served.set(Served {
+        tokenizer,
+        card,
+        width,
+    });
     Ok(started)
 }
 
-fn load_and_warm_up(directory: &Path, lanes: usize) -> Result<Model, ModelError> {
-    let mut model = model::load(directory, lanes)?;
-    let text = model.tokenizer.encode(WARM_UP, Overlong::Truncate);
+/// Loads the model, if it is fit to be served, and computes with each core's workspace once.
+fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Workspace>), ServeError> {
+    let opened = model::open(path)?;
+    demands.check(&opened)?;
+    let model = opened.load()?;
+    let text = model.tokenizer.encode(Text::One(WARM_UP), Overlong::CutEnd);
     let text = text.map_err(|error| ModelError::Invalid {
-        file: directory.to_owned(),
+        file: path.to_owned(),
         problem: error.to_string(),
     })?;
-    for encoder in &mut model.encoders {
-        encoder.embed(&[&text])?;
+    let mut workspaces: Vec<_> = (0..demands.threads)
+        .map(|_| model.network.arena())
+        .collect();
+    for workspace in workspaces.chunks_mut(1) {
+        model.network.compute(&[&text], Want::Result, workspace)?;
     }
-    Ok(model)
+    demands.check_held()?;
+    Ok((model, workspaces))
 }
 
 /// Runs what blocks for long on a thread that nobody waits for if the process has to end.
@@ -228,10 +234,7 @@ async fn shut_down(
     let cut = app.admission.busy();
     app.intake.close();
     beats.leave().await;
-    let _ = server.end.send(());
-    if tokio::time::timeout(LAST_WORDS, server.task).await.is_err() {
-        warn!("connections were still open at the end");
-    }
+    server.finish(LAST_WORDS).await;
     if emptied.is_err() {
         return Err(ServeError::CutOff { cut });
     }

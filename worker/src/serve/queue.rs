@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::job::{Job, Piece};
+use crate::model::Sequence;
 
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -33,13 +34,13 @@ impl Queue {
     /// Tokens that wait.
     pub fn tokens(&self) -> usize {
         let all: usize = (self.jobs.iter().flat_map(|job| &job.texts))
-            .map(Vec::len)
+            .map(Sequence::len)
             .sum();
         let taken = self
             .jobs
             .front()
             .map_or(&[][..], |job| &job.texts[..self.taken]);
-        all - taken.iter().map(Vec::len).sum::<usize>()
+        all - taken.iter().map(Sequence::len).sum::<usize>()
     }
 
     /// Drops the jobs that nobody waits for any more.
@@ -89,6 +90,7 @@ mod tests {
     use super::super::admission::Admission;
     use super::super::job::Outcome;
     use super::*;
+    use crate::model::Want;
 
     /// A queue with one job for each list of text lengths.
     struct Stand {
@@ -113,9 +115,13 @@ mod tests {
         }
 
         fn push(&mut self, lengths: &[usize], deadline: Option<Instant>) {
-            let texts = lengths.iter().map(|length| vec![1; *length]).collect();
+            let text = |length: &usize| Sequence {
+                ids: vec![1; *length],
+                kinds: Vec::new(),
+            };
+            let texts = lengths.iter().map(text).collect();
             let slot = self.admission.take("").expect("a slot is free");
-            let (job, outcome) = Job::new(texts, deadline, slot, self.now);
+            let (job, outcome) = Job::new(texts, Want::Result, deadline, slot, self.now);
             self.queue.push(job);
             self.outcomes.push(outcome);
         }
@@ -125,7 +131,7 @@ mod tests {
             let pieces = self.queue.take(budget, self.now);
             pieces
                 .iter()
-                .map(|piece| piece.token_ids().map(<[u32]>::len).collect())
+                .map(|piece| piece.sequences().map(Sequence::len).collect())
                 .collect()
         }
     }
@@ -185,7 +191,7 @@ mod tests {
             .try_recv()
             .expect("it is over")
             .expect("it went well");
-        assert_eq!(answer.vectors, [[0.0], [1.0], [2.0]]);
+        assert_eq!(answer.results, [[0.0], [1.0], [2.0]]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde_json::json;
 use tidegate_wire::{Beat, Order, PROXY_HEADER, VERSION, WorkerState};
 
-use crate::api::private_file;
 use crate::fake_proxy::{FakeProxy, NAME};
+use crate::openai::private_file;
 use crate::tiny_model::{self, SLOW, TINY};
 use crate::worker::{self, send};
 

@@ -20,6 +20,8 @@ pub struct Shape {
     pub layers: usize,
     /// The longest text in tokens.
     pub positions: usize,
+    /// Of a classification head; without any it is an embedding model.
+    pub labels: &'static [&'static str],
 }
 
 /// Answers at once.
@@ -27,6 +29,19 @@ pub const TINY: Shape = Shape {
     hidden: 32,
     layers: 2,
     positions: 64,
+    labels: &[],
+};
+
+/// Answers at once, with a score for each of three labels.
+pub const CLASSIFIER: Shape = Shape {
+    labels: &["bad", "fair", "good"],
+    ..TINY
+};
+
+/// Answers at once, with one score.
+pub const RERANKER: Shape = Shape {
+    labels: &["relevant"],
+    ..TINY
 };
 
 /// Takes about a second for twenty of [`long_text`]: long enough to look at it meanwhile.
@@ -34,6 +49,7 @@ pub const SLOW: Shape = Shape {
     hidden: 256,
     layers: 6,
     positions: 512,
+    labels: &[],
 };
 
 /// A text of nearly as many tokens as [`SLOW`] reads.
@@ -47,7 +63,7 @@ pub fn words(count: usize) -> String {
     words.join(" ")
 }
 
-/// A fresh directory with a model of this shape: mean pooling, normalised.
+/// A fresh directory with a model of this shape: mean pooling and normalised, or with a head.
 pub fn directory(shape: Shape) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     write(directory.path(), shape);
@@ -63,18 +79,20 @@ pub fn write(directory: &Path, shape: Shape) {
     };
     put("config.json", config(shape));
     put("tokenizer.json", tokenizer());
-    put(
-        "1_Pooling/config.json",
-        json!({ "pooling_mode_mean_tokens": true }),
-    );
-    put(
-        "modules.json",
-        json!([
-            { "path": "", "type": "sentence_transformers.models.Transformer" },
-            { "path": "1_Pooling", "type": "sentence_transformers.models.Pooling" },
-            { "path": "2_Normalize", "type": "sentence_transformers.models.Normalize" },
-        ]),
-    );
+    if shape.labels.is_empty() {
+        put(
+            "1_Pooling/config.json",
+            json!({ "pooling_mode_mean_tokens": true }),
+        );
+        put(
+            "modules.json",
+            json!([
+                { "path": "", "type": "sentence_transformers.models.Transformer" },
+                { "path": "1_Pooling", "type": "sentence_transformers.models.Pooling" },
+                { "path": "2_Normalize", "type": "sentence_transformers.models.Normalize" },
+            ]),
+        );
+    }
     std::fs::write(directory.join("model.safetensors"), weights(shape))
         .expect("the weights are written");
 }
@@ -84,7 +102,16 @@ fn vocabulary() -> Vec<&'static str> {
 }
 
 fn config(shape: Shape) -> Value {
+    let labels: serde_json::Map<String, Value> = (shape.labels.iter().enumerate())
+        .map(|(index, label)| (index.to_string(), json!(label)))
+        .collect();
+    let head = match shape.labels {
+        [] => "BertModel",
+        _ => "BertForSequenceClassification",
+    };
     json!({
+        "architectures": [head],
+        "id2label": labels,
         "model_type": "bert",
         "vocab_size": vocabulary().len(),
         "hidden_size": shape.hidden,
@@ -127,8 +154,11 @@ fn tokenizer() -> Value {
                 { "SpecialToken": { "id": "[SEP]", "type_id": 0 } },
             ],
             "pair": [
+                { "SpecialToken": { "id": "[CLS]", "type_id": 0 } },
                 { "Sequence": { "id": "A", "type_id": 0 } },
+                { "SpecialToken": { "id": "[SEP]", "type_id": 0 } },
                 { "Sequence": { "id": "B", "type_id": 1 } },
+                { "SpecialToken": { "id": "[SEP]", "type_id": 1 } },
             ],
             "special_tokens": { "[CLS]": frame(2), "[SEP]": frame(3) },
         },
@@ -138,8 +168,8 @@ fn tokenizer() -> Value {
     })
 }
 
-/// Weights drawn by a fixed rule, so that a model is the same each time.
-fn weights(shape: Shape) -> Vec<u8> {
+/// Names and dimensions of all tensors.
+fn tensors(shape: Shape) -> Vec<(String, Vec<usize>)> {
     let (hidden, inner) = (shape.hidden, shape.hidden * 4);
     let mut tensors: Vec<(String, Vec<usize>)> = vec![
         (
@@ -177,6 +207,22 @@ fn weights(shape: Shape) -> Vec<u8> {
             tensors.push((format!("encoder.layer.{layer}.{name}.bias"), vec![hidden]));
         }
     }
+    let labels = shape.labels.len();
+    if labels > 0 {
+        for (name, _) in &mut tensors {
+            name.insert_str(0, "bert.");
+        }
+        for (name, rows) in [("bert.pooler.dense", hidden), ("classifier", labels)] {
+            tensors.push((format!("{name}.weight"), vec![rows, hidden]));
+            tensors.push((format!("{name}.bias"), vec![rows]));
+        }
+    }
+    tensors
+}
+
+/// Weights drawn by a fixed rule, so that a model is the same each time.
+fn weights(shape: Shape) -> Vec<u8> {
+    let tensors = tensors(shape);
     let mut state = 1_u32;
     let mut draw = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

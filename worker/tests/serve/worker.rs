@@ -154,13 +154,40 @@ impl Worker {
     }
 
     pub fn request(&self, body: &Value) -> reqwest::RequestBuilder {
-        reqwest::Client::new()
-            .post(format!("{}/v1/embeddings", self.url))
-            .json(body)
+        self.request_to("/v1/embeddings", body)
     }
 
     pub async fn post(&self, body: &Value) -> Answer {
         send(self.request(body)).await.expect("the worker answers")
+    }
+
+    /// A `POST` to any of its paths.
+    pub fn request_to(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        let url = format!("{}{path}", self.url);
+        reqwest::Client::new().post(url).json(body)
+    }
+
+    pub async fn post_to(&self, path: &str, body: &Value) -> Answer {
+        send(self.request_to(path, body))
+            .await
+            .expect("the worker answers")
+    }
+
+    /// What a `POST` to one of its paths gives, as it should.
+    #[track_caller]
+    pub fn ask<'a, T: serde::de::DeserializeOwned>(
+        &'a self,
+        path: &'a str,
+        body: &'a Value,
+    ) -> impl Future<Output = T> + 'a {
+        let asked_at = std::panic::Location::caller();
+        async move {
+            let answer = self.post_to(path, body).await;
+            assert_eq!(answer.status, 200, "{asked_at}: {}", answer.body);
+            let shown = answer.body.to_string();
+            serde_json::from_value(answer.body)
+                .unwrap_or_else(|error| panic!("{asked_at}: {error} in {shown}"))
+        }
     }
 
     /// The vectors of texts, one by one or as a list, and the tokens that were counted.
@@ -240,6 +267,15 @@ impl Answer {
             self.body
         );
         error["message"].as_str().expect("a message")
+    }
+
+    /// Asserts that it is an error in the shape of text-embeddings-inference, and gives its
+    /// message.
+    #[track_caller]
+    pub fn tei_refusal(&self, status: u16, error_type: &str) -> &str {
+        let found = (self.status, &self.body["error_type"]);
+        assert_eq!(found, (status, &json!(error_type)), "{}", self.body);
+        self.body["error"].as_str().expect("a message")
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

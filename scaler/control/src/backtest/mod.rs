@@ -3,19 +3,16 @@
 //! Everything here is a function of demand, scenario, policy and seed, so that whoever drives it
 //! may run rows in any order and on any number of threads.
 
-mod predictive;
 mod tidegate;
-
-use std::time::Duration;
 
 use serde::Serialize;
 
-pub use predictive::Predictive;
 pub use tidegate::Tidegate;
 
+use crate::Policy;
 use crate::bound::lower_bound_hours;
 use crate::rivals::{Capacity, Rival, Setting};
-use crate::sim::{Autoscaler, Outcome, Scenario, run};
+use crate::sim::{Autoscaler, Outcome, Scenario, run, run_by_rate};
 use crate::trace::Demand;
 
 /// What every policy is run on: one demand, already scaled, in one scenario, by one seed.
@@ -25,6 +22,7 @@ pub struct Case<'a> {
     pub scenario: &'a Scenario,
     pub demand: &'a Demand,
     pub seed: u64,
+    pub mode: Mode,
 }
 
 /// One policy on one trace, lead time and seed, as `backtest --json` prints it.
@@ -67,9 +65,44 @@ impl Row {
     }
 }
 
-impl Case<'_> {
+/// How requests are simulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// One by one, through the proxy's line.
+    #[default]
+    Exact,
+    /// By windows of time; see [`agree`].
+    Rate,
+}
+
+/// The rate mode may stand in for the exact one on a case where the two are no further apart than
+/// 0.1 point of attainment and 1 % of the hours.
+pub fn agree(exact: &Outcome, rate: &Outcome) -> bool {
+    let points = (exact.attainment() - rate.attainment()).abs();
+    let hours = (rate.instance_hours / exact.instance_hours - 1.0).abs();
+    points <= 0.001 && hours <= 0.01
+}
+
+impl<'a> Case<'a> {
+    /// The same case in the rate mode.
+    pub fn by_rate(&self) -> Case<'a> {
+        Case {
+            mode: Mode::Rate,
+            ..*self
+        }
+    }
+
     pub fn run(&self, autoscaler: &mut dyn Autoscaler) -> Outcome {
+        let run = match self.mode {
+            Mode::Exact => run,
+            Mode::Rate => run_by_rate,
+        };
         run(self.scenario, self.demand, self.seed, autoscaler)
+    }
+
+    /// Tidegate itself, by a policy.
+    pub fn run_policy(&self, policy: &Policy) -> Outcome {
+        self.run(&mut Tidegate::in_scenario(policy.clone(), self.scenario))
     }
 
     pub fn run_rival(&self, rival: Rival, setting: Setting) -> Outcome {
@@ -82,29 +115,34 @@ impl Case<'_> {
     }
 }
 
-/// The setting out of the rival's 30 that is best on this case: of those that reach the
-/// scenario's attainment the one with the fewest hours, else the one that comes closest.
+/// The setting out of the rival's 30 that is best on this case.
 pub fn tune(rival: Rival, case: &Case<'_>) -> Setting {
-    let mut best: Option<(Setting, Rank)> = None;
-    for setting in rival.settings() {
-        let rank = Rank::of(&case.run_rival(rival, setting), case.scenario);
-        if best.is_none_or(|(_, best)| rank.beats(&best)) {
-            best = Some((setting, rank));
-        }
-    }
-    best.map_or(rival.defaults(), |(setting, _)| setting)
+    let tried = rival.settings().into_iter().map(|setting| {
+        let outcome = case.run_rival(rival, setting);
+        (setting, Rank::of(&outcome, case.scenario))
+    });
+    best(tried).unwrap_or(rival.defaults())
+}
+
+/// Of what was tried, the cheapest that reaches the attainment, else the one that comes closest.
+pub fn best<T>(tried: impl IntoIterator<Item = (T, Rank)>) -> Option<T> {
+    let better = |best: (T, Rank), next: (T, Rank)| match next.1.beats(&best.1) {
+        true => next,
+        false => best,
+    };
+    tried.into_iter().reduce(better).map(|(tried, _)| tried)
 }
 
 /// How good an outcome is.
-#[derive(Clone, Copy, Debug)]
-struct Rank {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rank {
     reaches: bool,
     attainment: f64,
     hours: f64,
 }
 
 impl Rank {
-    fn of(outcome: &Outcome, scenario: &Scenario) -> Rank {
+    pub fn of(outcome: &Outcome, scenario: &Scenario) -> Rank {
         Rank {
             reaches: outcome.attainment() >= scenario.attainment,
             attainment: outcome.attainment(),
@@ -112,7 +150,8 @@ impl Rank {
         }
     }
 
-    fn beats(&self, other: &Rank) -> bool {
+    /// Whether this is better than another outcome of the same case.
+    pub fn beats(&self, other: &Rank) -> bool {
         match (self.reaches, other.reaches) {
             (true, true) => self.hours < other.hours,
             (false, false) => self.attainment > other.attainment,
@@ -120,14 +159,6 @@ impl Rank {
         }
     }
 }
-
-/// Lead times of the standard table.
-pub const LEAD_TIMES: [Duration; 4] = [
-    Duration::from_secs(10),
-    Duration::from_secs(60),
-    Duration::from_secs(180),
-    Duration::from_secs(300),
-];
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +175,7 @@ mod tests {
             scenario: &scenario,
             demand: &demand,
             seed: 1,
+            mode: Mode::Exact,
         };
         let tuned = case.run_rival(Rival::KnativeKpa, tune(Rival::KnativeKpa, &case));
         let usual = case.run_rival(Rival::KnativeKpa, Rival::KnativeKpa.defaults());
@@ -160,6 +192,7 @@ mod tests {
             scenario: &scenario,
             demand: &demand,
             seed: 1,
+            mode: Mode::Exact,
         };
         let outcome = case.run_rival(Rival::Hpa, Rival::Hpa.defaults());
         let row = Row::new("hpa", &case, &outcome, case.lower_bound_hours());

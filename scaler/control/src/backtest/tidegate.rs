@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use tidegate_line::Moment;
 
-use crate::sim::{Autoscaler, Moves, Observed, Orders, Timing, WorkerId};
+use crate::sim::{Autoscaler, Moves, Observed, Orders, Scenario, Timing, WorkerId};
 use crate::{Action, Answer, Fleet, Law, Member, Observer, Policy, Roster, Time};
 
 /// How the policy's only proxy is called.
 const PROXY: &str = "simulated";
+
+/// As the daemon ticks.
+const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Tidegate {
@@ -28,6 +31,17 @@ impl Tidegate {
             roster: Roster::default(),
             period,
         }
+    }
+
+    /// As the daemon runs the policy, one tick a second, with what a scenario owns taken from it:
+    /// bounds, lead time and SLO.
+    pub fn in_scenario(mut policy: Policy, scenario: &Scenario) -> Tidegate {
+        let fleet = &mut policy.fleet;
+        (fleet.min, fleet.max) = (scenario.min_workers, scenario.max_workers);
+        let slowest = scenario.lead_time.mul_f64(1.0 + scenario.lead_spread);
+        fleet.lead_time = (slowest + TICK).into();
+        policy.slo.latency = scenario.slo;
+        Tidegate::new(policy, TICK)
     }
 
     fn remember(&mut self, now: Time, action: &Action) {

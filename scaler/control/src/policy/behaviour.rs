@@ -76,6 +76,8 @@ impl Behaviour {
     pub(crate) fn over(&self, default: Pace) -> Pace {
         Pace {
             stabilization: self.stabilization.map_or(default.stabilization, Span::from),
+            is_window_written: self.stabilization.is_some(),
+            are_limits_written: self.steps.is_some(),
             tolerance: self.tolerance.unwrap_or(default.tolerance),
             limits: match &self.steps {
                 Some(steps) => steps.iter().map(Step::limit).collect(),
@@ -120,6 +122,10 @@ impl Step {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pace {
     pub stabilization: Span,
+    /// The policy names the window.
+    pub is_window_written: bool,
+    /// The policy names the steps.
+    pub are_limits_written: bool,
     pub tolerance: f64,
     pub limits: Vec<Limit>,
     pub select: Select,
@@ -145,6 +151,8 @@ impl Pace {
         let limit = |growth| Limit { growth, per };
         Pace {
             stabilization: Span::ZERO,
+            is_window_written: false,
+            are_limits_written: false,
             tolerance: 0.1,
             limits: vec![limit(Growth::Workers(4)), limit(Growth::Percent(100))],
             select: Select::Max,
@@ -155,6 +163,8 @@ impl Pace {
     pub fn in_default() -> Pace {
         Pace {
             stabilization: Span::from_secs(300),
+            is_window_written: false,
+            are_limits_written: false,
             tolerance: 0.1,
             limits: Vec::new(),
             select: Select::Max,

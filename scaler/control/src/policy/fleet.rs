@@ -13,6 +13,10 @@ const MOST_WORKERS: u32 = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct FleetRules {
     pub kind: FleetKind,
+    /// The model that it serves. Of a proxy with several, only this one's line and workers count;
+    /// without it, all.
+    #[serde(default)]
+    pub model: Option<String>,
     pub min: u32,
     pub max: u32,
     /// From launch to ready for 99 of 100 workers. One that takes longer is replaced.

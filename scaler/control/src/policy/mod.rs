@@ -3,7 +3,11 @@
 //! Each table is a type that can `check` itself; [`Policy`] is all of them, complete.
 
 mod behaviour;
+mod cost;
 mod fleet;
+mod forecast;
+mod formula;
+mod schedule;
 mod signal;
 mod value;
 
@@ -13,7 +17,11 @@ use serde::Deserialize;
 use tidegate_config::{Duration, Problem};
 
 pub use behaviour::{Behaviour, Select, Step};
+pub use cost::CostRules;
 pub use fleet::{Bounds, FleetKind, FleetRules};
+pub use forecast::ForecastRules;
+pub use formula::Formula;
+pub use schedule::ScheduleRule;
 pub use signal::{Metric, SignalRule, Source, Statistic, Target};
 pub use value::{OnMissing, TargetValue};
 
@@ -27,6 +35,11 @@ pub struct Policy {
     /// What a proxy said counts for this long, unless it says something newer.
     pub stale_after: Duration,
     pub signals: Vec<SignalRule>,
+    /// Staffing by forecast; without it the signals alone ask for workers.
+    pub forecast: Option<ForecastRules>,
+    pub schedules: Vec<ScheduleRule>,
+    pub formula: Option<Formula>,
+    pub cost: Option<CostRules>,
     pub(crate) scale_out: Pace,
     pub(crate) scale_in: Pace,
 }
@@ -45,14 +58,33 @@ impl Policy {
             slo,
             stale_after,
             signals,
+            forecast: None,
+            schedules: Vec::new(),
+            formula: None,
+            cost: None,
             scale_out: scale_out.over(Pace::out_default()),
             scale_in: scale_in.over(Pace::in_default()),
         }
     }
 
-    /// The longest span that the law looks back over before it removes a worker.
-    pub(crate) fn down_window(&self) -> std::time::Duration {
-        self.scale_in.longest_period()
+    /// The pace up. A forecast knows what it asks for: it is held back by steps only where the
+    /// policy names some.
+    pub(crate) fn out(&self) -> Pace {
+        let mut pace = self.scale_out.clone();
+        if self.forecast.is_some() && !pace.are_limits_written {
+            pace.limits.clear();
+        }
+        pace
+    }
+
+    /// The pace down. Its window, where the policy does not say, is tied to the lead time when
+    /// there is a forecast: what was let go of takes that long to come back.
+    pub(crate) fn down(&self) -> Pace {
+        let mut pace = self.scale_in.clone();
+        if self.forecast.is_some() && !pace.is_window_written {
+            pace.stabilization = ForecastRules::hold(self.fleet.lead_time.into());
+        }
+        pace
     }
 }
 

@@ -20,6 +20,8 @@ pub struct SignalRule {
     pub name: String,
     #[serde(default)]
     pub source: Source,
+    /// Of the proxies; a source beside them has only its value.
+    #[serde(default)]
     pub metric: Metric,
     pub statistic: Statistic,
     /// The statistic is taken over this span up to now.
@@ -34,15 +36,26 @@ pub struct SignalRule {
     pub on_missing: OnMissing,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
 pub enum Source {
     /// The signals of the configured proxies, added up.
     #[default]
     Proxy,
+    /// A `[[source]]` of this name.
+    Named(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl From<String> for Source {
+    fn from(name: String) -> Source {
+        match name.as_str() {
+            "proxy" => Source::Proxy,
+            _ => Source::Named(name),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Requests in line.
@@ -58,6 +71,9 @@ pub enum Metric {
     RequestRate,
     /// From arrival to the end, however it ended.
     Latency,
+    /// Whatever a source beside the proxies says.
+    #[default]
+    Value,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +97,9 @@ pub enum Target {
 impl Metric {
     pub fn unit(self) -> Unit {
         match self {
-            Metric::QueueLength | Metric::InFlight | Metric::Concurrency => Unit::Count,
+            Metric::QueueLength | Metric::InFlight | Metric::Concurrency | Metric::Value => {
+                Unit::Count
+            }
             Metric::RequestRate => Unit::PerSecond,
             Metric::OldestWait | Metric::Latency => Unit::Seconds,
         }
@@ -121,9 +139,28 @@ impl SignalRule {
         }
     }
 
-    pub fn check(&self) -> Result<(), Problem> {
+    /// Whether it asks for workers itself; one without a target is there for the formula.
+    pub(crate) fn asks(&self) -> bool {
+        let has_target = self.target_per_worker.is_some() || self.target_value.is_some();
+        has_target || self.metric == Metric::Latency
+    }
+
+    /// `in_formula`: the formula names it, so that it needs no target.
+    pub fn check(&self, in_formula: bool) -> Result<(), Problem> {
         if self.name.is_empty() {
             return Err(Problem::new("name", quoted(""), "a name"));
+        }
+        match (&self.source, self.metric) {
+            (Source::Proxy, Metric::Value) => {
+                let expected = "one of queue_length, oldest_wait, in_flight, concurrency, \
+                                request_rate, latency";
+                return Err(Problem::new("metric", "nothing", expected));
+            }
+            (Source::Named(name), metric) if metric != Metric::Value => {
+                let expected = format!("nothing: the source \"{name}\" has one value");
+                return Err(Problem::new("metric", "a proxy's metric", expected));
+            }
+            _ => {}
         }
         check_at_least_a_second("window", self.window)?;
         if self.window > LONGEST_WINDOW {
@@ -136,7 +173,10 @@ impl SignalRule {
             let expected = format!("one of {} for this metric", words.join(", "));
             return Err(Problem::new("statistic", quoted(self.statistic), expected));
         }
-        self.check_target()
+        match in_formula && !self.asks() {
+            true => Ok(()),
+            false => self.check_target(),
+        }
     }
 
     fn check_target(&self) -> Result<(), Problem> {

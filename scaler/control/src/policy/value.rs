@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use tidegate_config::Duration;
 
 /// `target_value`: a number, or a duration where the metric is a time.
@@ -14,13 +15,28 @@ pub enum TargetValue {
 }
 
 /// What a signal asks for while nobody knows its value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum OnMissing {
     /// As many as there are: the fleet does not shrink, others may let it grow.
     #[default]
     Hold,
     /// This many workers.
     Workers(u32),
+    /// Nothing: as if the signal were not there; 0 in a formula.
+    Ignore,
+    /// This value is taken for its own.
+    Value(f64),
+}
+
+impl OnMissing {
+    /// What stands for the value.
+    pub(crate) fn value(self) -> Option<f64> {
+        match self {
+            OnMissing::Hold | OnMissing::Workers(_) => None,
+            OnMissing::Ignore => Some(0.0),
+            OnMissing::Value(value) => Some(value),
+        }
+    }
 }
 
 impl TargetValue {
@@ -74,11 +90,19 @@ impl<'de> Deserialize<'de> for OnMissing {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct HoldOrWorkers;
 
-        impl Visitor<'_> for HoldOrWorkers {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            value: f64,
+        }
+
+        impl<'de> Visitor<'de> for HoldOrWorkers {
             type Value = OnMissing;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"hold\", or a number of workers")
+                f.write_str(
+                    "\"hold\", \"ignore\", a number of workers, or a value as in { value = 2.5 }",
+                )
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<OnMissing, E> {
@@ -91,8 +115,14 @@ impl<'de> Deserialize<'de> for OnMissing {
             fn visit_str<E: Error>(self, text: &str) -> Result<OnMissing, E> {
                 match text {
                     "hold" => Ok(OnMissing::Hold),
+                    "ignore" => Ok(OnMissing::Ignore),
                     _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<OnMissing, A::Error> {
+                let table = Table::deserialize(MapAccessDeserializer::new(table))?;
+                Ok(OnMissing::Value(table.value))
             }
         }
 

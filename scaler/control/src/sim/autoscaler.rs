@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tidegate_line::{Line, Moment};
-use tidegate_wire::{Signal, VERSION, WorkerSignal, WorkerState};
+use tidegate_wire::{ModelSignal, Signal, VERSION, WorkerSignal, WorkerState};
 
 use super::fleet::{Fleet, Member, Stage, WorkerId};
 use super::meter::Sample;
 
-const MODEL: &str = "simulated";
+pub(super) const MODEL: &str = "simulated";
 
 /// When an autoscaler looks, and how old what it sees is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +63,29 @@ pub struct Observed<'a> {
     seen: Option<Seen<'a>>,
 }
 
-/// The line and the fleet behind an observation.
+/// Where the requests of a simulation are, as far as a proxy tells of it.
+pub(super) trait Work {
+    fn signal(&self, now: Moment) -> ModelSignal;
+
+    /// Requests that a worker is at.
+    fn permits(&self, fleet: &Fleet, id: WorkerId) -> u32;
+}
+
+impl Work for Line {
+    fn signal(&self, now: Moment) -> ModelSignal {
+        Line::signal(self, now, MODEL)
+    }
+
+    fn permits(&self, fleet: &Fleet, id: WorkerId) -> u32 {
+        fleet.permits(self, id)
+    }
+}
+
+/// The requests and the fleet behind an observation.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     now: Moment,
-    line: &'a Line,
+    work: &'a dyn Work,
     fleet: &'a Fleet,
     blind: bool,
 }
@@ -104,10 +122,10 @@ impl<'a> Observed<'a> {
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn new(now: Moment, line: &'a Line, fleet: &'a Fleet, blind: bool) -> Seen<'a> {
+    pub(super) fn new(now: Moment, work: &'a dyn Work, fleet: &'a Fleet, blind: bool) -> Seen<'a> {
         Seen {
             now,
-            line,
+            work,
             fleet,
             blind,
         }
@@ -123,7 +141,7 @@ impl<'a> Seen<'a> {
             proxy: "simulated".to_owned(),
             epoch: "1".to_owned(),
             now_ms: self.now.as_millis() as u64,
-            models: vec![self.line.signal(self.now, MODEL)],
+            models: vec![self.work.signal(self.now)],
             workers: workers.map(|member| self.worker(member)).collect(),
         }
     }
@@ -140,7 +158,7 @@ impl<'a> Seen<'a> {
             draining,
             taking: !draining,
             slots: self.fleet.slots(),
-            permits: self.fleet.permits(self.line, member.id),
+            permits: self.work.permits(self.fleet, member.id),
             elsewhere: 0,
             beat_age_ms: 0,
         }

@@ -77,6 +77,8 @@ pub(super) struct Fleet {
     lead_spread: f64,
     spot_losses_per_hour: f64,
     minimum_bill: Duration,
+    capacity: Chance,
+    failed_launches: f64,
     capacity_outages: Vec<Outage>,
 }
 
@@ -96,6 +98,8 @@ impl Fleet {
             lead_spread: scenario.lead_spread,
             spot_losses_per_hour: scenario.spot_losses_per_hour,
             minimum_bill: *scenario.minimum_bill,
+            capacity: Chance::new(seed, "capacity"),
+            failed_launches: scenario.failed_launches,
             capacity_outages: scenario.capacity_outages.clone(),
         }
     }
@@ -151,7 +155,10 @@ impl Fleet {
 
     /// Launches workers, unless no capacity is to be had.
     pub fn launch(&mut self, now: Moment, count: u32) {
-        if Outage::covers(&self.capacity_outages, now) {
+        if count == 0 || Outage::covers(&self.capacity_outages, now) {
+            return;
+        }
+        if self.failed_launches > 0.0 && self.capacity.unit() <= self.failed_launches {
             return;
         }
         for _ in 0..count {

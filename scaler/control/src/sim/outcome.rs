@@ -43,6 +43,8 @@ pub struct Outcome {
     pub span: Duration,
     /// A reading about every minute.
     pub timeline: Vec<Sample>,
+    /// 95th percentile of the age of what ended in each minute, in ms; 0 where nothing did.
+    pub p95_ms_by_minute: Vec<u32>,
 }
 
 impl Outcome {
@@ -77,6 +79,8 @@ pub(super) struct Score {
     minutes: Vec<Minute>,
     waited: Duration,
     granted: u64,
+    /// Ages of what ended in the current minute.
+    ages_ms: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +100,7 @@ impl Score {
             minutes: Vec::new(),
             waited: Duration::ZERO,
             granted: 0,
+            ages_ms: Vec::new(),
         }
     }
 
@@ -125,9 +130,11 @@ impl Score {
             Ending::Answered => age,
             _ => age.max(self.deadline),
         };
-        self.by_ms[(counted.as_millis() as usize).min(LONGEST_MS)] += 1;
+        let counted_ms = (counted.as_millis() as usize).min(LONGEST_MS);
+        self.by_ms[counted_ms] += 1;
+        self.note_age(now, counted_ms as u32);
         if request.service > self.slo {
-            outcome.hopeless += 1;
+            self.outcome.hopeless += 1;
             return;
         }
         let index = (request.arrived.as_secs() / MINUTE_S) as usize;
@@ -138,8 +145,27 @@ impl Score {
         self.minutes[index].missed += u64::from(!on_time);
     }
 
+    fn note_age(&mut self, now: Moment, age_ms: u32) {
+        let minute = (now.as_secs() / MINUTE_S) as usize;
+        while self.outcome.p95_ms_by_minute.len() < minute {
+            self.close_minute();
+        }
+        self.ages_ms.push(age_ms);
+    }
+
+    fn close_minute(&mut self) {
+        let rank = (self.ages_ms.len() * 95).div_ceil(100);
+        let p95_ms = match rank.checked_sub(1) {
+            Some(index) => *self.ages_ms.select_nth_unstable(index).1,
+            None => 0,
+        };
+        self.outcome.p95_ms_by_minute.push(p95_ms);
+        self.ages_ms.clear();
+    }
+
     /// What is known from the requests alone; the rest is the fleet's.
-    pub fn close(self, span: Duration) -> Outcome {
+    pub fn close(mut self, span: Duration) -> Outcome {
+        self.close_minute();
         let allowed = 1.0 - self.attainment;
         let violated = |minute: &&Minute| minute.missed as f64 > allowed * minute.hopeful as f64;
         Outcome {

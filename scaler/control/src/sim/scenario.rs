@@ -16,6 +16,10 @@ const FIRST_WINDOW_S: f64 = 60.0;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scenario {
+    /// Where in a trace the replay begins.
+    pub from: Duration,
+    /// How much of a trace is replayed at most; to its end when absent.
+    pub stretch: Option<Duration>,
     /// A demand is scaled until this many workers would be busy in the mean.
     pub busy_workers: f64,
     /// Requests that a worker takes at once.
@@ -31,16 +35,23 @@ pub struct Scenario {
     pub attainment: f64,
     pub min_workers: u32,
     pub max_workers: u32,
-    /// From launch to ready, in the mean.
+    /// From launch to ready, in the mean; a file names [`Scenario::lead_times`] instead.
+    #[serde(skip)]
     pub lead_time: Duration,
+    /// Lead times of the table, one after the other.
+    pub lead_times: Vec<Duration>,
     /// Lead times are uniform between this share below and above the mean.
     pub lead_spread: f64,
     /// Shortest time that a worker is billed for.
     pub minimum_bill: Duration,
     /// Spot losses per worker and hour of serving; a lost worker is gone at once.
     pub spot_losses_per_hour: f64,
+    /// Share of launch calls that bring nothing.
+    pub failed_launches: f64,
     /// When launches bring nothing.
     pub capacity_outages: Vec<Outage>,
+    /// Share of ticks at which the autoscaler sees nothing.
+    pub missed_polls: f64,
     /// When the autoscaler sees nothing.
     pub metric_outages: Vec<Outage>,
 }
@@ -48,6 +59,8 @@ pub struct Scenario {
 impl Default for Scenario {
     fn default() -> Self {
         Scenario {
+            from: Duration::default(),
+            stretch: None,
             busy_workers: 20.0,
             slots: 4,
             service: ServiceTime::default(),
@@ -58,10 +71,13 @@ impl Default for Scenario {
             min_workers: 1,
             max_workers: 100,
             lead_time: Duration::from_secs(60),
+            lead_times: [10, 60, 180, 300].map(Duration::from_secs).to_vec(),
             lead_spread: 0.1,
             minimum_bill: Duration::from_secs(60),
             spot_losses_per_hour: 0.0,
+            failed_launches: 0.0,
             capacity_outages: Vec::new(),
+            missed_polls: 0.0,
             metric_outages: Vec::new(),
         }
     }
@@ -137,6 +153,17 @@ impl Scenario {
         f64::from(self.slots) / self.service.mean_s()
     }
 
+    /// The stretch of a trace that is replayed, scaled; `None` where the trace has no requests
+    /// there.
+    pub fn demand(&self, trace: &Demand) -> Option<Demand> {
+        let begins_s = self.from.as_secs_f64();
+        let longest_s = self.stretch.map_or(f64::INFINITY, |s| s.as_secs_f64());
+        let ends_s = trace.span_s().min(begins_s + longest_s);
+        let stretch = trace.cut(begins_s, ends_s);
+        let has_requests = stretch.span_s() > 0.0 && stretch.requests() > 0.0;
+        has_requests.then(|| self.scale(&stretch))
+    }
+
     /// The demand, scaled to the scenario's mean of busy workers.
     pub fn scale(&self, demand: &Demand) -> Demand {
         demand.scaled_to(self.busy_workers * self.worker_rate())
@@ -157,6 +184,37 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    fn check_times(&self) -> Result<(), Problem> {
+        if self.lead_times.is_empty() {
+            return Err(Problem::new("lead_times", "none", "one or more"));
+        }
+        let times = [
+            ("slo", Some(self.slo)),
+            ("deadline", Some(self.deadline)),
+            ("stretch", self.stretch),
+        ];
+        for (key, time) in times {
+            if time.is_some_and(|time| time.is_zero()) {
+                return Err(Problem::new(key, "\"0s\"", "more than 0"));
+            }
+        }
+        for (key, outages) in [
+            ("capacity_outages", &self.capacity_outages),
+            ("metric_outages", &self.metric_outages),
+        ] {
+            for (index, outage) in outages.iter().enumerate() {
+                if outage.to <= outage.from {
+                    let found = format!("\"{}\"", outage.to);
+                    let expected = format!("later than from (\"{}\")", outage.from);
+                    return Err(Problem::new("to", found, expected).within_item(key, index));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Check for Scenario {
     fn check(&self) -> Result<(), Problem> {
         let positive = |key: &str, value: f64| match value.is_finite() && value > 0.0 {
@@ -171,6 +229,9 @@ impl Check for Scenario {
         positive("service.mean", self.service.mean_s())?;
         share("attainment", self.attainment)?;
         share("lead_spread", self.lead_spread)?;
+        share("failed_launches", self.failed_launches)?;
+        share("missed_polls", self.missed_polls)?;
+        self.check_times()?;
         if self.slots == 0 {
             return Err(Problem::new("slots", self.slots, "1 or more"));
         }

@@ -11,6 +11,7 @@ use super::meter::{Meter, Sample, Standing};
 use super::orders::Ended;
 use super::outcome::{Ending, Outcome, Score};
 use super::{Outage, Request, Scenario, Workload};
+use crate::chance::Chance;
 use crate::trace::Demand;
 
 /// Replays the demand under the autoscaler. The demand is taken as it is: scale it before.
@@ -89,6 +90,7 @@ pub(super) struct Simulation<'a> {
     running: BinaryHeap<Reverse<Running>>,
     meter: Meter,
     samples: VecDeque<Sample>,
+    polls: Chance,
     pub score: Score,
     starting: u32,
     direction: Option<Direction>,
@@ -126,6 +128,7 @@ impl<'a> Simulation<'a> {
             running: BinaryHeap::new(),
             meter: Meter::default(),
             samples: VecDeque::new(),
+            polls: Chance::new(seed, "polls"),
             score: Score::new(scenario),
             starting,
             direction: None,
@@ -240,7 +243,9 @@ impl<'a> Simulation<'a> {
         if self.next_tick > self.ends {
             self.next_tick = Moment::MAX;
         }
-        let blind = Outage::covers(&self.scenario.metric_outages, self.now);
+        let missed = self.scenario.missed_polls;
+        let blind = Outage::covers(&self.scenario.metric_outages, self.now)
+            || (missed > 0.0 && self.polls.unit() <= missed);
         if !blind {
             self.samples.push_back(self.meter.read(self.standing()));
         }

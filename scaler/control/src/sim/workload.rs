@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::trace::{Arrivals, Demand};
 
 /// No request takes longer; keeps a tail of the distribution from holding a run up for ever.
-const LONGEST_S: f64 = 3600.0;
+pub(super) const LONGEST_S: f64 = 3600.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {

@@ -33,6 +33,11 @@ impl Caution {
         }
     }
 
+    /// Settles for another mean wait from now on.
+    pub fn set_wait(&mut self, wait_s: f64) {
+        self.wait_s = wait_s;
+    }
+
     pub fn push(&mut self, reading: &Reading) {
         let Some(last) = self.last.replace(*reading) else {
             return;
@@ -57,11 +62,7 @@ mod tests {
     fn caution_rises_while_requests_wait_too_long_and_falls_otherwise() {
         let mut caution = Caution::new(0.1);
         let mut reading = Reading {
-            at: Duration::ZERO,
-            arrivals_total: 0,
-            in_flight_s: 0.0,
-            waiting_s: 0.0,
-            waiting: 0,
+            ..Reading::default()
         };
         let mut after = |ticks: u32, wait_s: f64| {
             for _ in 0..ticks {

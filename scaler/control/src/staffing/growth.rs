@@ -66,6 +66,11 @@ impl Growth {
         }
     }
 
+    /// Looks so far ahead from now on.
+    pub fn set_lead_time(&mut self, lead_time: Duration) {
+        self.horizon = lead_time + DETECTION;
+    }
+
     /// `deviations` is the normal quantile at which growth is covered.
     pub fn push(&mut self, now: Moment, per_s: f64, deviations: f64) {
         for (_, _, most) in &mut self.open {

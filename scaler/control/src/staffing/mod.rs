@@ -3,20 +3,22 @@
 //! A launch decided now serves a lead time later, so what counts is the demand until then. It is
 //! estimated as the rate now, over the longest span that still has the same rate ([`rate`]), times
 //! the growth over a lead time that was exceeded too rarely to matter so far ([`growth`]). Slots
-//! beyond the busy ones are for chance, by the square root of the load ([`spare`]).
+//! beyond the busy ones are for chance, by the square root of the load ([`spare`]). What a worker
+//! can do is learned ([`capacity`]), and so is how cautious to be ([`caution`]).
 //!
 //! Pure as all of this crate: it sees monotone counters, and answers with a number and its terms.
 
+mod capacity;
 mod caution;
 mod growth;
 mod rate;
 mod spare;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tidegate_line::Moment;
 
+use capacity::Capacity;
 use caution::Caution;
 use growth::Growth;
 use rate::Rate;
@@ -24,38 +26,47 @@ use rate::Rate;
 /// What staffing goes by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StaffingRules {
-    /// Requests that a worker takes at once.
-    pub slots: u32,
     /// From launch to ready, for nearly all workers.
     pub lead_time: Duration,
     /// Mean time in line, in seconds, that caution settles for.
     pub wait_s: f64,
-    /// A worker stays for so many lead times after it was last needed.
-    pub hold: f64,
-    /// Mean service time in seconds until one is learned.
-    pub service_s: f64,
+    /// What waits is worked off within this, or a lead time where that is longer.
+    pub drain: Duration,
+    /// Longest mean service time, in seconds, at which a worker's slots are all made use of.
+    pub service_limit_s: f64,
 }
 
-/// The counters that a tick reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The counters that a tick reads. Sums run from any start, and never back.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
     pub at: Moment,
     pub arrivals_total: u64,
-    /// Request-seconds in flight since the start.
-    pub in_flight_s: f64,
-    /// Request-seconds in line since the start.
+    /// Requests answered by workers.
+    pub served_total: u64,
+    /// Time that workers were at them.
+    pub service_s: f64,
+    /// Time that requests were in line.
     pub waiting_s: f64,
     /// Requests in line now.
-    pub waiting: u32,
+    pub waiting: u64,
+    /// Requests at workers now.
+    pub in_flight: u64,
+    /// Workers that serve.
+    pub serving: u32,
+    /// Requests that one takes at once.
+    pub slots: u32,
 }
 
 /// What a tick came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Need {
-    /// Workers to have or to launch, held for the hold time.
-    pub workers: u32,
-    /// Workers that this tick alone asks for.
-    pub asked: u32,
+    /// Workers for the demand a lead time from now.
+    pub forecast: u32,
+    /// As many, and those that work off what waits now.
+    pub drain: u32,
+    /// Workers for the last seconds' arrivals and no margin, when those are far beyond the fleet;
+    /// else 0.
+    pub panic: u32,
     /// Requests per second now.
     pub per_s: f64,
     /// How cautious staffing is, in standard deviations.
@@ -64,10 +75,19 @@ pub struct Need {
     pub growth: f64,
     /// Variance of the number of arrivals over its mean.
     pub dispersion: f64,
-    /// Mean service time in seconds.
+    /// Mean service time in seconds at `concurrency`.
     pub service_s: f64,
+    /// Requests that a worker is to be at.
+    pub concurrency: f64,
     /// Slots that work off what waits by the time that a launch serves.
     pub draining: f64,
+}
+
+impl Need {
+    /// Requests that would be at workers if nobody waited.
+    pub fn load(&self) -> f64 {
+        self.per_s * self.service_s
+    }
 }
 
 /// Follows the demand, reading by reading.
@@ -77,10 +97,8 @@ pub struct Staffing {
     rate: Rate,
     growth: Growth,
     caution: Caution,
-    service: Service,
-    asked: VecDeque<(Moment, u32)>,
-    held: Option<u32>,
-    begun: Option<(Moment, u32)>,
+    capacity: Capacity,
+    held: u32,
 }
 
 impl Staffing {
@@ -90,123 +108,98 @@ impl Staffing {
             rate: Rate::default(),
             growth: Growth::new(rules.lead_time),
             caution: Caution::new(rules.wait_s),
-            service: Service::new(rules.service_s),
-            asked: VecDeque::new(),
-            held: None,
-            begun: None,
+            capacity: Capacity::default(),
+            held: 0,
         }
     }
 
-    /// So many workers are there at the start. They stay until something is known of the demand.
-    pub fn found(&mut self, at: Moment, workers: u32) {
-        self.begun = Some((at, workers));
+    /// Goes on by other rules, with all that was learned.
+    pub fn set_rules(&mut self, rules: StaffingRules) {
+        self.rules = rules;
+        self.growth.set_lead_time(rules.lead_time);
+        self.caution.set_wait(rules.wait_s);
     }
 
-    /// Takes in a reading; `None` until two of them are there to take the difference of.
+    /// So many workers are kept at this tick; what is held shrinks only when the next smaller size
+    /// has some room, so that it does not follow noise.
+    pub fn hold(&mut self, workers: u32) {
+        self.held = workers;
+    }
+
+    /// Takes in a reading; `None` until there are enough to know rate and service time.
     pub fn read(&mut self, reading: Reading) -> Option<Need> {
         self.rate.push(reading.at, reading.arrivals_total);
-        self.service.push(&reading);
+        self.capacity.push(&reading);
         self.caution.push(&reading);
         let estimate = self.rate.estimate()?;
         self.growth
             .push(reading.at, estimate.per_s, self.caution.deviations);
+        let limit_s = self.rules.service_limit_s;
+        let worker = match self.capacity.worker(reading.slots, limit_s) {
+            Some(worker) => worker,
+            // Of no demand it is known what it needs.
+            None if estimate.per_s == 0.0 && reading.waiting + reading.in_flight == 0 => {
+                capacity::Worker::default()
+            }
+            None => return None,
+        };
         let mut need = Need {
             per_s: estimate.per_s,
             caution: self.caution.deviations,
             growth: self.growth.factor(),
             dispersion: estimate.dispersion,
-            service_s: self.service.mean_s,
-            draining: self.draining(reading.waiting),
+            service_s: worker.service_s,
+            concurrency: worker.concurrency,
+            draining: self.draining(reading.waiting, worker.service_s),
             ..Need::default()
         };
-        need.asked = self.workers(&need, 1.0);
-        need.workers = self.hold(reading.at, &need);
+        need.forecast = self.kept(|margin| need.workers(margin, 0.0));
+        need.drain = self.kept(|margin| need.workers(margin, need.draining));
+        need.panic = self.panic(&need, reading.serving);
         Some(need)
     }
 
-    fn draining(&self, waiting: u32) -> f64 {
-        let within = self.rules.lead_time.max(SHORTEST_DRAIN).as_secs_f64();
-        f64::from(waiting) * self.service.mean_s / within
+    fn draining(&self, waiting: u64, service_s: f64) -> f64 {
+        let within = self.rules.lead_time.max(self.rules.drain).as_secs_f64();
+        waiting as f64 * service_s / within
     }
 
-    fn workers(&self, need: &Need, margin: f64) -> u32 {
-        let load = need.per_s * need.service_s * margin;
-        let grown = load * need.growth;
-        let spare = spare::slots(grown, need.dispersion, SPARE_SHARE * need.caution);
-        // Chance and growth are independent, so their margins add up as deviations do.
-        let slots = load + spare.hypot(grown - load) + need.draining;
-        (slots / f64::from(self.rules.slots)).ceil() as u32
-    }
-
-    /// The most that was asked for within the hold time. What is held shrinks only when the next
-    /// smaller size has some room, so that it does not follow noise.
-    fn hold(&mut self, now: Moment, need: &Need) -> u32 {
-        let shrunk = self.workers(need, ROOM_TO_SHRINK);
-        let kept = match self.held {
-            Some(held) if shrunk >= held => held.max(need.asked),
-            _ => shrunk.max(need.asked),
-        };
-        let hold = self
-            .rules
-            .lead_time
-            .mul_f64(self.rules.hold)
-            .max(SHORTEST_HOLD);
-        let cutoff = now.saturating_sub(hold);
-        self.asked.retain(|(at, _)| *at > cutoff);
-        while self.asked.back().is_some_and(|(_, asked)| *asked <= kept) {
-            self.asked.pop_back();
+    /// What the last seconds' arrivals keep busy, when that is twice the fleet (as Knative panics).
+    fn panic(&self, need: &Need, serving: u32) -> u32 {
+        let burst = self.rate.burst().unwrap_or(0.0);
+        let workers = (burst * need.service_s / need.concurrency).ceil();
+        match workers >= PANIC * f64::from(serving) {
+            true => workers as u32,
+            false => 0,
         }
-        self.asked.push_back((now, kept));
-        let kept = match self.begun {
-            Some((at, found)) if now < at + FIRST_LOOK => kept.max(found),
-            _ => kept,
-        };
-        let most = self
-            .asked
-            .front()
-            .map_or(kept, |(_, asked)| kept.max(*asked));
-        self.held = Some(most);
-        most
+    }
+
+    /// What is asked for, unless fewer would do only just.
+    fn kept(&self, workers: impl Fn(f64) -> u32) -> u32 {
+        let (asked, roomy) = (workers(1.0), workers(ROOM_TO_SHRINK));
+        match roomy < self.held {
+            true => roomy,
+            false => self.held.max(asked),
+        }
     }
 }
 
-/// How long what was found at the start is kept.
-const FIRST_LOOK: Duration = Duration::from_secs(600);
+impl Need {
+    fn workers(&self, margin: f64, draining: f64) -> u32 {
+        let load = self.load() * margin;
+        let grown = load * self.growth;
+        let spare = spare::slots(grown, self.dispersion, SPARE_SHARE * self.caution);
+        // Chance and growth are independent, so their margins add up as deviations do.
+        let slots = load + spare.hypot(grown - load) + draining;
+        (slots / self.concurrency).ceil() as u32
+    }
+}
 
 /// Standard deviations of busy slots that are kept spare for each of caution.
 const SPARE_SHARE: f64 = 0.6;
 
-/// The line need not be worked off any sooner.
-const SHORTEST_DRAIN: Duration = Duration::from_secs(20);
+/// A burst is met at once when it would keep so many times the fleet busy.
+const PANIC: f64 = 2.0;
 
 /// Demand may be so much more before a worker fewer would be too few.
 const ROOM_TO_SHRINK: f64 = 1.06;
-
-/// A worker is billed for a minute anyway.
-const SHORTEST_HOLD: Duration = Duration::from_secs(120);
-
-/// The mean service time, by Little's law: requests in flight over arrivals.
-#[derive(Clone, Debug)]
-struct Service {
-    mean_s: f64,
-    last: Option<Reading>,
-}
-
-/// Requests after which half of the mean is theirs.
-const SERVICE_MEMORY: f64 = 5000.0;
-
-impl Service {
-    fn new(mean_s: f64) -> Service {
-        Service { mean_s, last: None }
-    }
-
-    fn push(&mut self, reading: &Reading) {
-        let Some(last) = self.last.replace(*reading) else {
-            return;
-        };
-        let arrivals = (reading.arrivals_total - last.arrivals_total) as f64;
-        let in_flight_s = reading.in_flight_s - last.in_flight_s;
-        let kept = SERVICE_MEMORY / (SERVICE_MEMORY + arrivals);
-        self.mean_s = self.mean_s * kept + in_flight_s / SERVICE_MEMORY * kept;
-    }
-}

@@ -18,6 +18,15 @@ const SHORTEST: Duration = Duration::from_secs(10);
 /// Differences of so many standard deviations are a change.
 const CHANGE: f64 = 4.5;
 
+/// No rate is taken over less, as after a gap in the readings.
+const SHORTEST_KNOWN_S: f64 = 4.0;
+
+/// What a burst is looked for over.
+const BURST: Duration = Duration::from_secs(4);
+
+/// A burst is at least so many times the rate (Knative's panic threshold).
+const BURST_FACTOR: f64 = 2.0;
+
 /// Share of the newest pair of spans in the running mean of the dispersion.
 const NEWEST: f64 = 0.02;
 
@@ -76,6 +85,9 @@ impl Rate {
     pub fn estimate(&self) -> Option<Estimate> {
         let (now, _) = *self.totals.back()?;
         let mut newer = self.count(now.saturating_sub(SHORTEST), now)?;
+        if newer.seconds < SHORTEST_KNOWN_S {
+            return None;
+        }
         let mut window = SHORTEST;
         while window < LONGEST {
             let middle = now.saturating_sub(window);
@@ -93,6 +105,16 @@ impl Rate {
             per_s: newer.per_s(),
             dispersion: self.dispersion,
         })
+    }
+
+    /// The rate of the last seconds, when it is far beyond that of the span before them.
+    pub fn burst(&self) -> Option<f64> {
+        let (now, _) = *self.totals.back()?;
+        let begin = now.saturating_sub(BURST);
+        let newer = self.count(begin, now)?;
+        let older = self.count(begin.saturating_sub(SHORTEST), begin)?;
+        let bursts = newer.per_s() >= BURST_FACTOR * older.per_s();
+        (bursts && self.differ(newer, older)).then(|| newer.per_s())
     }
 
     fn differ(&self, newer: Count, older: Count) -> bool {

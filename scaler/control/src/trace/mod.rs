@@ -7,13 +7,18 @@
 
 mod arrivals;
 mod generate;
+mod ledger;
 mod parse;
+mod prometheus;
 mod rows;
+mod spec;
 mod timestamp;
 
 pub use arrivals::Arrivals;
 pub use generate::{constant, flash_crowd, on_off, ramp, step};
+pub use ledger::recorded;
 pub use parse::{TraceError, parse};
+pub use spec::{SpecError, is_spec, made_up};
 
 /// An index of dispersion beyond this is not drawn: what it then measures is a change of rate
 /// within the window, not the clumping of arrivals.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::rows::{self, Row};
-use super::{Demand, Segment, Window};
+use super::{Demand, Segment, Window, ledger, prometheus};
 
 /// A row later than this many usual intervals after the one before left something out.
 const GAP: f64 = 1.5;
@@ -32,13 +32,19 @@ pub enum TraceError {
     Backwards { line: usize },
     #[error("line {line}: the trace ends here; expected two rows or more, over some time")]
     TooShort { line: usize },
+    #[error("line {line}: found {found}; expected {expected}")]
+    Json {
+        line: usize,
+        found: String,
+        expected: &'static str,
+    },
     #[error("no row has any requests, so there is nothing to replay")]
     Silent,
 }
 
 const FORMS: &str = "\"timestamp,cost\", \"TIMESTAMP,ContextTokens,GeneratedTokens\", \
     \"timestamp_ms,input_length,output_length\", \"timestamp,value\", \
-    \"t_s,total_rps,asym_idc,...\"";
+    \"t_s,total_rps,asym_idc,...\", the JSON of a Prometheus range query, or a ledger";
 
 /// What a row of the trace says.
 #[derive(Clone, Copy)]
@@ -54,6 +60,18 @@ enum Form {
 
 /// Reads a trace in any of the forms that [`TraceError::Header`] lists.
 pub fn parse(text: &str) -> Result<Demand, TraceError> {
+    let demand = match text.trim_start().starts_with('{') {
+        true if ledger::is_ledger(text) => ledger::read(text)?,
+        true => prometheus::read(text)?,
+        false => table(text)?,
+    };
+    match demand.requests() > 0.0 {
+        true => Ok(demand),
+        false => Err(TraceError::Silent),
+    }
+}
+
+fn table(text: &str) -> Result<Demand, TraceError> {
     let mut lines = rows::lines(text);
     let (_, header) = lines.next().ok_or(TraceError::Empty)?;
     let columns: Vec<&str> = header.split(',').map(str::trim).collect();
@@ -61,14 +79,10 @@ pub fn parse(text: &str) -> Result<Demand, TraceError> {
         found: header.to_owned(),
     })?;
     let rows = rows::read(lines, &columns)?;
-    let demand = match form {
-        Form::Request { unit_s } => requests(&rows, unit_s)?,
-        Form::Count => counts(&rows)?,
-        Form::Rate => rates(&rows)?,
-    };
-    match demand.requests() > 0.0 {
-        true => Ok(demand),
-        false => Err(TraceError::Silent),
+    match form {
+        Form::Request { unit_s } => requests(&rows, unit_s),
+        Form::Count => counts(&rows),
+        Form::Rate => rates(&rows),
     }
 }
 
@@ -96,8 +110,7 @@ fn requests(rows: &[Row], unit_s: f64) -> Result<Demand, TraceError> {
 }
 
 fn counts(rows: &[Row]) -> Result<Demand, TraceError> {
-    let span = span(rows)?;
-    windows(rows, span.usual_interval, |row, usual| Window {
+    rates_over_time(rows, |row, usual| Window {
         length_s: usual,
         per_s: Some(row.values[0] / usual),
         dispersion: 1.0,
@@ -105,8 +118,7 @@ fn counts(rows: &[Row]) -> Result<Demand, TraceError> {
 }
 
 fn rates(rows: &[Row]) -> Result<Demand, TraceError> {
-    let span = span(rows)?;
-    windows(rows, span.usual_interval, |row, usual| {
+    rates_over_time(rows, |row, usual| {
         let collected = row.values.iter().any(|value| *value != 0.0);
         Window {
             length_s: usual,
@@ -121,11 +133,11 @@ fn rates(rows: &[Row]) -> Result<Demand, TraceError> {
 }
 
 /// A window for each row, and one in which nothing was collected where rows are left out.
-fn windows(
+pub(super) fn rates_over_time(
     rows: &[Row],
-    usual: f64,
     window: impl Fn(&Row, f64) -> Window,
 ) -> Result<Demand, TraceError> {
+    let usual = span(rows)?.usual_interval;
     let mut windows = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
         let length = rows.get(index + 1).map_or(usual, |next| next.at - row.at);

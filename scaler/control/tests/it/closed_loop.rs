@@ -60,6 +60,7 @@ impl Plant {
                 id: member.id.clone(),
                 ready: true,
                 draining: draining.contains(&member.id.as_str()),
+                slots: SLOTS as u32,
                 permits: 0,
                 elsewhere: 0,
                 beat_age_ms: 0,
@@ -70,6 +71,7 @@ impl Plant {
                 source: "a".to_owned(),
                 seen: answers.then_some(seen),
             }],
+            ..Observation::default()
         }
     }
 

@@ -225,7 +225,7 @@ fn a_recalled_law_decides_as_if_it_had_never_stopped() {
             assert_eq!(found.action, expected.action);
             return;
         }
-        recalled.recall(now, &seen, &expected);
+        recalled.recall(now, &seen, &fleet, &expected);
     }
     panic!("the fleet was never to shrink");
 }

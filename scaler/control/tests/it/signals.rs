@@ -1,6 +1,7 @@
 //! What signals other than gauges ask for.
 
-use tidegate_control::Action;
+use tidegate_control::{Action, Answer, Observer};
+use tidegate_wire::{ModelSignal, Signal, WorkerSignal, WorkerState};
 
 use crate::stage::{POLICY, Scene, observation, seen};
 
@@ -83,4 +84,56 @@ target_per_worker = 10
         said,
         "2 -> 4 workers: rate asks for 4 (rate 31.6/s over 5s, 10 per worker)"
     );
+}
+
+#[test]
+fn of_several_models_behind_a_proxy_only_the_fleets_own_counts() {
+    let signal = |arrivals: [u64; 2], now_ms: u64| {
+        let model = |name: &str, arrivals_total: u64| ModelSignal {
+            model: name.to_owned(),
+            arrivals_total,
+            waiting: arrivals_total,
+            ..ModelSignal::default()
+        };
+        let worker = |id: &str, model: &str| WorkerSignal {
+            worker: id.to_owned(),
+            boot: "b".to_owned(),
+            instance: None,
+            address: ([127, 0, 0, 1], 1).into(),
+            model: model.to_owned(),
+            state: WorkerState::Ready,
+            draining: false,
+            taking: true,
+            slots: 4,
+            permits: 0,
+            elsewhere: 0,
+            beat_age_ms: 0,
+        };
+        Answer {
+            source: "a".to_owned(),
+            signal: Some(Signal {
+                epoch: "e".to_owned(),
+                now_ms,
+                models: vec![model("small", arrivals[0]), model("large", arrivals[1])],
+                workers: vec![worker("w-1", "small"), worker("w-2", "large")],
+                ..Signal::default()
+            }),
+        }
+    };
+    for (model, expected) in [
+        (Some("large"), (70, 90, vec!["w-2"])),
+        (Some("small"), (5, 10, vec!["w-1"])),
+        (None, (75, 100, vec!["w-1", "w-2"])),
+    ] {
+        let mut observer = Observer::of_model(model.map(str::to_owned));
+        observer.observe(&[signal([5, 20], 1)]);
+        let seen = observer.observe(&[signal([10, 90], 2)]);
+        let seen = seen.proxies[0].seen.as_ref().expect("it is seen");
+        let workers: Vec<&str> = seen.workers.iter().map(|w| w.id.as_str()).collect();
+        assert_eq!(
+            (seen.arrivals, seen.waiting, workers),
+            expected,
+            "{model:?}"
+        );
+    }
 }

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use tidegate_config::Duration;
 use tidegate_control::{
-    Action, Behaviour, Decision, Fleet, FleetRules, Law, Observation, Policy, ProxySight, Seen,
-    SignalRule, Slo, Stage, Time, Worker, WorkerSight,
+    Action, Behaviour, CostRules, Decision, Fleet, FleetRules, ForecastRules, Formula, Law,
+    Observation, Policy, ProxySight, ScheduleRule, Seen, SignalRule, Slo, Stage, Time, Worker,
+    WorkerSight,
 };
 
 /// One worker per 8 requests in line or 4 in flight; shrinks after 30 s.
@@ -45,6 +46,14 @@ struct Tables {
     slo: Slo,
     signal: Vec<SignalRule>,
     #[serde(default)]
+    forecast: Option<ForecastRules>,
+    #[serde(default)]
+    schedule: Vec<ScheduleRule>,
+    #[serde(default)]
+    formula: Option<String>,
+    #[serde(default)]
+    cost: Option<CostRules>,
+    #[serde(default)]
     scale_out: Behaviour,
     #[serde(default)]
     scale_in: Behaviour,
@@ -52,14 +61,22 @@ struct Tables {
 
 pub fn policy(text: &str) -> Policy {
     let tables: Tables = toml::from_str(text).expect("the policy is valid");
-    Policy::new(
+    let names: Vec<String> = tables.signal.iter().map(|s| s.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let formula = |text: String| Formula::new(&text, &names).expect("the formula is valid");
+    let mut policy = Policy::new(
         tables.fleet,
         tables.slo,
         Duration::from_secs(5),
         tables.signal,
         &tables.scale_out,
         &tables.scale_in,
-    )
+    );
+    policy.forecast = tables.forecast;
+    policy.schedules = tables.schedule;
+    policy.formula = tables.formula.map(formula);
+    policy.cost = tables.cost;
+    policy
 }
 
 pub fn at(seconds: u64) -> Time {
@@ -82,6 +99,7 @@ pub fn observation(seen: Option<Seen>) -> Observation {
     let source = "proxy-a".to_owned();
     Observation {
         proxies: vec![ProxySight { source, seen }],
+        ..Observation::default()
     }
 }
 
@@ -91,6 +109,7 @@ pub fn sight(id: &str, permits: u32) -> WorkerSight {
         id: id.to_owned(),
         ready: true,
         draining: false,
+        slots: 4,
         permits,
         elsewhere: 0,
         beat_age_ms: 500,

@@ -6,15 +6,14 @@
 //! softmax and values while their scores stay in the first-level cache.
 
 mod bias;
-mod product;
 
 use std::ops::Range;
 
 pub use bias::RelativeBias;
-use product::Product;
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::product::{Product, Scaled};
 use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 use crate::softmax::exponentials_of_tile;
@@ -52,6 +51,16 @@ impl AttentionScratch {
             values: Aligned::zeroed(columns * max_len),
             scores: Aligned::zeroed(MAX_TILE_ROWS * keys),
         }
+    }
+
+    /// Values that a scratch of this size holds.
+    pub(crate) fn values_for(max_len: usize, head_dim: usize) -> usize {
+        let (keys, columns) = (padded(max_len), padded(head_dim));
+        keys * head_dim + columns * max_len + MAX_TILE_ROWS * keys
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.bytes() + self.values.bytes() + self.scores.bytes()
     }
 }
 
@@ -240,7 +249,7 @@ impl Attend<'_> {
                 a_stride: self.stride(),
                 b: self.scratch.keys[key * self.shape.head_dim..].as_ptr(),
                 depth: self.shape.head_dim,
-                factors: [self.shape.scale; MAX_TILE_ROWS],
+                finish: Scaled([self.shape.scale; MAX_TILE_ROWS]),
                 out: self.scratch.scores[key..].as_mut_ptr(),
                 out_stride: stride,
                 columns: panel.min(stride - key),
@@ -289,7 +298,7 @@ impl Attend<'_> {
                 a_stride: self.score_stride::<S>(),
                 b: self.scratch.values[column * len..].as_ptr(),
                 depth: len,
-                factors,
+                finish: Scaled(factors),
                 out: self.out[to..].as_mut_ptr(),
                 out_stride: width,
                 columns: (2 * S::LANES).min(dim - column),

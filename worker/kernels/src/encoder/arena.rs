@@ -41,6 +41,24 @@ pub(super) struct Workspace {
 }
 
 impl Arena {
+    /// Bytes that an arena of these sizes will hold, on the tier that needs most.
+    pub fn bytes_for(width: usize, head_dim: usize, inner: usize, max_rows: usize) -> usize {
+        let floats = max_rows * 5 * width
+            + INNER_ROWS * inner
+            + AttentionScratch::values_for(max_rows, head_dim);
+        let quants =
+            QuantRows::bytes_for(max_rows, width) + QuantRows::bytes_for(INNER_ROWS, inner);
+        floats * size_of::<f32>() + quants
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let own = &self.own;
+        let floats = [&self.qkv, &own.hidden, &own.context, &own.inner].map(Aligned::bytes);
+        let quants = own.quant.bytes() + own.inner_quant.bytes();
+        floats.iter().sum::<usize>() + quants + own.scratch.bytes()
+    }
+
     /// Room for sequences of up to `max_rows` tokens; shorter ones share a chunk of as many rows,
     /// 192 being enough for full speed.
     pub fn new(encoder: &Encoder, max_rows: usize) -> Self {

@@ -9,7 +9,8 @@ use super::team::{Barrier, SharedRows};
 use super::{Encoder, Layer};
 use crate::attention::Queries;
 use crate::error::ShapeError;
-use crate::linear::{Activation, Epilogue, Store};
+use crate::linear::{Activation, Dense, Epilogue, Rows, Store};
+use crate::norm::LayerNorm;
 
 const REPLACE: Epilogue = Epilogue {
     activation: Activation::None,
@@ -36,9 +37,12 @@ impl Share<'_> {
     pub(super) fn run(&self, own: &mut Workspace) -> Result<&[f32], EncodeError> {
         let parts = &self.encoder.parts;
         self.embed(own)?;
-        for (layer, qkv) in parts.layers.iter().zip(self.qkv.iter().cycle()) {
+        let followers = parts.layers.iter().skip(1).map(Some).chain([None]);
+        let buffers = self.qkv.iter().cycle();
+        for ((layer, next), qkv) in parts.layers.iter().zip(followers).zip(buffers) {
             self.attend(layer, qkv, own)?;
             self.feed_forward(layer, own)?;
+            self.norm(&layer.output_norm, next.map(|next| &next.qkv), own)?;
         }
         let width = self.encoder.width();
         let last = &self.qkv[parts.layers.len() % 2];
@@ -74,9 +78,23 @@ impl Share<'_> {
                 table.gather(tier, self.chunk.batch.kinds(tokens), Store::Add, to)?;
             }
         }
-        tables
-            .norm
-            .apply_quantize(&mut own.hidden[..self.rows.len() * width], &mut own.quant)
+        let first = self.encoder.parts.layers.first();
+        self.norm(&tables.norm, first.map(|layer| &layer.qkv), own)
+    }
+
+    /// Normalizes `hidden`, and quantizes it if the layer that reads it next wants that.
+    fn norm(
+        &self,
+        norm: &LayerNorm,
+        reader: Option<&Dense>,
+        own: &mut Workspace,
+    ) -> Result<(), ShapeError> {
+        let hidden = &mut own.hidden[..self.rows.len() * self.encoder.width()];
+        if reader.is_some_and(Dense::reads_int8) {
+            norm.apply_quantize(hidden, &mut own.quant)
+        } else {
+            norm.apply(self.encoder.parts.tier, hidden)
+        }
     }
 
     /// x = norm(x + out(attention(qkv(x)))), from and to `hidden` and `quant`.
@@ -90,7 +108,11 @@ impl Share<'_> {
         // SAFETY: members' rows do not overlap, and the buffer's last readers have passed a barrier
         // since.
         let mine = unsafe { shared.write(self.rows.start * 3 * width..self.rows.end * 3 * width) };
-        layer.qkv.forward(&own.quant, 0..count, REPLACE, mine)?;
+        let x = Rows {
+            float: &own.hidden,
+            quant: &own.quant,
+        };
+        layer.qkv.forward(x, 0..count, REPLACE, mine)?;
         self.barrier.wait()?;
         // SAFETY: all rows were written before the barrier; the next write comes after another.
         let qkv = unsafe { shared.read(0..self.chunk.rows() * 3 * width) };
@@ -107,15 +129,19 @@ impl Share<'_> {
                 .attention
                 .run(parts.tier, from, bias, &mut own.scratch, context)?;
         }
-        own.quant.quantize(0, &own.context[..count * width])?;
+        if layer.out.reads_int8() {
+            own.quant.quantize(0, &own.context[..count * width])?;
+        }
+        let x = Rows {
+            float: &own.context,
+            quant: &own.quant,
+        };
         let hidden = &mut own.hidden[..count * width];
-        layer.out.forward(&own.quant, 0..count, ADD, hidden)?;
-        Ok(layer
-            .attention_norm
-            .apply_quantize(hidden, &mut own.quant)?)
+        layer.out.forward(x, 0..count, ADD, hidden)?;
+        Ok(self.norm(&layer.attention_norm, Some(&layer.up), own)?)
     }
 
-    /// x = norm(x + down(activation(up(x)))), from and to `hidden` and `quant`.
+    /// x = x + down(activation(up(x))), from `hidden` and `quant` to `hidden`.
     fn feed_forward(&self, layer: &Layer, own: &mut Workspace) -> Result<(), ShapeError> {
         let (count, width, inner) = (self.rows.len(), self.encoder.width(), layer.up.outputs());
         let activate = Epilogue {
@@ -125,15 +151,21 @@ impl Share<'_> {
         for first in (0..count).step_by(INNER_ROWS) {
             let end = count.min(first + INNER_ROWS);
             let wide = &mut own.inner[..(end - first) * inner];
-            layer.up.forward(&own.quant, first..end, activate, wide)?;
-            own.inner_quant.quantize(0, wide)?;
+            let x = Rows {
+                float: &own.hidden,
+                quant: &own.quant,
+            };
+            layer.up.forward(x, first..end, activate, wide)?;
+            if layer.down.reads_int8() {
+                own.inner_quant.quantize(0, wide)?;
+            }
+            let x = Rows {
+                float: wide,
+                quant: &own.inner_quant,
+            };
             let hidden = &mut own.hidden[first * width..end * width];
-            layer
-                .down
-                .forward(&own.inner_quant, 0..end - first, ADD, hidden)?;
+            layer.down.forward(x, 0..end - first, ADD, hidden)?;
         }
-        layer
-            .output_norm
-            .apply_quantize(&mut own.hidden[..count * width], &mut own.quant)
+        Ok(())
     }
 }

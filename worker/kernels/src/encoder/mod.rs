@@ -1,4 +1,4 @@
-//! A transformer encoder over ragged batches, on int8 linear layers.
+//! A transformer encoder over ragged batches, on linear layers in int8 or f32.
 //!
 //! It knows the structure that BERT, RoBERTa, XLM-R, DistilBERT and MPNet share (norm after each
 //! residual, Devlin et al., 2019; Song et al., 2020), and nothing of files, names or heads: who
@@ -18,7 +18,7 @@ pub use arena::Arena;
 use arena::Shape;
 pub use batch::Batch;
 pub use parts::{Embeddings, EncoderParts, Layer};
-pub use run::{EncodeError, Output};
+pub use run::{EncodeError, Output, useful_threads};
 
 use crate::error::{ShapeError, exactly};
 

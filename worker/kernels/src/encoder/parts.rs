@@ -3,7 +3,7 @@
 use crate::attention::{Attention, RelativeBias};
 use crate::embed::Table;
 use crate::error::{ShapeError, exactly, same_tier};
-use crate::linear::Linear;
+use crate::linear::Dense;
 use crate::math::Activation;
 use crate::norm::LayerNorm;
 use crate::tier::Tier;
@@ -34,12 +34,12 @@ pub struct Embeddings {
 /// One layer: x = norm(x + out(attention(qkv(x)))), then x = norm(x + down(activation(up(x)))).
 pub struct Layer {
     /// Queries, keys and values side by side: hidden to 3 x hidden.
-    pub qkv: Linear,
-    pub out: Linear,
+    pub qkv: Dense,
+    pub out: Dense,
     pub attention_norm: LayerNorm,
-    pub up: Linear,
+    pub up: Dense,
     pub activation: Activation,
-    pub down: Linear,
+    pub down: Dense,
     pub output_norm: LayerNorm,
 }
 
@@ -125,7 +125,7 @@ impl Layer {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let linears = [&self.qkv, &self.out, &self.up, &self.down].map(Linear::bytes);
+        let linears = [&self.qkv, &self.out, &self.up, &self.down].map(Dense::bytes);
         let norms = self.attention_norm.bytes() + self.output_norm.bytes();
         linears.iter().sum::<usize>() + norms
     }

@@ -40,7 +40,7 @@ pub enum Output {
 pub enum EncodeError {
     /// The batch does not fit the encoder, the arenas or the output.
     Shape(ShapeError),
-    /// A thread that shared the work failed.
+    /// A thread that shared the work failed, or could not be started.
     Broken,
 }
 
@@ -65,6 +65,12 @@ impl From<Broken> for EncodeError {
     fn from(_: Broken) -> Self {
         Self::Broken
     }
+}
+
+/// Threads that a batch of `tokens` tokens can keep busy, if each has a core: more would wait.
+pub fn useful_threads(tokens: usize) -> usize {
+    let shared = tokens.min(CHUNK_TOKENS).div_ceil(SHARE_ROWS);
+    shared.max(tokens.div_ceil(CHUNK_TOKENS)).max(1)
 }
 
 impl Encoder {
@@ -168,11 +174,15 @@ fn fork<T: Send>(
     };
     std::thread::scope(|scope| {
         let work = &work;
-        let others: Vec<_> = items.map(|item| scope.spawn(move || work(item))).collect();
+        // What cannot be started drops its item, which tells the others.
+        let others: Vec<_> = items
+            .map(|item| std::thread::Builder::new().spawn_scoped(scope, move || work(item)))
+            .collect();
         let mine = work(first);
-        let joined = others
-            .into_iter()
-            .map(|other| other.join().unwrap_or(Err(EncodeError::Broken)));
+        let joined = others.into_iter().map(|other| match other {
+            Ok(other) => other.join().unwrap_or(Err(EncodeError::Broken)),
+            Err(_) => Err(EncodeError::Broken),
+        });
         // A member that only stopped waiting knows less than the one that failed.
         joined.fold(mine, |one, other| match (one, other) {
             (Err(EncodeError::Broken), Err(cause)) => Err(cause),
@@ -225,9 +235,10 @@ impl Job<'_> {
         let qkv = [buffers[0], buffers[1]];
         // The first member also finishes.
         let outs = std::iter::once(Some(out)).chain(std::iter::repeat_with(|| None));
-        let members: Vec<_> = ranges.zip(own).zip(outs).collect();
-        fork(members.into_iter(), |((rows, own), out)| {
-            let membership = barrier.join();
+        // All have joined before the first one waits.
+        let memberships = std::iter::repeat_with(|| barrier.join());
+        let members: Vec<_> = ranges.zip(own).zip(outs).zip(memberships).collect();
+        fork(members.into_iter(), |(((rows, own), out), membership)| {
             let share = task.part(rows, qkv, &barrier);
             let hidden = share.run(own)?;
             membership.done();

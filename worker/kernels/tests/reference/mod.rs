@@ -3,8 +3,8 @@
 #![allow(dead_code)]
 
 use tidegate_kernels::{
-    Activation, Attention, Embeddings, Encoder, EncoderParts, Layer, LayerNorm, Linear,
-    RelativeBias, ShapeError, Table, Tier, quantize_weights,
+    Activation, Attention, Dense as Packed, Embeddings, Encoder, EncoderParts, FloatLinear, Layer,
+    LayerNorm, Linear, RelativeBias, ShapeError, Table, Tier, quantize_weights,
 };
 
 /// Values that are the same in every run.
@@ -40,6 +40,15 @@ impl Noise {
     pub fn normals(&mut self, len: usize, deviation: f32) -> Vec<f32> {
         (0..len).map(|_| self.normal() * deviation).collect()
     }
+}
+
+/// Which layers are quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Int8,
+    F32,
+    /// Every layer's second feed-forward layer in f32, the others in int8.
+    Mixed,
 }
 
 /// One linear layer: `weight` is one row of inputs for each output.
@@ -91,10 +100,15 @@ impl Dense {
         rows.map(|(row, bias)| dot(row, x) + bias).collect()
     }
 
-    fn pack(&self, tier: Tier) -> Result<Linear, ShapeError> {
+    fn pack(&self, tier: Tier, precision: Precision) -> Result<Packed, ShapeError> {
         let k = self.weight.len() / self.bias.len();
+        if precision == Precision::F32 {
+            let packed = FloatLinear::pack(tier, &self.weight, Some(&self.bias), k)?;
+            return Ok(Packed::F32(packed));
+        }
         let (weights, scale) = quantize_weights(&self.weight, k)?;
-        Linear::pack(tier, &weights, &scale, Some(&self.bias), k)
+        let packed = Linear::pack(tier, &weights, &scale, Some(&self.bias), k)?;
+        Ok(Packed::Int8(packed))
     }
 }
 
@@ -269,17 +283,24 @@ impl Model {
         out
     }
 
-    /// The same model in int8.
-    pub fn quantized(&self, tier: Tier) -> Result<Encoder, ShapeError> {
-        let table = |values: &Vec<f32>| Table::quantize(values, self.width);
+    /// The same model, packed.
+    pub fn packed(&self, tier: Tier, precision: Precision) -> Result<Encoder, ShapeError> {
+        let table = |values: &Vec<f32>| match precision {
+            Precision::F32 => Table::float(values.clone(), self.width),
+            _ => Table::quantize(values, self.width),
+        };
+        let (most, down) = match precision {
+            Precision::Mixed => (Precision::Int8, Precision::F32),
+            same => (same, same),
+        };
         let layer = |block: &Block| -> Result<Layer, ShapeError> {
             Ok(Layer {
-                qkv: block.qkv.pack(tier)?,
-                out: block.out.pack(tier)?,
+                qkv: block.qkv.pack(tier, most)?,
+                out: block.out.pack(tier, most)?,
                 attention_norm: block.attention_norm.layer_norm(self.eps)?,
-                up: block.up.pack(tier)?,
+                up: block.up.pack(tier, most)?,
                 activation: self.activation,
-                down: block.down.pack(tier)?,
+                down: block.down.pack(tier, down)?,
                 output_norm: block.output_norm.layer_norm(self.eps)?,
             })
         };

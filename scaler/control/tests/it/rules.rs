@@ -1,0 +1,230 @@
+//! Schedules, formula, cost and orders by hand, through the law.
+
+use std::time::Duration;
+
+use tidegate_control::{Guard, Override, Size, Stage};
+
+use crate::stage::{POLICY, Scene, sight, worker};
+
+fn with(tables: &str) -> String {
+    format!("{POLICY}\n{tables}")
+}
+
+/// The ask of a term, as it reads.
+fn asked(decision: &tidegate_control::Decision, term: &str) -> Option<String> {
+    let mut asks = decision.reason.asks.iter();
+    asks.find(|ask| ask.term == term).map(|ask| ask.to_string())
+}
+
+#[test]
+fn a_schedule_is_one_more_ask() {
+    // The stage's clock begins a quarter of an hour after midnight, 1 January 1970, in UTC.
+    let always = "[[schedule]]\nname = 'night'\ncron = '0 0 * * *'\nfor = '2h'\nworkers = 3";
+    let mut scene = Scene::new(&with(always), 1);
+    let decision = scene.tick(0, 4);
+    assert_eq!(decision.reason.to, 3, "{decision}");
+    let text = decision.to_string();
+    assert!(
+        text.starts_with("1 -> 3 workers: night asks for 3 (for another "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_formula_is_one_more_ask_and_holds_while_a_signal_is_unknown() {
+    let text = format!("formula = 'max(queue / 2.0, busy / 8.0)'\n{POLICY}");
+    let mut scene = Scene::new(&text, 2);
+    (0..5).for_each(|_| drop(scene.tick(8, 8)));
+    let decision = scene.tick(8, 8);
+    let expected = "formula asks for 4 (it comes to 4.00)";
+    assert_eq!(asked(&decision, "formula").as_deref(), Some(expected));
+    assert_eq!(decision.reason.to, 4, "{decision}");
+    (0..10).for_each(|_| drop(scene.blind_tick()));
+    let holds = asked(&scene.blind_tick(), "formula");
+    assert_eq!(
+        holds.as_deref(),
+        Some("formula holds (its value is not known)")
+    );
+}
+
+#[test]
+fn a_budget_caps_the_fleet_and_is_named() {
+    let mut scene = Scene::new(
+        &with("[cost]\nprice_per_hour = 0.4\nbudget_per_hour = 1.2"),
+        2,
+    );
+    let decision = scene.tick(1000, 8);
+    assert_eq!(decision.reason.to, 3, "{decision}");
+    assert!(
+        decision
+            .reason
+            .guards
+            .contains(&Guard::Budget { workers: 3 })
+    );
+    assert_eq!(decision.cost_per_hour, Some(0.8));
+    assert!(
+        decision
+            .to_string()
+            .ends_with("cost.budget_per_hour pays for 3"),
+        "{decision}"
+    );
+}
+
+#[test]
+fn what_is_ordered_by_hand_goes_before_every_ask_until_it_ends() {
+    let mut scene = Scene::new(POLICY, 2);
+    let until = scene.now() + Duration::from_secs(10);
+    scene.law.set_override(Some(Override {
+        size: Size::AsItIs,
+        until,
+    }));
+    for _ in 0..9 {
+        let decision = scene.tick(100, 8);
+        assert!(decision.action.is_none(), "{decision}");
+        assert!(
+            decision.to_string().ends_with("; paused by hand"),
+            "{decision}"
+        );
+    }
+    assert!(scene.tick(100, 8).action.launch > 0, "it is over");
+
+    let until = scene.now() + Duration::from_secs(1000);
+    scene.law.set_override(Some(Override {
+        size: Size::Workers(4),
+        until,
+    }));
+    assert_eq!(scene.tick(0, 8).action.launch, 2);
+    scene.law.set_override(Some(Override {
+        size: Size::Workers(99),
+        until,
+    }));
+    assert_eq!(scene.tick(0, 8).reason.to, 5, "within fleet.max");
+    scene.law.set_override(Some(Override {
+        size: Size::Workers(1),
+        until,
+    }));
+    assert_eq!(scene.tick(100, 8).action.drain.len(), 1);
+    assert!(
+        scene.blind_tick().action.drain.is_empty(),
+        "a blind tick never shrinks"
+    );
+}
+
+const FORECAST: &str = "[fleet]\nkind = 'process'\nmin = 1\nmax = 50\nlead_time = '20s'\n\
+                        [slo]\nlatency = '2s'\n[forecast]\n";
+
+/// Ticks of so many requests a second that take so long each, and no line.
+fn traffic(
+    scene: &mut Scene,
+    ticks: u64,
+    per_s: u64,
+    service_ms: u64,
+) -> tidegate_control::Decision {
+    let mut last = None;
+    for _ in 0..ticks {
+        let mut seen = crate::stage::seen(0, per_s * service_ms / 1000);
+        (seen.arrivals, seen.served) = (per_s, per_s);
+        seen.service_ms = (per_s * service_ms) as f64;
+        seen.workers = scene.sights.clone();
+        last = Some(scene.see(&crate::stage::observation(Some(seen))));
+    }
+    last.expect("a tick")
+}
+
+#[test]
+fn the_forecast_asks_for_the_load_and_a_margin_by_what_workers_are_seen_to_do() {
+    let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 4);
+    let decision = traffic(&mut scene, 300, 40, 500);
+    // 20 requests at once, 4 to a worker, and room for chance.
+    assert!((6..=9).contains(&decision.need), "{decision}");
+    let text = decision.to_string();
+    assert!(text.contains("forecast asks for"), "{text}");
+    assert!(text.contains("(40.0/s of 500ms"), "{text}");
+}
+
+#[test]
+fn the_forecast_never_shrinks_on_less_than_a_complete_view() {
+    let mut scene = Scene::new(&format!("signal = []\n{FORECAST}"), 4);
+    traffic(&mut scene, 300, 40, 500);
+    for second in 0..400 {
+        let decision = match second % 7 {
+            0 => scene.blind_tick(),
+            _ => continue,
+        };
+        assert!(decision.action.drain.is_empty(), "{decision}");
+    }
+    let decision = scene.blind_tick();
+    assert!(
+        decision.to_string().contains("forecast holds"),
+        "{decision}"
+    );
+}
+
+#[test]
+fn launches_that_keep_failing_are_not_counted_on() {
+    let mut scene = Scene::new(POLICY, 1);
+    for attempt in 0..20 {
+        let id = format!("x-{attempt}");
+        let now = scene.now();
+        scene.workers.push(worker(&id, now, Stage::Booting));
+        scene.tick(0, 4);
+        scene.workers.retain(|worker| worker.id != id);
+        scene.tick(0, 4);
+    }
+    let now = scene.now();
+    scene.workers.push(worker("w-2", now, Stage::Booting));
+    scene.workers.push(worker("w-3", now, Stage::Booting));
+    scene.sights.push(sight("w-9", 0));
+    let decision = scene.until_action(12, 24, 4);
+    assert!(decision.action.launch > 0, "{decision}");
+    assert!(
+        decision
+            .to_string()
+            .contains("will rather not be ready in time"),
+        "{decision}"
+    );
+}
+
+#[test]
+fn a_source_beside_the_proxies_is_a_signal_with_a_rule_for_when_it_is_not_known() {
+    let shop = |on_missing: &str| {
+        with(&format!(
+            "[[signal]]\nname = 'orders'\nsource = 'shop'\nstatistic = 'mean'\nwindow = '3s'\n\
+             target_per_worker = 10\non_missing = {on_missing}"
+        ))
+    };
+    let tick = |scene: &mut Scene, value: Option<f64>| {
+        let mut seen = crate::stage::seen(0, 4);
+        seen.workers = scene.sights.clone();
+        let mut seen = crate::stage::observation(Some(seen));
+        seen.values
+            .extend(value.map(|value| ("shop".to_owned(), value)));
+        asked(&scene.see(&seen), "orders").expect("it is asked")
+    };
+    let mut scene = Scene::new(&shop("'hold'"), 1);
+    tick(&mut scene, Some(20.0));
+    let measured = tick(&mut scene, Some(40.0));
+    assert_eq!(
+        measured,
+        "orders asks for 3 (mean 30.0 over 3s, 10 per worker)"
+    );
+    let unknown = tick(&mut scene, None);
+    assert_eq!(unknown, "orders holds (its value is not known)");
+    for (rule, expected) in [
+        (
+            "'ignore'",
+            "orders asks for 0 (its value is not known; on_missing)",
+        ),
+        (
+            "{ value = 25.0 }",
+            "orders asks for 3 (mean 25.0 over 3s, 10 per worker)",
+        ),
+        (
+            "2",
+            "orders asks for 2 (its value is not known; on_missing)",
+        ),
+    ] {
+        let mut scene = Scene::new(&shop(rule), 1);
+        assert_eq!(tick(&mut scene, None), expected, "{rule}");
+    }
+}

@@ -1,0 +1,158 @@
+//! The report: one page that needs nothing else, with plots, the table, the scenario and seeds.
+//!
+//! No scripts and no fonts from elsewhere; plots are inline SVG in colours of the page's style,
+//! light or dark as the reader's system is.
+
+mod curves;
+mod plot;
+
+use std::fmt::{self, Display, Write};
+
+use toml_edit::DocumentMut;
+
+use super::inputs::Inputs;
+use super::matrix::{Judged, Plan, Run};
+use super::show;
+use super::summary::Summary;
+
+const STYLE: &str = include_str!("style.css");
+
+const COLUMNS: [&str; 9] = [
+    "policy",
+    "seed",
+    "in time",
+    "p99",
+    "instance-hours",
+    "over minimum",
+    "reversals/h",
+    "killed",
+    "bad minutes",
+];
+
+/// The page as text.
+pub fn page(plan: &Plan, inputs: &Inputs, results: &[Judged<'_>]) -> String {
+    let mut page = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_page(&mut page, plan, inputs, results);
+    page
+}
+
+fn write_page(
+    page: &mut String,
+    plan: &Plan,
+    inputs: &Inputs,
+    results: &[Judged<'_>],
+) -> fmt::Result {
+    write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Tidegate backtest</title><style>{STYLE}</style></head><body><main>\
+         <h1>Tidegate backtest</h1>"
+    )?;
+    let grounds = results.iter().map(|judged| judged.ground);
+    let notes = grounds.flat_map(|ground| show::notes(plan, std::slice::from_ref(ground)));
+    let mut told: Vec<String> = Vec::new();
+    for note in notes.chain(Summary::of(results).lines()) {
+        if !told.contains(&note) {
+            writeln!(page, "<p>{}</p>", Text(&note))?;
+            told.push(note);
+        }
+    }
+    page.push_str(&curves::pareto_of_all(results));
+    for judged in results {
+        section(page, plan, judged)?;
+    }
+    let seeds: Vec<String> = plan.seeds.iter().map(u64::to_string).collect();
+    writeln!(
+        page,
+        "<h2>What was run</h2><p>Seeds: {}. Version {}.</p><h3>Scenario</h3><pre>{}</pre>\
+         <h3>Policy</h3><pre>{}</pre></main></body></html>",
+        seeds.join(", "),
+        env!("CARGO_PKG_VERSION"),
+        Text(&inputs.scenario_text),
+        Text(&without_addresses(&inputs.policy_text)),
+    )
+}
+
+/// The policy without the tables that say where things are: a report is passed on.
+fn without_addresses(policy: &str) -> String {
+    let Ok(mut document) = policy.parse::<DocumentMut>() else {
+        return String::new();
+    };
+    for table in ["proxies", "scaler", "process", "up"] {
+        document.remove(table);
+    }
+    document.to_string()
+}
+
+/// One trace at one lead time.
+fn section(page: &mut String, plan: &Plan, judged: &Judged<'_>) -> fmt::Result {
+    let name = judged.ground.name();
+    write!(
+        page,
+        "<section><h2>{}</h2><div class=\"plots\">",
+        Text(&name)
+    )?;
+    for svg in curves::of_ground(judged) {
+        page.push_str(&svg);
+    }
+    write!(
+        page,
+        "</div><table><caption>{}</caption><thead><tr>",
+        Text(&name)
+    )?;
+    for column in COLUMNS {
+        write!(page, "<th scope=\"col\">{column}</th>")?;
+    }
+    page.push_str("</tr></thead><tbody>");
+    let attainment = plan.scenario.attainment;
+    for run in show::ranked(attainment, judged) {
+        row(page, attainment, run)?;
+    }
+    page.push_str("</tbody></table></section>\n");
+    Ok(())
+}
+
+fn row(page: &mut String, attainment: f64, run: &Run) -> fmt::Result {
+    let row = &run.row;
+    let class = match (run.setting, row.attainment >= attainment) {
+        (None, _) => "ours",
+        (Some(_), true) => "keeps",
+        (Some(_), false) => "misses",
+    };
+    let setting = run.setting.map_or(String::new(), |setting| {
+        let (target, window_s) = (setting.target, setting.window.as_secs());
+        format!(" title=\"target {target}, window {window_s} s\"")
+    });
+    let over = (row.instance_hours / row.lower_bound_hours - 1.0) * 100.0;
+    write!(
+        page,
+        "<tr class=\"{class}\"><th scope=\"row\"{setting}>{}</th><td>{}</td><td>{:.2} %</td>\
+         <td>{:.0} ms</td><td>{:.2}</td><td>{over:+.1} %</td><td>{:.1}</td><td>{}</td>\
+         <td>{}</td></tr>",
+        Text(&row.policy),
+        row.seed,
+        row.attainment * 100.0,
+        row.p99_ms,
+        row.instance_hours,
+        row.reversals_per_hour,
+        row.killed_in_flight,
+        row.violation_minutes,
+    )
+}
+
+/// Text as HTML shows it.
+struct Text<'a>(&'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '&' => f.write_str("&amp;"),
+            '"' => f.write_str("&quot;"),
+            c => f.write_char(c),
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Orders by hand: `pause`, `hold` and `resume`, from the command line to the running scaler.
+//!
+//! They come in at the scaler's own port with the operator token, wait for the loop, which alone
+//! touches the law, and are answered when they are in force and in the ledger.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde::{Deserialize, Serialize};
+use tidegate_config::Tokens;
+use tidegate_control::{Size, Time};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cli::Desk;
+use crate::http;
+use crate::scaler::Scaler;
+
+const PATH: &str = "/override";
+
+/// No order lasts longer: who forgot it is not paid for it forever.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// An order is a line.
+const LARGEST_ORDER_BYTES: usize = 1024;
+
+/// Orders that wait for the loop.
+const WAITING: usize = 8;
+
+/// For the answer to an order, which waits for the tick that is under way.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Order {
+    /// `None`: the law decides again.
+    size: Option<Size>,
+    for_ms: u64,
+}
+
+/// An order that waits for the loop.
+#[derive(Debug)]
+pub struct Wish {
+    order: Order,
+    answer: oneshot::Sender<Result<String, String>>,
+}
+
+pub type Wishes = mpsc::Receiver<Wish>;
+
+/// Where orders are taken.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    /// Read anew for each order, so that a changed token counts at once.
+    token_file: PathBuf,
+    wishes: mpsc::Sender<Wish>,
+}
+
+impl Counter {
+    pub fn new(token_file: PathBuf) -> (Counter, Wishes) {
+        let (wishes, waiting) = mpsc::channel(WAITING);
+        (Counter { token_file, wishes }, waiting)
+    }
+
+    fn accepts(&self, headers: &HeaderMap) -> bool {
+        let given = headers
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        let token = given.and_then(|value| value.strip_prefix("Bearer "));
+        let tokens = Tokens::read(&self.token_file);
+        token.is_some_and(|token| tokens.is_ok_and(|tokens| tokens.accepts(token)))
+    }
+}
+
+impl Wish {
+    /// Has it done, between two ticks.
+    pub fn grant(self, now: Time, scaler: &mut Scaler) {
+        let Order { size, for_ms } = self.order;
+        let done = scaler.take_order(now, size, Duration::from_millis(for_ms));
+        // Who does not wait for the answer any more sees it in the log.
+        let _ = self.answer.send(done);
+    }
+}
+
+pub fn routes(counter: Counter) -> Router {
+    Router::new()
+        .route(PATH, post(take))
+        .layer(DefaultBodyLimit::max(LARGEST_ORDER_BYTES))
+        .with_state(counter)
+}
+
+async fn take(
+    State(counter): State<Counter>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
+    if !counter.accepts(&headers) {
+        return (
+            StatusCode::UNAUTHORIZED,
+            "the operator token is missing or wrong".to_owned(),
+        );
+    }
+    let order = match serde_json::from_slice::<Order>(&body) {
+        Ok(order) if Duration::from_millis(order.for_ms) <= LONGEST => order,
+        Ok(_) => {
+            let most = LONGEST.as_secs() / 3600;
+            return (StatusCode::BAD_REQUEST, format!("expected at most {most}h"));
+        }
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("not an order: {why}")),
+    };
+    let (answer, done) = oneshot::channel();
+    if counter.wishes.send(Wish { order, answer }).await.is_err() {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the scaler is stopping".to_owned(),
+        );
+    }
+    match done.await {
+        Ok(Ok(told)) => (StatusCode::OK, told),
+        Ok(Err(why)) => (StatusCode::BAD_REQUEST, why),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the scaler is stopping".to_owned(),
+        ),
+    }
+}
+
+/// Gives an order to the scaler at `desk` and prints what it says.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub async fn send(
+    desk: &Desk,
+    size: Option<Size>,
+    span: tidegate_config::Duration,
+) -> anyhow::Result<()> {
+    let tokens = Tokens::read(&desk.token_file)?;
+    let for_ms = span.as_millis() as u64;
+    let request = http::client()
+        .post(format!("http://{}{PATH}", desk.listen))
+        .bearer_auth(tokens.current())
+        .timeout(PATIENCE)
+        .json(&Order { size, for_ms });
+    let unreachable = || format!("the scaler at {} cannot be reached", desk.listen);
+    let response = request.send().await.with_context(unreachable)?;
+    let status = response.status();
+    let told = response.text().await.unwrap_or_default();
+    if !status.is_success() {
+        bail!(
+            "the scaler at {} answers with {status}: {told}",
+            desk.listen
+        );
+    }
+    let end = size.map_or(String::new(), |_| format!(" for {span}"));
+    writeln!(std::io::stdout(), "{told}{end}")?;
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Orders by hand, and what a ledger tells of them and of a burst.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tidegate_control::{Law, Roster, Size, Time};
+use tidegate_scaler::config::PolicyFile;
+use tidegate_scaler::explain;
+use tidegate_scaler::ledger::fold;
+
+use crate::daemon::{Daemon, free_port};
+use crate::stage::{FakeProxy, token_file};
+use crate::stand::Stand;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn story(stand: &Stand) -> String {
+    let mut out = Vec::new();
+    let ledger = stand.directory.path().join("ledger.jsonl");
+    explain::explain(&ledger, &mut out).expect("it can be explained");
+    String::from_utf8(out).expect("text")
+}
+
+#[tokio::test]
+async fn a_hold_is_kept_until_it_ends_and_a_size_out_of_bounds_is_refused() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    let told = stand.order(Some(Size::Workers(3)), HOUR);
+    assert_eq!(told, Ok("held at 3 by hand".to_owned()));
+    stand.tick().await;
+    assert_eq!(stand.members(), ["w-1", "w-2", "w-3"]);
+    let refused = stand.order(Some(Size::Workers(9)), HOUR);
+    assert_eq!(refused, Err("found 9 workers, expected 1 to 3".to_owned()));
+    assert_eq!(
+        stand.order(None, HOUR),
+        Ok("the law decides again".to_owned())
+    );
+    let told = stand.told();
+    assert!(
+        told.iter().any(|line| line.ends_with("held at 3 by hand")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_order_by_hand_survives_a_restart() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    let paused = stand.order(Some(Size::AsItIs), HOUR);
+    assert_eq!(paused, Ok("paused by hand".to_owned()));
+    stand.ticks(3).await;
+    let policy = format!("{}/../configs/policy.toml", env!("CARGO_MANIFEST_DIR"));
+    let policy: PolicyFile = tidegate_config::load(policy.as_ref()).expect("a policy");
+    let recalled = |stand: &Stand| {
+        let ledger = stand.directory.path().join("ledger.jsonl");
+        let now = Time::from_ms(1_000_000 + stand.second * 1000);
+        let folded = fold(&ledger, now, HOUR).expect("it is read");
+        let mut law = Law::new(policy.policy());
+        folded.recall(&mut law, &mut Roster::default());
+        law.by_hand().map(|order| order.size)
+    };
+    assert_eq!(recalled(&stand), Some(Size::AsItIs));
+    assert!(stand.order(None, HOUR).is_ok());
+    assert_eq!(recalled(&stand), None);
+}
+
+#[tokio::test]
+async fn a_ledger_explains_a_burst_and_what_was_ordered_by_hand() {
+    let mut stand = Stand::new(1).await;
+    stand.tick().await;
+    stand.all_ready(0);
+    stand.ticks(5).await;
+    stand.load(9, 3);
+    stand.ticks(3).await;
+    stand.all_ready(1);
+    assert!(stand.order(Some(Size::AsItIs), HOUR).is_ok());
+    stand.load(0, 0);
+    stand.ticks(30).await;
+    let story = story(&stand);
+    for expected in [
+        "Thursday, 1970-01-01 UTC",
+        "1 -> 3 workers: requests asks for 3 (max 12.0 over 2s, 4 per worker)",
+        "asked: requests 3",
+        "up to 9 in line",
+        "paused by hand until 1970-01-01 01:",
+        "instance-hours",
+        "term ",
+    ] {
+        assert!(story.contains(expected), "{expected:?} is not in\n{story}");
+    }
+}
+
+#[test]
+fn what_is_no_ledger_is_refused() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let refused = explain::explain(file.path(), &mut Vec::new()).expect_err("it is empty");
+    assert!(
+        refused.to_string().contains("no line of a ledger"),
+        "{refused}"
+    );
+    let mut out = Vec::new();
+    let refused = explain::cost("/nowhere/ledger".as_ref(), None, &mut out);
+    assert!(
+        refused
+            .expect_err("it is not there")
+            .to_string()
+            .contains("cannot be read")
+    );
+}
+
+/// `tidegate-scaler` with these words, for the scaler at this port: its exit code and its words.
+fn say(words: &[&str], port: u16, token_file: &str) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate-scaler"))
+        .args(words)
+        .args([
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--token-file",
+            token_file,
+        ])
+        .output()
+        .expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_reaches_a_running_scaler_with_the_operator_token_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (proxy, port) = (FakeProxy::start().await, free_port());
+    let policy = crate::daemon::policy(&directory, &proxy.url, port, "sleep 60");
+    let policy = policy.to_string_lossy().into_owned();
+    let daemon = Daemon::start(&["run", "--policy", &policy], directory.path());
+    daemon.wait_for("0 -> 1 worker");
+    let operator = directory.path().join("operator.token");
+    let operator = operator.to_string_lossy();
+    let (code, said) = say(&["pause", "--for", "2h"], port, &operator);
+    assert_eq!((code, &*said), (Some(0), "paused by hand for 2h\n"));
+    daemon.wait_for("paused by hand");
+    let (code, said) = say(&["hold", "7"], port, &operator);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("found 7 workers, expected 0 to 1") || said.contains("expected 1 to 1"),
+        "{said}"
+    );
+    let other = token_file(directory.path(), "other.token");
+    std::fs::write(&other, "some-other-0123456789\n").expect("it is written");
+    let (code, said) = say(&["resume"], port, &other.to_string_lossy());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("401"), "{said}");
+    let (code, said) = say(&["resume"], port, &operator);
+    assert_eq!((code, &*said), (Some(0), "the law decides again\n"));
+}

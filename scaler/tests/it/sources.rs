@@ -1,0 +1,83 @@
+//! Sources beside the proxies, asked over HTTP.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tidegate_scaler::http;
+use tidegate_scaler::sources::{SourceFault, SourceRule, Sources, ask};
+
+use crate::stage::eventually_async;
+
+/// A server with one page of each kind, and one that never ends.
+async fn server() -> String {
+    let prometheus = |body: String| async move {
+        assert_eq!(body, "query=sum%28rate%28orders_total%5B1m%5D%29%29");
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"12.5"]}]}}"#
+    };
+    let routes = Router::new()
+        .route("/api/v1/query", post(prometheus))
+        .route("/status", get(|| async { r#"{"queue":{"depth":7}}"# }))
+        .route("/metrics", get(|| async { "jobs 3\n" }))
+        .route("/large", get(|| async { "x".repeat(5 << 20) }))
+        .route("/slow", get(std::future::pending::<String>));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    format!("http://{address}")
+}
+
+fn rule(url: &str, way: (&str, &str)) -> SourceRule {
+    let rule = serde_json::json!({
+        "name": "s", "url": url, way.0: way.1, "every": "1s", "timeout": "300ms",
+        "fresh_for": "1s",
+    });
+    serde_json::from_value(rule).expect("a rule")
+}
+
+#[tokio::test]
+async fn each_kind_of_source_gives_its_number() {
+    let url = server().await;
+    for (path, way, expected) in [
+        ("", ("query", "sum(rate(orders_total[1m]))"), 12.5),
+        ("/status", ("pointer", "/queue/depth"), 7.0),
+        ("/metrics", ("metric", "jobs"), 3.0),
+    ] {
+        let rule = rule(&format!("{url}{path}"), way);
+        assert!(rule.check().is_ok());
+        let value = ask(&http::client(), &rule).await;
+        assert_eq!(value.expect(path), expected);
+    }
+}
+
+#[tokio::test]
+async fn answers_are_bounded_in_size_and_time() {
+    let url = server().await;
+    let fault = async |path: &str| {
+        let rule = rule(&format!("{url}{path}"), ("pointer", "/a"));
+        ask(&http::client(), &rule).await.expect_err(path)
+    };
+    assert!(matches!(fault("/large").await, SourceFault::Large));
+    assert!(matches!(fault("/slow").await, SourceFault::Slow(_)));
+    assert!(matches!(fault("/nothing").await, SourceFault::Call(_)));
+    assert!(matches!(fault("/metrics").await, SourceFault::NotJson(_)));
+}
+
+#[tokio::test]
+async fn a_value_is_known_while_it_is_fresh() {
+    let url = server().await;
+    let sources = Sources::start(&[rule(&format!("{url}/status"), ("pointer", "/queue/depth"))]);
+    let known = async || sources.values().get("s").copied();
+    let value = eventually_async("a value", known).await;
+    assert_eq!(value, 7.0);
+
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let gone = gone
+        .expect("a free port")
+        .local_addr()
+        .expect("its address");
+    let silent = Sources::start(&[rule(&format!("http://{gone}/"), ("pointer", "/a"))]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(silent.values().is_empty());
+}

@@ -1,0 +1,270 @@
+//! `tidegate-worker compare`: what models cost and what they are worth, beside a reference, and
+//! the smallest that is good enough.
+
+mod closeness;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use thiserror::Error;
+
+pub use self::closeness::Closeness;
+use crate::bench::{self, Figures};
+use crate::measure::{Engine, Inputs, MeasureError};
+use crate::model::{self, ModelError, Package, Quality, Task, Weights, sha256};
+use crate::threads;
+
+/// How long each model's throughput is measured.
+const SECONDS: f64 = 2.0;
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The directory of the model that all others are judged by.
+    #[arg(long, value_name = "DIR")]
+    pub reference: PathBuf,
+    /// Models to judge: files written by `quantize`, or directories.
+    #[arg(long = "model", value_name = "PATH", num_args = 1.., required = true)]
+    pub models: Vec<PathBuf>,
+    /// A JSON array of texts or pairs, or a text a line; for classifiers and rerankers a tab parts
+    /// the texts of a pair [default: 512 built-in passages].
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Option<PathBuf>,
+    /// Threads that compute [default: the processors this process may use].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Keep the result in each model file that was made from the reference.
+    #[arg(long)]
+    pub record: bool,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub gates: Gates,
+}
+
+/// What a model has to meet.
+#[derive(Clone, Debug, Default, PartialEq, Args, Serialize)]
+pub struct Gates {
+    /// Least cosine of any input's vector to the reference's.
+    #[arg(long, value_name = "COSINE")]
+    pub min_cosine: Option<f64>,
+    /// Least rank correlation of similarities or scores.
+    #[arg(long, value_name = "RHO")]
+    pub min_spearman: Option<f64>,
+    /// Least share of the ten nearest neighbours that stay.
+    #[arg(long, value_name = "SHARE")]
+    pub min_neighbours: Option<f64>,
+    /// Least share of inputs that keep their label.
+    #[arg(long, value_name = "SHARE")]
+    pub min_agreement: Option<f64>,
+    /// Most milliseconds for one text, 99th percentile.
+    #[arg(long, value_name = "MS")]
+    pub max_p99_ms: Option<f64>,
+    /// Least tokens a second.
+    #[arg(long, value_name = "RATE")]
+    pub min_tokens_per_second: Option<f64>,
+}
+
+#[derive(Debug, Error)]
+pub enum CompareError {
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    #[error("{} is a {found}, the reference is a {expected}: their results cannot be compared", path.display())]
+    OtherTask {
+        path: PathBuf,
+        found: &'static str,
+        expected: &'static str,
+    },
+    #[error("{} has the labels {found:?}, the reference has {expected:?}", path.display())]
+    OtherLabels {
+        path: PathBuf,
+        found: Vec<String>,
+        expected: Vec<String>,
+    },
+    #[error("--record: {} {why}", path.display())]
+    NotRecordable { path: PathBuf, why: &'static str },
+}
+
+impl From<ModelError> for CompareError {
+    fn from(error: ModelError) -> Self {
+        CompareError::Measure(error.into())
+    }
+}
+
+/// One model's line.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub closeness: Closeness,
+    /// What it misses of the gates; empty if it meets all.
+    pub misses: Vec<String>,
+}
+
+/// The reference, the models beside it, and the choice.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    pub reference: Figures,
+    pub models: Vec<Row>,
+    pub inputs: usize,
+    pub inputs_sha256: String,
+    pub gates: Gates,
+    /// The smallest model that meets the gates.
+    pub chosen: Option<String>,
+}
+
+/// What a model gave, and what it is.
+struct Judged {
+    figures: Figures,
+    results: Vec<Vec<f32>>,
+    task: Task,
+    /// Of its weights; of a model file, of what it was made from.
+    origin_sha256: String,
+}
+
+/// Measures and judges all models, one after another, so that they never share the machine.
+pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
+    let inputs = Inputs::read(args.inputs.as_deref())?;
+    let reference = judge(&args.reference, &inputs, args.threads)?;
+    let mut rows = Vec::new();
+    for path in &args.models {
+        let judged = judge(path, &inputs, args.threads)?;
+        let closeness = compare(path, &reference, &judged)?;
+        if args.record {
+            record(path, &reference, &closeness, &inputs)?;
+        }
+        let misses = args.gates.misses(&judged.figures, &closeness);
+        rows.push(Row {
+            figures: judged.figures,
+            closeness,
+            misses,
+        });
+    }
+    let fit = rows.iter().filter(|row| row.misses.is_empty());
+    let chosen = fit.min_by_key(|row| (row.figures.weights_bytes, row.figures.model_bytes));
+    Ok(Comparison {
+        chosen: chosen.map(|row| row.figures.model.clone()),
+        reference: reference.figures,
+        models: rows,
+        inputs: inputs.items.len(),
+        inputs_sha256: inputs.sha256,
+        gates: args.gates.clone(),
+    })
+}
+
+fn judge(path: &Path, inputs: &Inputs, asked_threads: usize) -> Result<Judged, CompareError> {
+    let opened = model::open(path)?;
+    let origin_sha256 = match &opened.package {
+        Some(package) => package.provenance.source_sha256.clone(),
+        None => sha256(&opened.weights)?,
+    };
+    let mut engine = Engine::new(opened.load()?, threads::count(asked_threads));
+    let task = engine.model.card.task.clone();
+    let inputs = inputs.for_task(&task);
+    let mut figures = bench::measure(&mut engine, &inputs, SECONDS)?;
+    figures.model = path.display().to_string();
+    Ok(Judged {
+        figures,
+        results: engine.pass(&inputs.items)?.results,
+        task,
+        origin_sha256,
+    })
+}
+
+fn compare(path: &Path, reference: &Judged, judged: &Judged) -> Result<Closeness, CompareError> {
+    let (found, expected) = (judged.task.name(), reference.task.name());
+    if found != expected {
+        return Err(CompareError::OtherTask {
+            path: path.to_owned(),
+            found,
+            expected,
+        });
+    }
+    let (ours, theirs) = (&reference.results, &judged.results);
+    if matches!(judged.task, Task::Embedding { .. }) {
+        let same_space = judged.origin_sha256 == reference.origin_sha256;
+        return Ok(closeness::of_vectors(ours, theirs, same_space));
+    }
+    if let (Task::Classification { labels: found }, Task::Classification { labels: expected }) =
+        (&judged.task, &reference.task)
+        && found != expected
+    {
+        return Err(CompareError::OtherLabels {
+            path: path.to_owned(),
+            found: found.clone(),
+            expected: expected.clone(),
+        });
+    }
+    Ok(closeness::of_logits(ours, theirs))
+}
+
+/// Keeps what was measured in the model file, for `serve` to hold against its floor.
+fn record(
+    path: &Path,
+    reference: &Judged,
+    closeness: &Closeness,
+    inputs: &Inputs,
+) -> Result<(), CompareError> {
+    let refused = |why| CompareError::NotRecordable {
+        path: path.to_owned(),
+        why,
+    };
+    if path.is_dir() {
+        return Err(refused("is a directory; only a model file holds a record"));
+    }
+    let weights = Weights::open(path)?;
+    let (package, _) = Package::read(&weights)?;
+    if package.provenance.source_sha256 != reference.origin_sha256 {
+        return Err(refused("was not made from the reference"));
+    }
+    let quality = Quality {
+        model_sha256: package.sha256,
+        reference_sha256: reference.origin_sha256.clone(),
+        inputs_sha256: inputs.sha256.clone(),
+        inputs: inputs.items.len(),
+        cosine: closeness.cosine,
+        spearman: closeness.spearman,
+        agreement: closeness.agreement,
+    };
+    Ok(Package::record(&weights, quality)?)
+}
+
+impl Gates {
+    /// What a model misses, each with what was found and what was asked for.
+    fn misses(&self, figures: &Figures, close: &Closeness) -> Vec<String> {
+        let least = [
+            (
+                "cosine",
+                close.cosine.map(|cosine| cosine.min),
+                self.min_cosine,
+            ),
+            ("spearman", close.spearman, self.min_spearman),
+            ("neighbours", close.neighbours, self.min_neighbours),
+            ("agreement", close.agreement, self.min_agreement),
+            (
+                "tokens/s",
+                Some(figures.tokens_per_second),
+                self.min_tokens_per_second,
+            ),
+        ];
+        let mut misses = Vec::new();
+        for (name, found, floor) in least {
+            match (found, floor) {
+                (_, None) => {}
+                (Some(found), Some(floor)) if found >= floor => {}
+                (Some(found), Some(floor)) => misses.push(format!("{name} {found:.4} < {floor}")),
+                (None, Some(floor)) => {
+                    misses.push(format!(
+                        "{name} does not apply, at least {floor} is asked for"
+                    ));
+                }
+            }
+        }
+        if let Some(most) = self.max_p99_ms.filter(|most| figures.p99_ms > *most) {
+            misses.push(format!("p99 {:.2} ms > {most} ms", figures.p99_ms));
+        }
+        misses
+    }
+}

@@ -1,0 +1,173 @@
+//! Encoder families: what config.json says of a model, and what each family calls its tensors.
+//!
+//! BERT, RoBERTa (with XLM-R and CamemBERT), DistilBERT and MPNet are one structure under
+//! different names; what differs is said here, and the encoder is built once for all of them.
+
+mod build;
+mod config;
+mod family;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tidegate_kernels::Activation;
+
+use self::config::Config;
+use self::family::{FAMILIES, Family};
+pub use self::family::{HeadActivation, Kinds};
+use super::ModelError;
+use super::files::Files;
+
+/// The file that says what a model is.
+pub const CONFIG_FILE: &str = "config.json";
+
+/// No model of these families has more; what claims to is refused before memory is taken for it.
+const MOST_POSITIONS: usize = 1 << 20;
+
+/// As [`MOST_POSITIONS`], of the labels of a classifier.
+const MOST_LABELS: usize = 1 << 16;
+
+/// A model's config and its family.
+#[derive(Debug)]
+pub struct Architecture {
+    pub config: Config,
+    pub family: &'static Family,
+    activation: Activation,
+}
+
+/// The one part of every config.json that says how to read the rest.
+#[derive(Deserialize)]
+struct Kind {
+    model_type: String,
+}
+
+/// Reads config.json and refuses what cannot be computed.
+pub fn read(files: &Files) -> Result<Architecture, ModelError> {
+    let invalid = |problem: String| files.invalid(CONFIG_FILE, problem);
+    let Kind { model_type } = files.need_json(CONFIG_FILE)?;
+    let family = (FAMILIES.iter()).find(|family| family.types.contains(&model_type.as_str()));
+    let Some(family) = family else {
+        let known: Vec<&str> = FAMILIES
+            .iter()
+            .flat_map(|family| family.types)
+            .copied()
+            .collect();
+        return Err(invalid(format!(
+            "model_type \"{model_type}\" is not supported; expected one of {}",
+            known.join(", ")
+        )));
+    };
+    let config: Config = files.need_json(CONFIG_FILE)?;
+    let activation = match config.hidden_act.as_str() {
+        "gelu" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        other => {
+            return Err(invalid(format!(
+                "hidden_act \"{other}\" is not supported; expected gelu, gelu_new, relu or silu"
+            )));
+        }
+    };
+    let positions = config.position_embedding_type.as_deref();
+    if positions.is_some_and(|kind| kind != "absolute") {
+        let found = positions.unwrap_or_default();
+        return Err(invalid(format!(
+            "position_embedding_type \"{found}\" is not supported; expected \"absolute\""
+        )));
+    }
+    let architecture = Architecture {
+        config,
+        family,
+        activation,
+    };
+    architecture.check_sizes().map_err(invalid)?;
+    Ok(architecture)
+}
+
+impl Architecture {
+    fn check_sizes(&self) -> Result<(), String> {
+        let config = &self.config;
+        for (key, value) in [
+            ("hidden_size", config.hidden_size),
+            ("num_hidden_layers", config.num_hidden_layers),
+            ("num_attention_heads", config.num_attention_heads),
+            ("intermediate_size", config.intermediate_size),
+            ("vocab_size", config.vocab_size),
+        ] {
+            if value == 0 {
+                return Err(format!("{key} is 0; expected at least 1"));
+            }
+        }
+        if !config
+            .hidden_size
+            .is_multiple_of(config.num_attention_heads)
+        {
+            return Err(format!(
+                "hidden_size {} is not a multiple of num_attention_heads {}",
+                config.hidden_size, config.num_attention_heads
+            ));
+        }
+        let labels = self.label_count();
+        if labels.is_some_and(|count| !(1..=MOST_LABELS).contains(&count)) {
+            return Err(format!(
+                "num_labels is {}; expected 1 to {MOST_LABELS}",
+                labels.unwrap_or(0)
+            ));
+        }
+        let (least, most) = (self.first_position() + 1, MOST_POSITIONS);
+        if !(least..=most).contains(&config.max_position_embeddings) {
+            return Err(format!(
+                "max_position_embeddings is {}; expected {least} to {most}",
+                config.max_position_embeddings
+            ));
+        }
+        Ok(())
+    }
+
+    /// The row of the position table that a text's first token has.
+    fn first_position(&self) -> usize {
+        match self.family.offset_positions {
+            true => self.config.pad_token_id.unwrap_or(1).saturating_add(1),
+            false => 0,
+        }
+    }
+
+    /// The longest text that the position table allows, in tokens.
+    pub fn longest(&self) -> usize {
+        self.config.max_position_embeddings - self.first_position()
+    }
+
+    /// The labels of a classification head, by index; none for a model without such a head.
+    pub fn labels(&self) -> Option<Vec<String>> {
+        let named = self.config.id2label.as_ref();
+        let label = |index: usize| {
+            let named = named.and_then(|named| named.get(&index.to_string()));
+            named.map_or_else(|| format!("LABEL_{index}"), String::clone)
+        };
+        let count = self.label_count()?;
+        Some((0..count).map(label).collect())
+    }
+
+    fn label_count(&self) -> Option<usize> {
+        let suffix = "ForSequenceClassification";
+        let config = &self.config;
+        let mut names = config.architectures.iter();
+        let named = config.id2label.as_ref().map_or(0, BTreeMap::len);
+        names
+            .any(|name| name.ends_with(suffix))
+            .then_some(match named {
+                // What transformers assumes where nothing is said.
+                0 => config.num_labels.unwrap_or(2),
+                named => named,
+            })
+    }
+
+    /// Kinds that a token may have.
+    pub fn kinds(&self) -> usize {
+        match self.family.kinds {
+            Kinds::OfPairs => self.config.type_vocab_size,
+            Kinds::AllZero | Kinds::None => usize::MAX,
+        }
+    }
+}

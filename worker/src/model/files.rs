@@ -1,0 +1,108 @@
+//! A model's small files, in a directory or inside one model file: those who read them need not
+//! know which.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::ModelError;
+
+/// What is said of a file that has to be there and is not.
+pub const WHAT_A_DIRECTORY_HOLDS: &str =
+    "a model directory holds config.json, tokenizer.json and model.safetensors";
+
+/// Files by their path within the model, such as `1_Pooling/config.json`.
+#[derive(Debug)]
+pub struct Files {
+    place: PathBuf,
+    /// Their content, if they are inside a model file.
+    inside: Option<BTreeMap<String, Vec<u8>>>,
+    /// What was found so far: all that this model needs of its directory.
+    found: RefCell<BTreeSet<String>>,
+}
+
+impl Files {
+    pub fn in_directory(place: &Path) -> Files {
+        Files {
+            place: place.to_owned(),
+            inside: None,
+            found: RefCell::default(),
+        }
+    }
+
+    pub fn inside(model_file: &Path, files: BTreeMap<String, Vec<u8>>) -> Files {
+        Files {
+            place: model_file.to_owned(),
+            inside: Some(files),
+            found: RefCell::default(),
+        }
+    }
+
+    /// Where a file is or would be, for messages.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.join(name)
+    }
+
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ModelError> {
+        let content = match &self.inside {
+            Some(files) => files.get(name).cloned(),
+            None => match std::fs::read(self.path(name)) {
+                Ok(content) => Some(content),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => {
+                    return Err(ModelError::Unreadable {
+                        file: self.path(name),
+                        error,
+                    });
+                }
+            },
+        };
+        if content.is_some() {
+            self.found.borrow_mut().insert(name.to_owned());
+        }
+        Ok(content)
+    }
+
+    /// Reads a file that has to be there.
+    pub fn need(&self, name: &str) -> Result<Vec<u8>, ModelError> {
+        self.read(name)?.ok_or_else(|| ModelError::Missing {
+            file: self.path(name),
+            hint: WHAT_A_DIRECTORY_HOLDS,
+        })
+    }
+
+    /// Parses a JSON file if it is there.
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ModelError> {
+        let Some(text) = self.read(name)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| self.invalid(name, error))
+    }
+
+    /// Parses a JSON file that has to be there.
+    pub fn need_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ModelError> {
+        serde_json::from_slice(&self.need(name)?).map_err(|error| self.invalid(name, error))
+    }
+
+    pub fn invalid(&self, name: &str, problem: impl ToString) -> ModelError {
+        ModelError::Invalid {
+            file: self.path(name),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// The files that were found so far, with their content.
+    pub fn found(&self) -> Result<BTreeMap<String, Vec<u8>>, ModelError> {
+        let names = self.found.borrow().clone();
+        let content = names.into_iter().map(|name| {
+            let content = self.need(&name)?;
+            Ok((name, content))
+        });
+        content.collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! Whether a model may be served here: is it close enough to what it was made from, and does it
+//! fit into the memory there is? Both are asked before it is loaded.
+
+use thiserror::Error;
+
+use crate::config::{QualityConfig, WorkerConfig};
+use crate::memory::{self, Plan};
+use crate::model::{Opened, Quality, Task};
+use crate::threads;
+use crate::units::Bytes;
+
+/// A record over fewer inputs says little about the worst of them.
+const LEAST_INPUTS: usize = 200;
+
+/// What the configuration asks of a model.
+pub struct Demands {
+    pub threads: usize,
+    memory_limit: Option<Bytes>,
+    quality: QualityConfig,
+}
+
+/// Why a model is not served.
+#[derive(Debug, Error)]
+pub enum Unfit {
+    #[error("it would need {plan}; the memory limit is {limit}; {alternatives}")]
+    TooLarge {
+        plan: Plan,
+        limit: Bytes,
+        alternatives: String,
+    },
+    #[error("the process holds {held} after the first computation, the memory limit is {limit}")]
+    HoldsTooMuch { held: Bytes, limit: Bytes },
+    #[error(
+        "[quality] {floor} is set, and the file has no record of it; measure it by `tidegate-worker compare --reference DIR --model FILE --record`"
+    )]
+    NoRecord { floor: &'static str },
+    #[error("[quality] {floor} is set, and does not apply to a {task}")]
+    FloorDoesNotApply {
+        floor: &'static str,
+        task: &'static str,
+    },
+    #[error(
+        "its record is of another file; measure it again by `tidegate-worker compare --record`"
+    )]
+    OtherRecord,
+    #[error("its record is over {inputs} inputs; expected at least {LEAST_INPUTS}")]
+    ThinRecord { inputs: usize },
+    #[error("[quality] {floor} = {least}, and its record says {found:.5}")]
+    BelowFloor {
+        floor: &'static str,
+        least: f64,
+        found: f64,
+    },
+}
+
+impl Demands {
+    pub fn of(config: &WorkerConfig) -> Demands {
+        Demands {
+            threads: threads::count(config.threads),
+            memory_limit: config.memory_limit,
+            quality: config.quality.clone(),
+        }
+    }
+
+    /// Before the weights are read.
+    pub(crate) fn check(&self, opened: &Opened) -> Result<(), Unfit> {
+        self.check_quality(opened)?;
+        let plan = Plan::of(opened, self.threads);
+        match self.memory_limit.filter(|limit| plan.total() > *limit) {
+            Some(limit) => Err(Unfit::TooLarge {
+                plan,
+                limit,
+                alternatives: plan.alternatives(limit),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// After the first computation: an estimate may err.
+    pub fn check_held(&self) -> Result<(), Unfit> {
+        let held = memory::resident().map(Bytes);
+        match (held, self.memory_limit) {
+            (Some(held), Some(limit)) if held > limit => Err(Unfit::HoldsTooMuch { held, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_quality(&self, opened: &Opened) -> Result<(), Unfit> {
+        let Some(package) = &opened.package else {
+            return Ok(());
+        };
+        let task = opened.task();
+        for Floor {
+            name,
+            applies,
+            least,
+            found,
+        } in self.floors()
+        {
+            let Some(least) = least else { continue };
+            if !applies(&task) {
+                let task = task.name();
+                return Err(Unfit::FloorDoesNotApply { floor: name, task });
+            }
+            let missing = Unfit::NoRecord { floor: name };
+            let quality = package.quality.as_ref().ok_or(missing)?;
+            if quality.model_sha256 != package.sha256 {
+                return Err(Unfit::OtherRecord);
+            }
+            if quality.inputs < LEAST_INPUTS {
+                return Err(Unfit::ThinRecord {
+                    inputs: quality.inputs,
+                });
+            }
+            let found = found(quality).ok_or(Unfit::NoRecord { floor: name })?;
+            if found < least {
+                return Err(Unfit::BelowFloor {
+                    floor: name,
+                    least,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn floors(&self) -> [Floor; 3] {
+        [
+            Floor {
+                name: "min_cosine",
+                applies: |task| matches!(task, Task::Embedding { .. }),
+                least: self.quality.min_cosine,
+                found: |record| record.cosine.map(|cosine| cosine.min),
+            },
+            Floor {
+                name: "min_spearman",
+                applies: |task| !matches!(task, Task::Classification { .. }),
+                least: self.quality.min_spearman,
+                found: |record| record.spearman,
+            },
+            Floor {
+                name: "min_agreement",
+                applies: |task| matches!(task, Task::Classification { .. }),
+                least: self.quality.min_agreement,
+                found: |record| record.agreement,
+            },
+        ]
+    }
+}
+
+/// A least value, the models that have it, and where a record says what was found.
+struct Floor {
+    name: &'static str,
+    applies: fn(&Task) -> bool,
+    least: Option<f64>,
+    found: fn(&Quality) -> Option<f64>,
+}

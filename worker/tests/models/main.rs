@@ -1,0 +1,9 @@
+//! Models without HTTP: what they compute, and the commands that make them small and measure them.
+
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod families;
+mod hostile;
+mod serving;
+mod stand;
