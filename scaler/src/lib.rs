@@ -3,6 +3,7 @@
 //! The deciding is in tidegate-control and pure; here are the loop around it, the clock, the
 //! files, the calls to the proxies and the fleets.
 
+pub mod aws;
 pub mod backtest;
 pub mod child;
 pub mod cli;

@@ -1,0 +1,116 @@
+//! One way to a client of any service of AWS: the region, the credentials, the time a call may
+//! take and how often it is tried again.
+//!
+//! Credentials come from the environment, a profile, the container's or the instance's role, in
+//! the order in which the SDK looks for them.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use serde::Deserialize;
+use tidegate_config::Problem;
+
+/// For the connection alone; whoever does not take it within that is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where a service is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Place {
+    /// What the environment, the profile or the instance says when absent.
+    pub region: Option<String>,
+    /// Another address than AWS's own, such as an emulator's.
+    pub endpoint_url: Option<String>,
+}
+
+/// How long a call may take, and how often it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// One try.
+    pub attempt: Duration,
+    /// All tries of one call, with the waits between them.
+    pub call: Duration,
+    pub attempts: u32,
+}
+
+impl Place {
+    pub fn check(&self) -> Result<(), Problem> {
+        let quoted = |text: &str| format!("\"{text}\"");
+        if let Some(region) = self.region.as_deref().filter(|text| !is_region(text)) {
+            let expected = "a region such as \"eu-central-1\"";
+            return Err(Problem::new("region", quoted(region), expected));
+        }
+        match self.endpoint_url.as_deref().filter(|text| !is_base(text)) {
+            Some(url) => {
+                let expected = "a base URL such as \"http://127.0.0.1:5000\"";
+                Err(Problem::new("endpoint_url", quoted(url), expected))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_region(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.contains('-') && text.bytes().all(plain)
+}
+
+fn is_base(text: &str) -> bool {
+    let parsed = reqwest::Url::parse(text);
+    parsed.is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    })
+}
+
+/// What every client of the SDK is made from.
+pub async fn sdk_config(place: &Place, patience: Patience) -> SdkConfig {
+    // The SDK's own default brings a second TLS library.
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT.min(patience.attempt))
+        .operation_attempt_timeout(patience.attempt)
+        .operation_timeout(patience.call)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(patience.attempts));
+    if let Some(region) = &place.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(url) = &place.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    loader.load().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_cannot_be_are_refused() {
+        let place = |region: &str, url: &str| Place {
+            region: Some(region.to_owned()),
+            endpoint_url: Some(url.to_owned()),
+        };
+        assert!(Place::default().check().is_ok());
+        assert!(
+            place("eu-central-1", "https://vpce.example")
+                .check()
+                .is_ok()
+        );
+        for (region, url) in [
+            ("Frankfurt", "http://127.0.0.1:5000"),
+            ("eu-central-1", "127.0.0.1:5000"),
+            ("eu-central-1", "http://user:secret@host"),
+        ] {
+            assert!(place(region, url).check().is_err(), "{region} {url}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the scaler asks of AWS. The SDK is known in here alone.
+
+pub mod client;
