@@ -1,0 +1,85 @@
+//! A policy file: what the law goes by, and where its inputs and its fleet are.
+
+mod check;
+mod process;
+mod proxies;
+mod scaler;
+mod up;
+
+use serde::Deserialize;
+use tidegate_config::Problem;
+use tidegate_control::{
+    Behaviour, CostRules, FleetRules, ForecastRules, Formula, Policy, ScheduleRule, SignalRule, Slo,
+};
+
+pub use process::ProcessRules;
+pub use proxies::ProxyRules;
+pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
+pub use up::UpRules;
+
+use crate::sources::SourceRule;
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    pub fleet: FleetRules,
+    pub slo: Slo,
+    #[serde(default)]
+    pub signal: Vec<SignalRule>,
+    /// Staffing for the demand a lead time from now.
+    #[serde(default)]
+    pub forecast: Option<ForecastRules>,
+    /// CEL over the signals' names: a number of workers.
+    #[serde(default)]
+    pub formula: Option<String>,
+    #[serde(default)]
+    pub schedule: Vec<ScheduleRule>,
+    #[serde(default)]
+    pub cost: Option<CostRules>,
+    /// Where signals beside the proxies' come from.
+    #[serde(default)]
+    pub source: Vec<SourceRule>,
+    #[serde(default)]
+    pub scale_out: Behaviour,
+    #[serde(default)]
+    pub scale_in: Behaviour,
+    #[serde(default)]
+    pub proxies: ProxyRules,
+    #[serde(default)]
+    pub scaler: ScalerRules,
+    /// For `fleet.kind = "process"`.
+    #[serde(default)]
+    pub process: Option<ProcessRules>,
+    /// For `tidegate-scaler up` alone.
+    #[serde(default)]
+    pub up: Option<UpRules>,
+}
+
+impl PolicyFile {
+    /// What of it the law goes by.
+    pub fn policy(&self) -> Policy {
+        let mut policy = Policy::new(
+            self.fleet.clone(),
+            self.slo,
+            self.proxies.stale_after,
+            self.signal.clone(),
+            &self.scale_out,
+            &self.scale_in,
+        );
+        policy.forecast = self.forecast;
+        policy.schedules.clone_from(&self.schedule);
+        policy.formula = self.formula().and_then(Result::ok);
+        policy.cost = self.cost;
+        policy
+    }
+
+    fn formula(&self) -> Option<Result<Formula, Problem>> {
+        let text = self.formula.as_deref()?;
+        let names: Vec<&str> = self.signal.iter().map(|rule| rule.name.as_str()).collect();
+        Some(Formula::new(text, &names))
+    }
+}
+
+fn quoted(value: impl std::fmt::Display) -> String {
+    format!("\"{value}\"")
+}

@@ -1,0 +1,21 @@
+//! `[up]`: the proxy that `tidegate-scaler up` runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// `[up]`: the proxy that `tidegate-scaler up` runs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpRules {
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// The proxy's admin port.
+    pub admin: SocketAddr,
+    /// The proxy's config file.
+    pub proxy_config: PathBuf,
+    /// The proxy's binary; beside the scaler's own when absent.
+    #[serde(default)]
+    pub proxy_binary: Option<PathBuf>,
+}
