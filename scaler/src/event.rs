@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tidegate_control::{Decision, Override};
 
+use crate::fleet::Notice;
+
 /// Something worth telling.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -67,6 +69,8 @@ pub enum Event {
         max: u32,
         why: String,
     },
+    /// The fleet has something to tell.
+    Fleet(Notice),
     /// An earlier run's ledger was taken up.
     Recalled {
         ticks: usize,
@@ -121,6 +125,7 @@ impl Event {
             | Event::OrderFailed { .. }
             | Event::LedgerFailed { .. }
             | Event::PolicyRefused { .. } => Weight::Trouble,
+            Event::Fleet(notice) if notice.is_trouble() => Weight::Trouble,
             _ => Weight::News,
         }
     }
@@ -175,6 +180,7 @@ impl fmt::Display for Event {
             Event::BoundsCut { min, max, why } => {
                 write!(f, "the fleet keeps to {min} to {max} workers, as {why}")
             }
+            Event::Fleet(notice) => notice.fmt(f),
             Event::Recalled { ticks } => write!(f, "goes on from {ticks} ticks of its ledger"),
         }
     }

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod http;
 pub mod ledger;
 pub mod metrics;
+pub mod names;
 pub mod orders;
 pub mod overrides;
 pub mod place;

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Guard, Observation, Stage};
 
 use crate::event::Event;
+use crate::fleet::Census;
 
 const STAGES: [&str; 4] = ["booting", "serving", "draining", "leaving"];
 
@@ -52,6 +53,18 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(
         "tidegate_scaler_by_hand",
         "1 while somebody has the size in their hands (pause, hold)"
+    );
+    describe_gauge!(
+        "tidegate_scaler_fleet_desired",
+        "Members that the fleet was asked for, where that is told apart from what it has"
+    );
+    describe_gauge!(
+        "tidegate_scaler_fleet_warm",
+        "What the fleet keeps prepared beside its members"
+    );
+    describe_gauge!(
+        "tidegate_scaler_capacity_unavailable",
+        "1 while the fleet cannot launch since capacity is short"
     );
     describe_gauge!(
         "tidegate_scaler_source_up",
@@ -112,6 +125,16 @@ impl Asked {
     }
 }
 
+/// What the fleet says of itself.
+pub fn census(census: &Census) {
+    if let Some(desired) = census.desired {
+        gauge!("tidegate_scaler_fleet_desired").set(f64::from(desired));
+        gauge!("tidegate_scaler_fleet_warm").set(f64::from(census.warm));
+        let short = f64::from(u8::from(census.is_short));
+        gauge!("tidegate_scaler_capacity_unavailable").set(short);
+    }
+}
+
 /// A worker's start failed.
 pub fn failed_start() {
     counter!("tidegate_scaler_failed_starts_total").increment(1);
@@ -131,6 +154,7 @@ pub fn event(event: &Event) {
         Event::OrderFailed { .. } => "order_failed",
         Event::PolicyRefused { .. } => "policy_refused",
         Event::ProxySilent { .. } => "proxy_silent",
+        Event::Fleet(notice) if notice.is_trouble() => notice.name(),
         _ => return,
     };
     counter!("tidegate_scaler_troubles_total", "trouble" => trouble).increment(1);

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tidegate_config::Tokens;
-use tidegate_control::{Law, Policy, Roster};
+use tidegate_control::{FleetKind, Law, Roster};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::aws::autoscaling::AwsGroup;
 use crate::clock::Clock;
 use crate::config::{DEFAULT_LEDGER, PolicyFile};
 use crate::event::{Event, Log, Tell};
+use crate::fleet::Fleet;
+use crate::fleet::asg::{self, AsgFleet};
 use crate::fleet::process::{self, ProcessFleet};
-use crate::fleet::{Fleet, Limits};
-use crate::ledger::{self, Ledger, LedgerRules};
+use crate::ledger::{self, Folded, Ledger, LedgerRules};
 use crate::overrides::Counter;
 use crate::proxies::Proxies;
 use crate::scaler::{Hands, Parts, Scaler};
@@ -165,15 +167,11 @@ impl Station {
         })
         .with_context(|| name("cannot write"))?;
 
-        let (hands, limits) = match self.mode {
-            Mode::DryRun => (Hands::Tied, None),
-            Mode::Act => {
-                let fleet = self.fleet(folded.last_number())?;
-                let limits = fleet.limits();
-                (Hands::Free(fleet), Some(limits))
-            }
+        let hands = match self.mode {
+            Mode::DryRun => Hands::Tied,
+            Mode::Act => Hands::Free(self.fleet(&folded)?),
         };
-        let (mut law, mut roster) = (Law::new(self.policy(limits)), Roster::default());
+        let (mut law, mut roster) = (Law::new(self.file.policy()), Roster::default());
         folded.recall(&mut law, &mut roster);
         if !folded.ticks.is_empty() {
             let ticks = folded.ticks.len();
@@ -191,7 +189,26 @@ impl Station {
         }))
     }
 
-    fn fleet(&self, last_number: u32) -> anyhow::Result<Box<dyn Fleet>> {
+    fn fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
+        match self.file.fleet.kind {
+            FleetKind::Process => self.process_fleet(folded),
+            FleetKind::Asg => self.asg_fleet(folded),
+        }
+    }
+
+    fn asg_fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
+        let rules = (self.file.asg.clone()).context("there is no [asg] table")?;
+        let fleet = &self.file.fleet;
+        Ok(Box::new(AsgFleet::new(asg::Setup {
+            group: AwsGroup::new(&rules),
+            rules,
+            lead_time: fleet.lead_time.into(),
+            drain_limit: fleet.drain_limit.into(),
+            launched: folded.launched(),
+        })))
+    }
+
+    fn process_fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
         let rules = (self.file.process.clone()).context("there is no [process] table")?;
         let binary = place::binary(rules.binary.as_deref(), "tidegate-worker")?;
         if let Some(logs) = &rules.logs {
@@ -206,21 +223,7 @@ impl Station {
             cores: process::cores(),
             max: self.file.fleet.max,
         };
-        Ok(Box::new(ProcessFleet::new(setup, last_number)))
-    }
-
-    /// The policy, within what the fleet allows.
-    fn policy(&mut self, limits: Option<Limits>) -> Policy {
-        let mut policy = self.file.policy();
-        if let Some(limits) = limits {
-            let bounds = policy.fleet.bounds().intersect(limits.bounds);
-            if bounds != policy.fleet.bounds() {
-                let (min, max, why) = (bounds.min, bounds.max, limits.why);
-                self.tell.tell(&Event::BoundsCut { min, max, why });
-            }
-            (policy.fleet.min, policy.fleet.max) = (bounds.min, bounds.max);
-        }
-        policy
+        Ok(Box::new(ProcessFleet::new(setup, folded.last_number())))
     }
 
     fn proxies(&self) -> anyhow::Result<Proxies> {
@@ -261,7 +264,7 @@ impl Station {
         }
         let proxies = next.proxies()?;
         let sources = Sources::start(&next.file.source);
-        scaler.reload(next.policy(scaler.limits()), proxies, sources);
+        scaler.reload(next.file.policy(), proxies, sources);
         *self = next;
         Ok(next_start)
     }
@@ -277,6 +280,7 @@ fn waits_for_restart(started: &PolicyFile, file: &PolicyFile, mode: Mode) -> Vec
     let changes = [
         ("[scaler]", file.scaler != started.scaler),
         ("[process]", acts && file.process != started.process),
+        ("[asg]", acts && file.asg != started.asg),
         (
             "proxies.admin",
             acts && file.proxies.admin != started.proxies.admin,

@@ -138,6 +138,6 @@ fn fleet(workers: u32, now: Time) -> Fleet {
     };
     Fleet {
         workers: (0..workers).map(worker).collect(),
-        launches_held_until: None,
+        ..Fleet::default()
     }
 }

@@ -35,6 +35,11 @@ pub(crate) struct Boots {
 impl Boots {
     pub fn push(&mut self, now: Time, fleet: &Fleet) {
         let mut before = std::mem::take(&mut self.booting);
+        for (from, to) in &fleet.renamed {
+            if let Some(launched) = before.remove(from) {
+                before.insert(to.clone(), launched);
+            }
+        }
         for worker in &fleet.workers {
             if worker.stage == Stage::Booting {
                 self.booting.insert(worker.id.clone(), worker.launched);
@@ -112,7 +117,7 @@ mod tests {
         };
         Fleet {
             workers: vec![worker],
-            launches_held_until: None,
+            ..Fleet::default()
         }
     }
 
@@ -140,6 +145,22 @@ mod tests {
         assert_eq!(learned(&[4; 9]).lead_time(POLICY).as_secs(), 4);
         assert_eq!(learned(&[90; 9]).lead_time(POLICY), POLICY);
         assert_eq!(learned(&[4, 0, 4, 0, 4, 0]).lead_time(POLICY), POLICY);
+    }
+
+    #[test]
+    fn a_launch_that_gets_its_own_name_is_the_same_launch() {
+        let mut boots = Boots::default();
+        boots.push(seconds(0), &fleet(Stage::Booting));
+        let mut named = fleet(Stage::Booting);
+        named.workers[0].id = "i-1".to_owned();
+        named.renamed = vec![("w".to_owned(), "i-1".to_owned())];
+        boots.push(seconds(10), &named);
+        assert!(boots.took.is_empty(), "{:?}", boots.took);
+        named.renamed.clear();
+        let heard = seconds(30);
+        named.workers[0].stage = Stage::Serving { heard };
+        boots.push(heard, &named);
+        assert_eq!(boots.took, [30.0]);
     }
 
     #[test]

@@ -171,6 +171,8 @@ pub enum Guard {
     DrainGaveUp { id: String },
     /// Drains failed a short while ago.
     DrainsHeld { for_ms: u64 },
+    /// The fleet itself wants no worker removed now.
+    FleetHolds { why: String },
 }
 
 impl Action {
@@ -353,6 +355,7 @@ impl fmt::Display for Guard {
             }
             Guard::Booting => f.write_str("what boots is not counted on before it serves"),
             Guard::DrainGaveUp { id } => write!(f, "{id} did not finish within fleet.drain_limit"),
+            Guard::FleetHolds { why } => write!(f, "{why}, so none is removed"),
             Guard::DrainsHeld { for_ms } => {
                 write!(
                     f,

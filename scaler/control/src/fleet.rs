@@ -27,6 +27,12 @@ pub struct Fleet {
     /// Starts keep failing: nothing is to be launched before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launches_held_until: Option<Time>,
+    /// Why the fleet itself wants no worker removed now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_in_held: Option<String>,
+    /// Launches whose worker has its own name from now on: before, and after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,6 +118,7 @@ impl Law {
             now,
             supply: &supply,
             launches_held_until: fleet.launches_held_until,
+            scale_in_held: fleet.scale_in_held.clone(),
             action: Action::default(),
             guards: Vec::new(),
         };
@@ -230,6 +231,9 @@ impl Law {
         }
         if let Some(guard) = &plan.supply.mass_silence {
             return Some(guard.clone());
+        }
+        if let Some(why) = plan.scale_in_held.clone() {
+            return Some(Guard::FleetHolds { why });
         }
         if let Some(ask) = asks.iter().find(|ask| ask.workers.is_none()) {
             let signal = ask.term.clone();

@@ -9,6 +9,7 @@ pub(crate) struct Plan<'a> {
     pub now: Time,
     pub supply: &'a Supply<'a>,
     pub launches_held_until: Option<Time>,
+    pub scale_in_held: Option<String>,
     pub action: Action,
     pub guards: Vec<Guard>,
 }

@@ -114,15 +114,26 @@ impl PolicyFile {
         self.fleet
             .check()
             .map_err(|problem| problem.within("fleet"))?;
-        match (self.fleet.kind, &self.process) {
-            (FleetKind::Process, None) => {
-                let expected = "a table, as fleet.kind is \"process\"";
-                Err(Problem::new("process", "nothing", expected))
-            }
-            (FleetKind::Process, Some(process)) => {
-                (process.check()).map_err(|problem| problem.within("process"))
-            }
+        if let Some(process) = &self.process {
+            let checked = process.check();
+            checked.map_err(|problem| problem.within("process"))?;
         }
+        if let Some(asg) = &self.asg {
+            asg.check().map_err(|problem| problem.within("asg"))?;
+        }
+        let (kind, is_there) = match self.fleet.kind {
+            FleetKind::Process => ("process", self.process.is_some()),
+            FleetKind::Asg => ("asg", self.asg.is_some()),
+        };
+        if !is_there {
+            let expected = format!("a table, as fleet.kind is \"{kind}\"");
+            return Err(Problem::new(kind, "nothing", expected));
+        }
+        if self.up.is_some() && self.fleet.kind != FleetKind::Process {
+            let expected = "\"process\", as [up] runs workers on this machine";
+            return Err(Problem::new("fleet.kind", quoted(kind), expected));
+        }
+        Ok(())
     }
 
     /// `up` runs the proxy itself; without it, proxies and tokens must be named.

@@ -1,5 +1,6 @@
 //! A policy file: what the law goes by, and where its inputs and its fleet are.
 
+mod asg;
 mod check;
 mod process;
 mod proxies;
@@ -12,6 +13,7 @@ use tidegate_control::{
     Behaviour, CostRules, FleetRules, ForecastRules, Formula, Policy, ScheduleRule, SignalRule, Slo,
 };
 
+pub use asg::AsgRules;
 pub use process::ProcessRules;
 pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
@@ -50,6 +52,9 @@ pub struct PolicyFile {
     /// For `fleet.kind = "process"`.
     #[serde(default)]
     pub process: Option<ProcessRules>,
+    /// For `fleet.kind = "asg"`.
+    #[serde(default)]
+    pub asg: Option<AsgRules>,
     /// For `tidegate-scaler up` alone.
     #[serde(default)]
     pub up: Option<UpRules>,

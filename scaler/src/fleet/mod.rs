@@ -1,20 +1,28 @@
 //! What a fleet is to the scaler: something that can be seen, grown, and reduced by one exact
 //! member.
 
+pub mod asg;
+mod notice;
 pub mod process;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::asg::group::GroupError;
 use async_trait::async_trait;
 use tidegate_control::{Bounds, Member, Observation, Time};
+
+pub use notice::Notice;
 
 /// Workers on machines, containers or processes. Called by one caller, one call at a time; no
 /// call may take longer than a tick.
 #[async_trait]
 pub trait Fleet: Send {
-    /// The bounds that the fleet itself sets, and their reason.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The bounds that the fleet itself sets, and their reason. They may change with each
+    /// [`Fleet::describe`].
     fn limits(&self) -> Limits;
 
     /// Who is there now. A launch that was accepted is described from then on, as is a removal,
@@ -27,11 +35,36 @@ pub trait Fleet: Send {
     /// Removes exactly this member. Removing one that is leaving changes nothing.
     async fn remove(&mut self, id: &str) -> Result<(), FleetError>;
 
+    /// As [`Fleet::remove`], and launches another in its place. Returns the ids of the launched
+    /// that are known at once.
+    async fn replace(&mut self, now: Time, id: &str) -> Result<Vec<String>, FleetError> {
+        self.remove(id).await?;
+        self.grow(now, 1).await
+    }
+
+    /// Follows up on what the beats say, at the end of each tick.
+    async fn attend(&mut self, now: Time, seen: &Observation) {
+        let _ = (now, seen);
+    }
+
     /// The scaler ends. A fleet that cannot live without it ends too, in good order.
     async fn close(&mut self);
 
     /// As [`Fleet::close`], for someone who will not wait.
     fn abandon(&mut self);
+}
+
+/// What differs between fleets, beyond what all of them do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Members live on when the scaler ends.
+    pub outlives_scaler: bool,
+    /// Others may launch and remove members, or change how many there shall be.
+    pub has_other_writers: bool,
+    /// A launch has its member's id at once; otherwise a name of its own until the member shows.
+    pub names_at_once: bool,
+    /// A member that others take away is described as to be drained, and waits for it.
+    pub drains_what_others_end: bool,
 }
 
 /// What a fleet allows, whatever a policy says.
@@ -48,6 +81,28 @@ pub struct Census {
     pub members: Vec<Member>,
     /// Members that ended since the census before.
     pub ended: Vec<Ended>,
+    /// Launches that have become members with an id of their own since the census before.
+    pub renamed: Vec<Renamed>,
+    /// Who shall take no requests, though the law did not say so: members that others take away,
+    /// and what is kept warm.
+    pub to_drain: Vec<String>,
+    /// Why no member is to be removed now.
+    pub scale_in_held: Option<String>,
+    /// How many members the fleet was asked for, where that is not what it has.
+    pub desired: Option<u32>,
+    /// What is prepared and not a member.
+    pub warm: u32,
+    /// Capacity that was asked for is not to be had.
+    pub is_short: bool,
+    /// What people are to be told.
+    pub notices: Vec<Notice>,
+}
+
+/// A member that was described under another name before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    pub from: String,
+    pub to: String,
 }
 
 /// The end of a member.
@@ -75,6 +130,22 @@ pub enum FleetError {
     },
     #[error("there is no member {id}")]
     Unknown { id: String },
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    #[error("the group was not seen yet, or too long ago")]
+    NotSeen,
+    #[error(
+        "the group's capacity is counted in other units than instances, which is not supported"
+    )]
+    Weighted,
+    #[error("the group's minimum of {min} is reached")]
+    AtMinimum { min: u32 },
+    #[error("the group's maximum of {max} is reached")]
+    AtMaximum { max: u32 },
+    #[error("AWS has no {what}; tried again in {} s", for_ms.div_ceil(1000))]
+    Short { what: String, for_ms: u64 },
+    #[error("AWS throttles; tried again in {} s", for_ms.div_ceil(1000))]
+    HeldBack { for_ms: u64 },
 }
 
 /// Whoever reports to the proxies, as a fleet that nobody else describes. While one of them is
@@ -95,6 +166,6 @@ pub fn reported<'a>(
     });
     Census {
         members: members.collect(),
-        ended: Vec::new(),
+        ..Census::default()
     }
 }

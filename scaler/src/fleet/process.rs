@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tidegate_control::{Bounds, Member, Time};
 use tokio::process::Command;
 
-use super::{Census, Ended, Fleet, FleetError, Limits};
+use super::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
 use crate::child::Keeper;
 use crate::config::ProcessRules;
 
@@ -130,6 +130,13 @@ impl Setup {
 
 #[async_trait]
 impl Fleet for ProcessFleet {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            names_at_once: true,
+            ..Capabilities::default()
+        }
+    }
+
     fn limits(&self) -> Limits {
         let (cores, max) = (self.setup.cores, self.setup.most());
         Limits {

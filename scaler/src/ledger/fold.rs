@@ -1,5 +1,6 @@
 //! What a restarted scaler takes from its own ledger: the last ticks, as far back as it looks.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -92,6 +93,13 @@ impl Folded {
         if let Some(last) = self.ticks.last() {
             roster.recall(&last.tick.fleet);
         }
+    }
+
+    /// When each worker was launched that was there at the last tick.
+    pub fn launched(&self) -> BTreeMap<String, Time> {
+        let last = self.ticks.last().map(|last| &last.tick.fleet.workers);
+        let workers = last.into_iter().flatten();
+        workers.map(|w| (w.id.clone(), w.launched)).collect()
     }
 
     /// The highest `N` of workers named `w-N`.

@@ -4,24 +4,26 @@
 mod notes;
 mod starts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tidegate_control::{
-    Action, Decision, Fleet as Roll, Law, Observation, Observer, Override, Policy, Roster, Size,
-    Stage, Time, Worker,
+    Action, Bounds, Decision, Fleet as Roll, FleetKind, Law, Observation, Observer, Override,
+    Policy, Roster, Size, Stage, Time, Worker,
 };
 
 use crate::event::{Death, Event, Stopped, Tell};
-use crate::fleet::{Ended, Fleet, FleetError, Limits, reported};
+use crate::fleet::{Census, Ended, Fleet, FleetError, Limits, reported};
 use crate::ledger::{ByHand, Entry, Ledger, Outcome, Tick};
 use crate::metrics;
+use crate::names::Names;
 use crate::orders::Orders;
 use crate::proxies::{self, Proxies};
 use crate::sources::Sources;
 use notes::{Condition, Notes};
 use starts::Starts;
+use tidegate_wire::Order;
 
 /// What a scaler is made of.
 pub struct Parts {
@@ -49,39 +51,73 @@ pub struct Scaler {
     proxies: Proxies,
     sources: Sources,
     orders: Orders,
+    /// Who stands behind the members' names at each proxy.
+    names: Names,
     hands: Hands,
+    /// The policy's own bounds, and what the fleet was last told to leave of them.
+    bounds: Bounds,
+    cut: Option<Bounds>,
     ledger: Ledger,
     starts: Starts,
     notes: Notes,
     /// Where each worker was at the last tick.
     stages: BTreeMap<String, Stage>,
+    /// Who drains because the fleet says so.
+    drained_by_fleet: BTreeSet<String>,
     asked: metrics::Asked,
 }
 
 impl Scaler {
     pub fn new(parts: Parts) -> Scaler {
-        Scaler {
-            observer: Observer::of_model(parts.law.policy().fleet.model.clone()),
+        let fleet = &parts.law.policy().fleet;
+        let mut scaler = Scaler {
+            observer: Observer::of_model(fleet.model.clone()),
+            bounds: fleet.bounds(),
+            cut: None,
             law: parts.law,
             roster: parts.roster,
             proxies: parts.proxies,
             sources: parts.sources,
             orders: Orders::default(),
+            names: Names::default(),
             hands: parts.hands,
             ledger: parts.ledger,
             starts: Starts::default(),
             notes: Notes::new(parts.tell),
             stages: BTreeMap::new(),
+            drained_by_fleet: BTreeSet::new(),
             asked: metrics::Asked::default(),
-        }
+        };
+        scaler.keep_within_limits();
+        scaler
     }
 
     /// Goes on with another policy and other proxies.
     pub fn reload(&mut self, policy: Policy, proxies: Proxies, sources: Sources) {
         self.observer.set_model(policy.fleet.model.clone());
         self.sources = sources;
+        (self.bounds, self.cut) = (policy.fleet.bounds(), None);
         self.law.reload(policy);
         self.proxies = proxies;
+        self.keep_within_limits();
+    }
+
+    /// Keeps the law within what the fleet allows of the policy's bounds.
+    fn keep_within_limits(&mut self) {
+        let Hands::Free(fleet) = &self.hands else {
+            return;
+        };
+        let Limits { bounds, why } = fleet.limits();
+        let cut = self.bounds.intersect(bounds);
+        if cut == self.cut.unwrap_or(self.bounds) {
+            return;
+        }
+        self.cut = Some(cut);
+        let mut policy = self.law.policy().clone();
+        (policy.fleet.min, policy.fleet.max) = (cut.min, cut.max);
+        self.law.reload(policy);
+        let (min, max) = (cut.min, cut.max);
+        self.notes.tell(Event::BoundsCut { min, max, why });
     }
 
     /// Takes the fleet's size into somebody's hands, or gives it back to the law.
@@ -111,14 +147,6 @@ impl Scaler {
         Ok(told)
     }
 
-    /// What the fleet allows, if there is one.
-    pub fn limits(&self) -> Option<Limits> {
-        match &self.hands {
-            Hands::Free(fleet) => Some(fleet.limits()),
-            Hands::Tied => None,
-        }
-    }
-
     /// Workers that serve, as of the last tick.
     pub fn serving(&self) -> usize {
         let serving = |stage: &&Stage| matches!(stage, Stage::Serving { .. });
@@ -134,7 +162,11 @@ impl Scaler {
         let began = Instant::now();
         let signals = self.proxies.signals().await;
         self.notes.proxies(self.proxies.urls(), &signals);
-        let answers = proxies::answers(self.proxies.urls(), &signals);
+        let mut answers = proxies::answers(self.proxies.urls(), &signals);
+        let rules = &self.law.policy().fleet;
+        if rules.kind == FleetKind::Asg {
+            self.names = Names::of_instances(&mut answers, rules.model.as_deref());
+        }
         let mut seen = self.observer.observe(&answers);
         seen.values = self.sources.values();
         let fleet = match self.muster(now, &seen).await {
@@ -179,7 +211,12 @@ impl Scaler {
             Hands::Free(fleet) => fleet.describe(now).await?,
             Hands::Tied => reported(now, seen, self.stages.keys()),
         };
+        self.keep_within_limits();
+        metrics::census(&census);
+        self.take_drains(now, &census);
         let workers = self.roster.muster(now, &census.members, seen);
+        let notices = census.notices.into_iter();
+        notices.for_each(|notice| self.notes.tell(Event::Fleet(notice)));
         (census.ended.into_iter()).for_each(|ended| self.note_end(now, ended));
         workers
             .iter()
@@ -192,7 +229,32 @@ impl Scaler {
         Ok(Roll {
             workers,
             launches_held_until: self.starts.held_until(now),
+            scale_in_held: census.scale_in_held,
+            renamed: (census.renamed.into_iter())
+                .map(|renamed| (renamed.from, renamed.to))
+                .collect(),
         })
+    }
+
+    /// Who drains because the fleet says so; who does not any more, and stays, takes requests
+    /// again.
+    fn take_drains(&mut self, now: Time, census: &Census) {
+        let drained: BTreeSet<String> = census.to_drain.iter().cloned().collect();
+        let stays = |id: &&String| {
+            let member = census.members.iter().find(|member| member.id == **id);
+            member.is_some_and(|member| !member.leaving)
+        };
+        let ours: BTreeSet<&str> = self.roster.draining().map(|(id, _)| id).collect();
+        let released: Vec<String> = (self.drained_by_fleet.difference(&drained))
+            .filter(stays)
+            .filter(|id| !ours.contains(id.as_str()))
+            .cloned()
+            .collect();
+        for id in &released {
+            self.roster.undrain(now, id);
+            self.orders.undrain(id);
+        }
+        self.drained_by_fleet = drained;
     }
 
     fn decide(&mut self, now: Time, seen: &Observation, fleet: &Roll) -> Decision {
@@ -229,30 +291,50 @@ impl Scaler {
         }
         self.give_orders(seen).await;
         let mut outcome = Outcome::default();
-        self.remove(now, action, &mut outcome).await;
-        self.launch(now, action.launch, &mut outcome).await;
+        let replaced = self.remove(now, action, &mut outcome).await;
+        let launch = action.launch.saturating_sub(replaced);
+        self.launch(now, launch, &mut outcome).await;
+        if let Hands::Free(fleet) = &mut self.hands {
+            fleet.attend(now, seen).await;
+        }
         if outcome != Outcome::default() {
             self.write(now, Entry::Outcome(outcome));
         }
     }
 
-    async fn remove(&mut self, now: Time, action: &Action, outcome: &mut Outcome) {
-        let replaced = action.replace.iter().map(|replacement| &replacement.id);
+    /// Removes who has drained, and who failed. As many of those as are to be launched are
+    /// replaced in one; returns how many.
+    async fn remove(&mut self, now: Time, action: &Action, outcome: &mut Outcome) -> u32 {
         let Hands::Free(fleet) = &mut self.hands else {
-            return;
+            return 0;
         };
-        for id in action.remove.iter().chain(replaced.clone()) {
+        let mut replaced = 0;
+        let failed = action.replace.iter().map(|replacement| &replacement.id);
+        for (id, has_failed) in
+            (action.remove.iter().map(|id| (id, false))).chain(failed.clone().map(|id| (id, true)))
+        {
             self.orders.ends(id);
-            match fleet.remove(id).await {
-                Ok(()) => outcome.removed.push(id.clone()),
+            let done = match has_failed && replaced < action.launch {
+                true => {
+                    replaced += 1;
+                    fleet.replace(now, id).await
+                }
+                false => fleet.remove(id).await.map(|()| Vec::new()),
+            };
+            match done {
+                Ok(launched) => {
+                    outcome.removed.push(id.clone());
+                    outcome.launched.extend(launched);
+                }
                 Err(error) => outcome.failed.push(error.to_string()),
             }
         }
-        for id in replaced {
+        for id in failed {
             if let Some(Stage::Booting) = self.stages.get(id) {
                 self.note_failed_start(now);
             }
         }
+        replaced
     }
 
     async fn launch(&mut self, now: Time, count: u32, outcome: &mut Outcome) {
@@ -263,7 +345,7 @@ impl Scaler {
         match grown {
             Ok(ids) => {
                 self.notes.ends(&Condition::LaunchFailed);
-                outcome.launched = ids;
+                outcome.launched.extend(ids);
             }
             Err(error) => {
                 let why = error.to_string();
@@ -276,19 +358,21 @@ impl Scaler {
     }
 
     async fn give_orders(&mut self, seen: &Observation) {
-        let draining: Vec<String> = self
-            .roster
-            .draining()
-            .map(|(id, _)| id.to_owned())
-            .collect();
+        let ours = self.roster.draining().map(|(id, _)| id.to_owned());
+        let draining: BTreeSet<String> = ours.chain(self.drained_by_fleet.clone()).collect();
+        let draining: Vec<String> = draining.into_iter().collect();
         let members: Vec<&String> = self.stages.keys().collect();
         let all = self.orders.due(seen, &draining, &members);
-        let proxies = &self.proxies;
-        let given = all
-            .iter()
-            .map(|due| proxies.order(&due.proxy, due.order, &due.worker));
-        for (due, result) in all.iter().zip(join_all(given).await) {
-            self.notes.order(&due.proxy, result);
+        let (proxies, names) = (&self.proxies, &self.names);
+        let all: Vec<(&str, Order, &str)> = (all.iter())
+            .flat_map(|due| {
+                let behind = names.behind(&due.proxy, &due.worker).into_iter();
+                behind.map(|worker| (due.proxy.as_str(), due.order, worker))
+            })
+            .collect();
+        let given = (all.iter()).map(|(proxy, order, worker)| proxies.order(proxy, *order, worker));
+        for ((proxy, ..), result) in all.iter().zip(join_all(given).await) {
+            self.notes.order(proxy, result);
         }
     }
 

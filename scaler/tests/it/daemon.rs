@@ -315,7 +315,11 @@ async fn workers_end_when_the_scaler_is_killed() {
     let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
     let mut daemon = Daemon::start(&arguments, directory.path());
     let log = directory.path().join("w-1.log");
-    eventually("the worker", || log.exists().then_some(()));
+    // Its log is there before it is itself.
+    eventually("the worker", || {
+        let text = fs::read_to_string(&log).ok()?;
+        text.contains("started").then_some(())
+    });
     daemon.child.kill().expect("it is there");
     eventually("the worker's end", || {
         let text = fs::read_to_string(&log).ok()?;

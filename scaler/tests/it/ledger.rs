@@ -33,7 +33,7 @@ fn tick(law: &mut Law, now: Time) -> Entry {
             launched: at(0),
             stage: Stage::Serving { heard: now },
         }],
-        launches_held_until: None,
+        ..Fleet::default()
     };
     let observation = Observation::default();
     let decision = law.decide(now, &observation, &fleet);

@@ -1,5 +1,6 @@
 //! The scaler through its public API and its binary, with proxies and workers that are not real.
 
+mod asg;
 mod backtest;
 mod daemon;
 mod ledger;

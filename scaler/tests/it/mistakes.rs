@@ -72,7 +72,7 @@ fn keys() {
         "[scale_in]",
         "[scale_down]",
         "policy.toml:LINE: scale_down: unknown key; expected one of fleet, slo, signal, \
-         forecast, formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, up; did you mean \"scale_in\"?",
+         forecast, formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, asg, up; did you mean \"scale_in\"?",
     );
     mistake(
         "metric = \"concurrency\"",
@@ -92,7 +92,7 @@ fn words() {
     mistake(
         "kind = \"process\"",
         "kind = \"proces\"",
-        "policy.toml:LINE: fleet.kind: found \"proces\"; expected one of process; \
+        "policy.toml:LINE: fleet.kind: found \"proces\"; expected one of process, asg; \
          did you mean \"process\"?",
     );
     mistake(
@@ -293,7 +293,7 @@ fn ends() {
         "[process]",
         "[proces]",
         "policy.toml:LINE: proces: unknown key; expected one of fleet, slo, signal, forecast, \
-         formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, up; did you mean \"process\"?",
+         formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, asg, up; did you mean \"process\"?",
     );
     mistake_in(
         "up.toml",

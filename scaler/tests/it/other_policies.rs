@@ -69,7 +69,7 @@ fn ledger(directory: &Path) -> String {
         let arrivals = if second < 300 { 4 } else { 12 };
         let fleet = Fleet {
             workers: ["w-1", "w-2"].map(|id| serving(id, begin, now)).to_vec(),
-            launches_held_until: None,
+            ..Fleet::default()
         };
         let observation = observed(arrivals);
         let decision = law.decide(now, &observation, &fleet);

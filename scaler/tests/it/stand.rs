@@ -10,7 +10,7 @@ use tidegate_config::Tokens;
 use tidegate_control::{Bounds, Law, Member, Roster, Size, Time};
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::event::{Event, Tell};
-use tidegate_scaler::fleet::{Census, Ended, Fleet, FleetError, Limits};
+use tidegate_scaler::fleet::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
 use tidegate_scaler::ledger::{Ledger, LedgerRules};
 use tidegate_scaler::proxies::Proxies;
 use tidegate_scaler::scaler::{Hands, Parts, Scaler};
@@ -65,6 +65,10 @@ pub struct State {
 
 #[async_trait]
 impl Fleet for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             bounds: Bounds { min: 0, max: 100 },
@@ -82,6 +86,7 @@ impl Fleet for Memory {
         Ok(Census {
             members: state.members.clone(),
             ended: std::mem::take(&mut state.ended),
+            ..Census::default()
         })
     }
 

@@ -80,7 +80,7 @@ impl Autoscaler for Tidegate {
             .collect();
         let fleet = Fleet {
             workers: self.roster.muster(now, &members, &seen),
-            launches_held_until: None,
+            ..Fleet::default()
         };
         let decision = self.law.decide(now, &seen, &fleet);
         self.remember(now, &decision.action);

@@ -81,7 +81,7 @@ impl Plant {
         let observation = self.observe(load, answers);
         let fleet = Fleet {
             workers: self.roster.muster(now, &self.members, &observation),
-            launches_held_until: None,
+            ..Fleet::default()
         };
         let decision = self.law.decide(now, &observation, &fleet);
         self.act(&decision.action);

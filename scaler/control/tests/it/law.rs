@@ -217,7 +217,7 @@ fn a_recalled_law_decides_as_if_it_had_never_stopped() {
         let expected = scene.see(&seen);
         let fleet = tidegate_control::Fleet {
             workers: scene.workers.clone(),
-            launches_held_until: None,
+            ..tidegate_control::Fleet::default()
         };
         let now = scene.now();
         if !expected.action.is_none() {

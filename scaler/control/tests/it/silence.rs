@@ -11,7 +11,7 @@ fn a_silent_worker_is_replaced_unless_it_still_holds_a_permit() {
     scene.workers[1].stage = Stage::Serving { heard };
     let fleet = |workers: &[tidegate_control::Worker]| tidegate_control::Fleet {
         workers: workers.to_vec(),
-        launches_held_until: None,
+        ..tidegate_control::Fleet::default()
     };
     let mut tick = |second: u64, permits: u32| {
         let now = at(second);

@@ -197,6 +197,7 @@ impl Scene {
         let fleet = Fleet {
             workers: self.workers.clone(),
             launches_held_until: self.launches_held_until,
+            ..Fleet::default()
         };
         self.law.decide(now, observation, &fleet)
     }

@@ -1,0 +1,517 @@
+//! The group itself: what it wants, what it has, and what it does about the difference.
+//!
+//! After AWS's guides: a launch that fails is tried again after a while, in another zone; a
+//! launch hook that times out ends the instance; a group that shrinks by itself chooses among
+//! instances that are not protected; terminating one by name asks nobody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tidegate_control::Time;
+use tidegate_control::chance::Chance;
+
+use super::machine::Machine;
+use super::weather::{Fate, Weather};
+use crate::fleet::asg::group::{
+    Failure, GroupError, Hook, Instance, Refresh, Sight, State, Then, Transition,
+};
+
+/// A launch that failed is tried again after this.
+const RETRY: Duration = Duration::from_secs(20);
+
+/// From the launch to the launch hook, and from the end's begin to the end.
+const ENTERS_WITHIN: (f64, f64) = (2.0, 15.0);
+const ENDS_WITHIN: (f64, f64) = (5.0, 40.0);
+
+/// The group notices within this time that an instance is broken.
+const NOTICED_WITHIN: (f64, f64) = (30.0, 120.0);
+
+/// Failed launches that are remembered.
+const FAILURES: usize = 20;
+
+/// How a group is set up.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub min: u32,
+    pub max: u32,
+    pub desired: u32,
+    pub protects_new: bool,
+    pub kinds: Vec<String>,
+    pub zones: Vec<String>,
+    /// Seconds from launch to the worker's first answer: least, median, most.
+    pub boot_s: (f64, f64, f64),
+    /// Name and timeout.
+    pub launch_hook: Option<(String, Duration)>,
+    pub terminate_hook: Option<(String, Duration)>,
+    pub warm: u32,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape {
+            min: 0,
+            max: 20,
+            desired: 0,
+            protects_new: true,
+            kinds: vec!["c7i.large".to_owned()],
+            zones: vec!["eu-central-1a".to_owned(), "eu-central-1b".to_owned()],
+            boot_s: (20.0, 40.0, 120.0),
+            launch_hook: None,
+            terminate_hook: None,
+            warm: 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub weather: Weather,
+    /// How often each call came.
+    pub calls: BTreeMap<&'static str, u32>,
+    shape: Shape,
+    chance: Chance,
+    now: Time,
+    machines: BTreeMap<String, Machine>,
+    launched: u32,
+    retry_at: Time,
+    failures: VecDeque<(Time, Failure)>,
+    refresh: Option<Refresh>,
+    /// How the group was, the oldest first.
+    past: VecDeque<(Time, Sight)>,
+}
+
+impl World {
+    pub fn new(seed: u64, now: Time, shape: Shape) -> World {
+        let mut world = World {
+            weather: Weather::default(),
+            calls: BTreeMap::new(),
+            shape,
+            chance: Chance::new(seed, "group"),
+            now,
+            machines: BTreeMap::new(),
+            launched: 0,
+            retry_at: now,
+            failures: VecDeque::new(),
+            refresh: None,
+            past: VecDeque::new(),
+        };
+        world.advance(now);
+        world
+    }
+
+    /// All that happens until `now`, in steps of at most a second.
+    pub fn advance(&mut self, now: Time) {
+        while self.now < now {
+            let step = now.since(self.now).min(Duration::from_secs(1));
+            self.now = self.now + step;
+            self.step();
+        }
+        self.step();
+    }
+
+    /// Every instance that is not gone.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// Ids of instances whose worker can work now.
+    pub fn working(&self) -> Vec<String> {
+        let working = self.machines.values().filter(|m| m.works(self.now));
+        working.map(|machine| machine.instance.id.clone()).collect()
+    }
+
+    pub fn desired(&self) -> u32 {
+        self.shape.desired
+    }
+
+    pub fn shape_mut(&mut self) -> &mut Shape {
+        &mut self.shape
+    }
+
+    /// The instance stops working; the group notices after a while.
+    pub fn break_down(&mut self, id: &str) {
+        let at = self.later(NOTICED_WITHIN);
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.noticed_broken_at.get_or_insert(at);
+        }
+    }
+
+    /// The instance is taken away, as after a spot notice or from the console; another is
+    /// launched for it.
+    pub fn take_away(&mut self, id: &str) {
+        self.end(id);
+    }
+
+    /// Replaces every instance by a new one, protected ones included, one at a time.
+    pub fn begin_refresh(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.is_old = true;
+        }
+        let id = format!("refresh-{}", self.launched);
+        self.refresh = Some(Refresh { id, percent: 0 });
+    }
+
+    pub fn fate(&mut self, call: &'static str) -> (Fate, Duration) {
+        *self.calls.entry(call).or_default() += 1;
+        self.weather.fate(call, &mut self.chance)
+    }
+
+    /// As it is, or was a short time ago.
+    pub fn look(&mut self) -> Sight {
+        let lag = self.weather.lag.mul_f64(self.chance.between(0.0, 1.0));
+        let then = self.now - lag;
+        let seen = self.past.iter().rev().find(|(at, _)| *at <= then);
+        let seen = seen.or(self.past.front());
+        seen.map_or_else(|| self.sight(), |(_, sight)| sight.clone())
+    }
+
+    /// As it is.
+    pub fn sight(&self) -> Sight {
+        let instances = self.machines.values();
+        Sight {
+            min: self.shape.min,
+            max: self.shape.max,
+            desired: self.shape.desired,
+            protects_new: self.shape.protects_new,
+            suspended: Vec::new(),
+            instances: instances.map(|machine| machine.instance.clone()).collect(),
+            warm: self.shape.warm,
+            weighted: false,
+        }
+    }
+
+    pub fn hooks(&self) -> Vec<Hook> {
+        let hook = |on, hook: &Option<(String, Duration)>| {
+            hook.as_ref().map(|(name, timeout)| Hook {
+                name: name.clone(),
+                on,
+                timeout_s: timeout.as_secs() as u32,
+            })
+        };
+        let launch = hook(Transition::Launch, &self.shape.launch_hook);
+        let terminate = hook(Transition::Terminate, &self.shape.terminate_hook);
+        launch.into_iter().chain(terminate).collect()
+    }
+
+    pub fn refresh(&self) -> Option<Refresh> {
+        self.refresh.clone()
+    }
+
+    pub fn failures(&self) -> Vec<Failure> {
+        let failures = self.failures.iter().rev();
+        let aged = failures.map(|(at, failure)| Failure {
+            age_ms: self.now.since(*at).as_millis() as u64,
+            ..failure.clone()
+        });
+        aged.collect()
+    }
+
+    pub fn set_desired(&mut self, desired: u32) -> Result<(), GroupError> {
+        let (min, max) = (self.shape.min, self.shape.max);
+        if desired < min || desired > max {
+            let why = format!("New SetDesiredCapacity value {desired} is not in {min} to {max}");
+            return Err(invalid("SetDesiredCapacity", why));
+        }
+        self.shape.desired = desired;
+        self.step();
+        Ok(())
+    }
+
+    pub fn terminate(&mut self, id: &str, then: Then) -> Result<(), GroupError> {
+        let call = "TerminateInstanceInAutoScalingGroup";
+        let stays = self.machines.get(id).map(Machine::stays);
+        match stays {
+            None => return Err(invalid(call, format!("Instance Id not found - {id}"))),
+            Some(false) => {
+                let why = format!("{id} is terminating");
+                return Err(GroupError::Busy { call, why });
+            }
+            Some(true) => {}
+        }
+        if then == Then::Shrink {
+            let (desired, min) = (self.shape.desired, self.shape.min);
+            if desired <= min {
+                let why = format!("Terminating {id} would violate the minimum of {min}");
+                return Err(invalid(call, why));
+            }
+            self.shape.desired = desired - 1;
+        }
+        self.end(id);
+        self.step();
+        Ok(())
+    }
+
+    pub fn protect(&mut self, ids: &[String]) -> Result<(), GroupError> {
+        for id in ids {
+            let machine = self.machines.get_mut(id);
+            match machine.filter(|machine| machine.instance.state == State::InService) {
+                Some(machine) => machine.instance.protected = true,
+                None => {
+                    let why = format!("The instance {id} is not in InService");
+                    return Err(invalid("SetInstanceProtection", why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn go_on(&mut self, hook: &str, id: &str) -> Result<(), GroupError> {
+        let call = "CompleteLifecycleAction";
+        match self.waits_for(hook, id) {
+            Some(State::PendingWait) => self.enter_service(id),
+            Some(_) => self.leave(id),
+            None => {
+                return Err(invalid(
+                    call,
+                    format!("No active Lifecycle Action for {id}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn wait_on(&mut self, hook: &str, id: &str) -> Result<(), GroupError> {
+        let Some(state) = self.waits_for(hook, id) else {
+            let call = "RecordLifecycleActionHeartbeat";
+            return Err(invalid(
+                call,
+                format!("No active Lifecycle Action for {id}"),
+            ));
+        };
+        let hook = match state {
+            State::PendingWait => &self.shape.launch_hook,
+            _ => &self.shape.terminate_hook,
+        };
+        let timeout = hook.as_ref().map(|(_, timeout)| *timeout);
+        let until = timeout.map(|timeout| self.now + timeout);
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.until = until;
+        }
+        Ok(())
+    }
+
+    /// The state in which the instance waits for this hook.
+    fn waits_for(&self, hook: &str, id: &str) -> Option<State> {
+        let state = self.machines.get(id)?.instance.state;
+        let awaited = match state {
+            State::PendingWait => &self.shape.launch_hook,
+            State::LeavingWait => &self.shape.terminate_hook,
+            _ => return None,
+        };
+        let is_it = awaited.as_ref().is_some_and(|(name, _)| name == hook);
+        is_it.then_some(state)
+    }
+
+    fn step(&mut self) {
+        self.end_what_is_broken();
+        self.follow_states();
+        self.move_the_refresh_on();
+        self.launch_what_is_missing();
+        self.shrink_by_itself();
+        self.remember();
+    }
+
+    fn end_what_is_broken(&mut self) {
+        let now = self.now;
+        let noticed = |m: &&mut Machine| m.stays() && m.noticed_broken_at.is_some_and(|t| now >= t);
+        let broken: Vec<String> = (self.machines.values_mut())
+            .filter(noticed)
+            .map(|machine| {
+                machine.instance.healthy = false;
+                machine.instance.id.clone()
+            })
+            .collect();
+        broken.iter().for_each(|id| self.end(id));
+    }
+
+    /// States that end by themselves.
+    fn follow_states(&mut self) {
+        let now = self.now;
+        let over = |machine: &&Machine| machine.until.is_some_and(|until| now >= until);
+        let over = self.machines.values().filter(over);
+        let over: Vec<(String, State)> = over
+            .map(|machine| (machine.instance.id.clone(), machine.instance.state))
+            .collect();
+        for (id, state) in over {
+            match state {
+                State::Pending => self.arrive(&id),
+                // Nobody said in time that it may go on.
+                State::PendingWait => self.end(&id),
+                State::LeavingWait => self.leave(&id),
+                State::Leaving => drop(self.machines.remove(&id)),
+                _ => {}
+            }
+        }
+    }
+
+    fn arrive(&mut self, id: &str) {
+        let Some((_, timeout)) = self.shape.launch_hook.clone() else {
+            return self.enter_service(id);
+        };
+        let until = Some(self.now + timeout);
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.enter(State::PendingWait, until);
+        }
+    }
+
+    fn enter_service(&mut self, id: &str) {
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.enter(State::InService, None);
+            machine.instance.protected = self.shape.protects_new;
+        }
+    }
+
+    /// The instance is on its way out, by its hook if there is one.
+    fn end(&mut self, id: &str) {
+        let Some((_, timeout)) = self.shape.terminate_hook.clone() else {
+            return self.leave(id);
+        };
+        let until = Some(self.now + timeout);
+        if let Some(machine) = self.machines.get_mut(id).filter(|m| !m.leaves()) {
+            machine.enter(State::LeavingWait, until);
+        }
+    }
+
+    fn leave(&mut self, id: &str) {
+        let until = Some(self.later(ENDS_WITHIN));
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.answers_from = None;
+            machine.enter(State::Leaving, until);
+        }
+    }
+
+    fn move_the_refresh_on(&mut self) {
+        if self.refresh.is_none() {
+            return;
+        }
+        let stays = || self.machines.values().filter(|machine| machine.stays());
+        let settled = stays().all(|machine| machine.instance.state == State::InService)
+            && stays().count() as u32 >= self.shape.desired
+            && self.machines.values().all(|machine| !machine.leaves());
+        if !settled {
+            return;
+        }
+        let oldest = stays().find(|machine| machine.is_old);
+        match oldest.map(|machine| machine.instance.id.clone()) {
+            Some(id) => self.end(&id),
+            None => self.refresh = None,
+        }
+    }
+
+    fn launch_what_is_missing(&mut self) {
+        let here = self.machines.values().filter(|machine| machine.stays());
+        let missing = self.shape.desired.saturating_sub(here.count() as u32);
+        if missing == 0 || self.now < self.retry_at {
+            return;
+        }
+        for _ in 0..missing {
+            if !self.launch() {
+                self.retry_at = self.now + RETRY;
+                return;
+            }
+        }
+    }
+
+    /// Tries every type in every zone. Whether one was to be had.
+    fn launch(&mut self) -> bool {
+        let turn = self.launched as usize;
+        let (kinds, zones) = (self.shape.kinds.len(), self.shape.zones.len());
+        for index in 0..kinds * zones {
+            let kind = self.shape.kinds[index / zones].clone();
+            let zone = self.shape.zones[(index + turn) % zones].clone();
+            if self.weather.short.contains(&(kind.clone(), zone.clone())) {
+                self.fail_for_want_of(&kind, &zone);
+                continue;
+            }
+            self.launched += 1;
+            let id = format!("i-{:08x}", self.launched);
+            let machine = self.machine(&id, kind, zone);
+            self.machines.insert(id, machine);
+            return true;
+        }
+        false
+    }
+
+    fn machine(&mut self, id: &str, kind: String, zone: String) -> Machine {
+        let (least, median, most) = self.shape.boot_s;
+        // Log-normal around the median, with a tail up to the most.
+        let boot = (median * (0.35 * self.chance.normal()).exp()).clamp(least, most);
+        let answers = self.chance.between(0.0, 1.0) >= self.weather.stillborn;
+        let from = self.now + Duration::from_secs_f64(boot);
+        Machine {
+            instance: Instance {
+                id: id.to_owned(),
+                kind,
+                zone,
+                state: State::Pending,
+                healthy: true,
+                protected: false,
+            },
+            launched: self.now,
+            answers_from: answers.then_some(from),
+            until: Some(self.later(ENTERS_WITHIN)),
+            noticed_broken_at: None,
+            is_old: false,
+        }
+    }
+
+    fn fail_for_want_of(&mut self, kind: &str, zone: &str) {
+        let message = format!(
+            "We currently do not have sufficient {kind} capacity in the Availability Zone you \
+             requested ({zone}). Our system will be working on provisioning additional capacity. \
+             Launching EC2 instance failed."
+        );
+        let id = format!("activity-{}-{zone}", self.now.as_ms());
+        let failure = Failure {
+            id,
+            message,
+            zone: Some(zone.to_owned()),
+            age_ms: 0,
+        };
+        self.failures.push_back((self.now, failure));
+        if self.failures.len() > FAILURES {
+            self.failures.pop_front();
+        }
+    }
+
+    /// More instances than are wanted: those go that are not protected, by chance.
+    fn shrink_by_itself(&mut self) {
+        let stays = || self.machines.values().filter(|machine| machine.stays());
+        let mut surplus = (stays().count() as u32).saturating_sub(self.shape.desired);
+        let open =
+            stays().filter(|m| m.instance.state == State::InService && !m.instance.protected);
+        let mut open: Vec<String> = open.map(|machine| machine.instance.id.clone()).collect();
+        while surplus > 0 && !open.is_empty() {
+            let index = self.chance.next_u64() as usize % open.len();
+            let id = open.swap_remove(index);
+            self.end(&id);
+            surplus -= 1;
+        }
+    }
+
+    fn remember(&mut self) {
+        let sight = self.sight();
+        match self.past.back_mut() {
+            Some((at, last)) if *at == self.now => *last = sight,
+            Some((_, last)) if *last == sight => {}
+            _ => self.past.push_back((self.now, sight)),
+        }
+        // The one before the longest lag is still to be shown.
+        let oldest = self.now - self.weather.lag;
+        while self.past.get(1).is_some_and(|(at, _)| *at <= oldest) {
+            self.past.pop_front();
+        }
+    }
+
+    fn later(&mut self, (least, most): (f64, f64)) -> Time {
+        self.now + Duration::from_secs_f64(self.chance.between(least, most))
+    }
+}
+
+fn invalid(call: &'static str, why: String) -> GroupError {
+    GroupError::Refused {
+        call,
+        code: "ValidationError".to_owned(),
+        why,
+    }
+}

@@ -1,0 +1,432 @@
+//! The fleet as an EC2 Auto Scaling Group.
+//!
+//! It grows by setting the desired capacity, which is absolute, so that asking twice launches
+//! once. It shrinks by terminating exactly the worker that has drained. In no other way does it
+//! ask for fewer instances than there are, for then AWS would choose the victim.
+//!
+//! A tick makes at most one read, and no call takes longer than `asg.timeout`. Between two looks
+//! the [`Book`] says what is known.
+
+pub mod book;
+pub mod desired;
+pub mod fake;
+pub mod group;
+pub mod hooks;
+pub mod shortage;
+mod told;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tidegate_control::{Bounds, Observation, Time};
+
+use self::book::{Book, Reply};
+use self::group::{Group, GroupError, MOST_PROTECTED, Sight, State, Then};
+use self::hooks::{Due, Hooks, What};
+use self::told::Told;
+use self::watch::{Read, Watch};
+use super::{Capabilities, Census, Fleet, FleetError, Limits, Notice};
+use crate::config::AsgRules;
+
+/// An instance that was told to be protected is told again when that does not show.
+const PROTECTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the fleet is made of.
+pub struct Setup<G> {
+    pub group: G,
+    pub rules: AsgRules,
+    /// Within this time 99 of 100 instances serve.
+    pub lead_time: Duration,
+    /// After this time an instance that leaves is waited for no more.
+    pub drain_limit: Duration,
+    /// When instances were launched that an earlier run knew.
+    pub launched: BTreeMap<String, Time>,
+}
+
+pub struct AsgFleet<G> {
+    group: G,
+    name: String,
+    book: Book,
+    hooks: Hooks,
+    watch: Watch,
+    told: Told,
+    /// The group as the last look showed it.
+    sight: Option<Sight>,
+    /// When each instance was last told to be protected.
+    protected: BTreeMap<String, Time>,
+    now: Time,
+}
+
+impl<G: Group> AsgFleet<G> {
+    pub fn new(setup: Setup<G>) -> AsgFleet<G> {
+        let rules = setup.rules;
+        AsgFleet {
+            group: setup.group,
+            book: Book::new(setup.launched),
+            hooks: Hooks::new(rules.launch_hook, rules.terminate_hook, setup.drain_limit),
+            watch: Watch::new(&rules.group, *rules.describe_every, setup.lead_time),
+            name: rules.group,
+            told: Told::default(),
+            sight: None,
+            protected: BTreeMap::new(),
+            now: Time::default(),
+        }
+    }
+
+    /// Makes the read that is due, if one is.
+    async fn read(&mut self, now: Time) -> Result<(), FleetError> {
+        let wait = self.book.waits_since();
+        let Some(read) = self.watch.due(now, self.book.expects_a_look(), wait) else {
+            return Ok(());
+        };
+        self.watch.begun(now, read);
+        match read {
+            Read::Look => self.look(now).await?,
+            Read::Hooks => {
+                let hooks = self.group.hooks().await;
+                if let Some(hooks) = self.known(now, "its lifecycle hooks", hooks) {
+                    let missing = self.hooks.take(&hooks);
+                    for hook in missing {
+                        let group = self.name.clone();
+                        self.told.once(Notice::HookMissing { group, hook });
+                    }
+                }
+            }
+            Read::Refresh => {
+                let refresh = self.group.refresh().await;
+                if let Some(refresh) = self.known(now, "whether an instance refresh runs", refresh)
+                {
+                    self.watch.refresh(refresh.clone());
+                    self.told.refresh(refresh);
+                }
+            }
+            Read::Failures => {
+                let failures = self.group.failures().await;
+                if let Some(failures) = self.known(now, "why launches fail", failures)
+                    && let Some(short) = self.watch.failures(now, &failures)
+                {
+                    self.book.give_up_all();
+                    self.told.short(short);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, now: Time) -> Result<(), FleetError> {
+        match self.group.look().await {
+            Ok(sight) if sight.weighted => Err(FleetError::Weighted),
+            Ok(sight) => {
+                self.watch.looked(now);
+                self.told.group(&self.name, &sight);
+                if let Some(foreign) = self.book.take(now, &sight) {
+                    let (from, to) = (foreign.from, foreign.to);
+                    self.told.tell(Notice::SizedByOthers { from, to });
+                }
+                if self.book.waits_since().is_none() && self.watch.capacity_came() {
+                    self.told.capacity_back();
+                }
+                self.sight = Some(sight);
+                Ok(())
+            }
+            Err(error) => {
+                self.failed(now, &error);
+                if let GroupError::NoReply { .. } | GroupError::Busy { .. } = error {
+                    self.watch.acted(now);
+                }
+                match self.watch.is_blind(now) {
+                    true => Err(error.into()),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// The answer of a read that can be done without. What will not be answered is taken as none.
+    fn known<T: Default>(
+        &mut self,
+        now: Time,
+        what: &'static str,
+        answer: Result<T, GroupError>,
+    ) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                self.watch.answered();
+                Some(answer)
+            }
+            Err(error) if error.is_lasting() => {
+                let why = error.to_string();
+                self.told.once(Notice::Unknown { what, why });
+                Some(T::default())
+            }
+            Err(error) => {
+                self.failed(now, &error);
+                None
+            }
+        }
+    }
+
+    /// A call failed. When AWS throttles, all calls wait.
+    fn failed(&mut self, now: Time, error: &GroupError) {
+        if let GroupError::Throttled { .. } = error {
+            self.watch.throttled(now);
+            self.told.throttled(error.to_string());
+        }
+    }
+
+    /// Whether calls may be made, and the group as it was last seen.
+    fn ready_to_act(&self, now: Time) -> Result<&Sight, FleetError> {
+        if let Some(until) = self.watch.held_until(now) {
+            let for_ms = until.since(now).as_millis() as u64;
+            return Err(FleetError::HeldBack { for_ms });
+        }
+        self.sight.as_ref().ok_or(FleetError::NotSeen)
+    }
+
+    async fn set_desired(&mut self, now: Time, desired: u32) -> Result<(), FleetError> {
+        self.watch.acted(now);
+        match self.group.set_desired(desired).await {
+            Ok(()) => {
+                self.watch.answered();
+                self.book.desired.wrote(now, desired);
+                Ok(())
+            }
+            Err(error) => {
+                if let GroupError::NoReply { .. } = error {
+                    self.book.desired.tried(now, desired);
+                }
+                self.failed(now, &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn terminate(&mut self, id: &str, then: Then) -> Result<(), FleetError> {
+        let now = self.now;
+        let desired = match then {
+            Then::Shrink => self.book.desired.value().saturating_sub(1),
+            Then::Stay => self.book.desired.value(),
+        };
+        self.watch.acted(now);
+        match self.group.terminate(id, then).await {
+            Ok(()) => {
+                self.watch.answered();
+                self.book.desired.wrote(now, desired);
+                self.book.removed(now, id, Reply::Yes);
+                Ok(())
+            }
+            Err(error) => {
+                if let GroupError::NoReply { .. } = error {
+                    self.book.desired.tried(now, desired);
+                    self.book.removed(now, id, Reply::None);
+                }
+                self.failed(now, &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The fleet shrinks, so launches that did not come are not waited for any more. Nobody is
+    /// chosen by AWS for that: there are no more instances than are asked for, all protected.
+    async fn cancel_launches(&mut self) -> Result<(), FleetError> {
+        let target = self.book.counted();
+        let (desired, given_up) = (self.book.desired.value(), self.book.given_up());
+        let Some(sight) = &self.sight else {
+            return Ok(());
+        };
+        let is_safe = sight.protects_new && self.book.instances().all(|i| i.protected);
+        if given_up == 0 || !is_safe || target >= desired || target < sight.min {
+            return Ok(());
+        }
+        self.set_desired(self.now, target).await?;
+        self.book.forget_given_up();
+        Ok(())
+    }
+
+    /// Whether the member is there and stays, so that it can be taken away.
+    fn is_removable(&self, id: &str) -> Result<bool, FleetError> {
+        match self.book.knows(id) {
+            true => Ok(!self.book.is_leaving(id)),
+            false => Err(FleetError::Unknown { id: id.to_owned() }),
+        }
+    }
+
+    /// Instances in service that the group might choose when it shrinks by itself.
+    async fn protect(&mut self, now: Time) {
+        let protected = &mut self.protected;
+        protected.retain(|_, at| now.since(*at) < PROTECTS_WITHIN);
+        let open = self.book.instances().filter(|instance| {
+            instance.state == State::InService
+                && !instance.protected
+                && !self.book.is_leaving(&instance.id)
+                && !protected.contains_key(&instance.id)
+        });
+        let ids = open.map(|instance| instance.id.clone());
+        let ids: Vec<String> = ids.take(MOST_PROTECTED).collect();
+        if ids.is_empty() {
+            return;
+        }
+        match self.group.protect(&ids).await {
+            Ok(()) => self.watch.answered(),
+            Err(error) => self.complain(now, &error),
+        }
+        self.protected.extend(ids.into_iter().map(|id| (id, now)));
+    }
+
+    async fn complete_hooks(&mut self, now: Time, seen: &Observation) {
+        let due = self.hooks.due(now, self.book.instances(), seen);
+        if due.is_empty() {
+            return;
+        }
+        self.watch.acted(now);
+        let group = &self.group;
+        let calls = due.iter().map(async |Due { id, hook, what }| match what {
+            What::GoOn => group.go_on(hook, id).await,
+            What::Wait => group.wait_on(hook, id).await,
+        });
+        let answers = join_all(calls).await;
+        for error in answers.into_iter().filter_map(Result::err) {
+            self.complain(now, &error);
+        }
+    }
+
+    /// A call failed that no decision waits for.
+    fn complain(&mut self, now: Time, error: &GroupError) {
+        self.failed(now, error);
+        let why = error.to_string();
+        match error {
+            GroupError::Throttled { .. } | GroupError::NoReply { .. } => {}
+            error if error.is_lasting() => self.told.once(Notice::CallFailed { why }),
+            _ => self.told.tell(Notice::CallFailed { why }),
+        }
+    }
+}
+
+#[async_trait]
+impl<G: Group> Fleet for AsgFleet<G> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            outlives_scaler: true,
+            has_other_writers: true,
+            names_at_once: false,
+            drains_what_others_end: true,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let name = &self.name;
+        match &self.sight {
+            Some(Sight { min, max, .. }) => Limits {
+                bounds: Bounds {
+                    min: *min,
+                    max: *max,
+                },
+                why: format!("the Auto Scaling Group {name} allows {min} to {max}"),
+            },
+            None => Limits {
+                bounds: Bounds {
+                    min: 0,
+                    max: u32::MAX,
+                },
+                why: format!("the Auto Scaling Group {name} was not seen yet"),
+            },
+        }
+    }
+
+    async fn describe(&mut self, now: Time) -> Result<Census, FleetError> {
+        self.now = now;
+        if self.watch.held_until(now).is_none() {
+            self.read(now).await?;
+        } else if self.watch.is_blind(now) {
+            return Err(FleetError::NotSeen);
+        }
+        let Some(sight) = &self.sight else {
+            return Err(FleetError::NotSeen);
+        };
+        let warm_and_awake = self.book.warm().iter().filter(|instance| {
+            instance.state == State::Warm || self.hooks.has_answered(&instance.id)
+        });
+        let to_drain = (self.book.leaving().cloned())
+            .chain(warm_and_awake.map(|instance| instance.id.clone()));
+        Ok(Census {
+            members: self.book.members(),
+            to_drain: to_drain.collect(),
+            desired: Some(self.book.desired.value()),
+            warm: sight.warm,
+            is_short: self.watch.is_short(),
+            scale_in_held: self.watch.why_not_shrink(),
+            ended: self.book.ended(),
+            renamed: self.book.renamed(),
+            notices: self.told.take(),
+        })
+    }
+
+    /// Raises the desired capacity to what there is and `count` more; what is under way already
+    /// is not asked for again.
+    async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError> {
+        let max = self.ready_to_act(now)?.max;
+        if let Some((until, what)) = self.watch.short_until(now) {
+            let for_ms = until.since(now).as_millis() as u64;
+            return Err(FleetError::Short { what, for_ms });
+        }
+        let target = self.book.counted() + count;
+        if target > max {
+            return Err(FleetError::AtMaximum { max });
+        }
+        if target > self.book.desired.value() {
+            self.set_desired(now, target).await?;
+        }
+        Ok(self.book.launch(now, count))
+    }
+
+    /// The desired capacity falls with the instance, unless it is lower than what there is
+    /// already.
+    async fn remove(&mut self, id: &str) -> Result<(), FleetError> {
+        if self.book.is_launch(id) {
+            self.book.give_up(id);
+            return Ok(());
+        }
+        if !self.is_removable(id)? {
+            return Ok(());
+        }
+        let min = self.ready_to_act(self.now)?.min;
+        let desired = self.book.desired.value();
+        let then = match desired >= self.book.staying() {
+            true => Then::Shrink,
+            false => Then::Stay,
+        };
+        if then == Then::Shrink && desired <= min {
+            return Err(FleetError::AtMinimum { min });
+        }
+        self.terminate(id, then).await?;
+        self.cancel_launches().await
+    }
+
+    /// The group launches the other one by itself, as its desired capacity stays.
+    async fn replace(&mut self, now: Time, id: &str) -> Result<Vec<String>, FleetError> {
+        if self.book.is_launch(id) {
+            self.book.give_up(id);
+            return self.grow(now, 1).await;
+        }
+        if self.is_removable(id)? {
+            self.ready_to_act(now)?;
+            self.terminate(id, Then::Stay).await?;
+        }
+        self.grow(now, 1).await
+    }
+
+    async fn attend(&mut self, now: Time, seen: &Observation) {
+        if self.ready_to_act(now).is_ok() {
+            self.complete_hooks(now, seen).await;
+            self.protect(now).await;
+        }
+    }
+
+    /// Instances live on without the scaler.
+    async fn close(&mut self) {}
+
+    fn abandon(&mut self) {}
+}
