@@ -21,6 +21,7 @@ pub mod overrides;
 pub mod place;
 pub mod probe;
 pub mod proxies;
+pub mod publish;
 pub mod run;
 pub mod scaler;
 pub mod server;

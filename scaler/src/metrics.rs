@@ -10,7 +10,8 @@ use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Guard, Observation, 
 use crate::event::Event;
 use crate::fleet::Census;
 
-const STAGES: [&str; 4] = ["booting", "serving", "draining", "leaving"];
+/// What workers are counted by.
+pub const STAGES: [&str; 4] = ["booting", "serving", "draining", "leaving"];
 
 /// Begins to count; what was counted is rendered by the handle.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -74,6 +75,18 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "tidegate_scaler_lead_seconds",
         "From launch to ready, of the worker that became ready last"
     );
+    describe_counter!(
+        "tidegate_scaler_published_total",
+        "Data that CloudWatch took, or that were written for it"
+    );
+    describe_counter!(
+        "tidegate_scaler_publish_dropped_total",
+        "Data that were not published, as CloudWatch was away for too long or refused them"
+    );
+    describe_gauge!(
+        "tidegate_scaler_publish_backlog",
+        "Intervals that wait to be published"
+    );
     Ok(handle)
 }
 
@@ -93,7 +106,10 @@ pub fn decision(seen: &Observation, fleet: &Fleet, decision: &Decision) {
     let by_hand = decision.reason.guards.iter().any(is_by_hand);
     gauge!("tidegate_scaler_by_hand").set(f64::from(u8::from(by_hand)));
     for stage in STAGES {
-        let count = fleet.workers.iter().filter(|w| name(w.stage) == stage);
+        let count = fleet
+            .workers
+            .iter()
+            .filter(|w| stage_name(w.stage) == stage);
         gauge!("tidegate_scaler_workers", "stage" => stage).set(count.count() as f64);
     }
     for proxy in &seen.proxies {
@@ -173,7 +189,8 @@ pub fn changes(action: &Action) {
     }
 }
 
-fn name(stage: Stage) -> &'static str {
+/// One of [`STAGES`].
+pub fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Booting => "booting",
         Stage::Serving { .. } => "serving",

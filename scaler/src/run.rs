@@ -22,6 +22,7 @@ use crate::fleet::process::{self, ProcessFleet};
 use crate::ledger::{self, Folded, Ledger, LedgerRules};
 use crate::overrides::Counter;
 use crate::proxies::Proxies;
+use crate::publish::Publisher;
 use crate::scaler::{Hands, Parts, Scaler};
 use crate::server::{self, LastTick};
 use crate::sources::Sources;
@@ -185,8 +186,17 @@ impl Station {
             sources: Sources::start(&self.file.source),
             hands,
             ledger,
+            publisher: self.publisher(),
             tell,
         }))
+    }
+
+    /// Of a scaler that acts, if its policy has a [cloudwatch] table.
+    fn publisher(&self) -> Publisher {
+        match (&self.file.cloudwatch, self.mode) {
+            (Some(rules), Mode::Act) => Publisher::start(rules),
+            _ => Publisher::default(),
+        }
     }
 
     fn fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
@@ -279,6 +289,10 @@ fn waits_for_restart(started: &PolicyFile, file: &PolicyFile, mode: Mode) -> Vec
         .is_some_and(|p| p.threads.is_none());
     let changes = [
         ("[scaler]", file.scaler != started.scaler),
+        (
+            "[cloudwatch]",
+            acts && file.cloudwatch != started.cloudwatch,
+        ),
         ("[process]", acts && file.process != started.process),
         ("[asg]", acts && file.asg != started.asg),
         (

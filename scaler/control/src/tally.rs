@@ -27,6 +27,12 @@ impl Tally {
         self.buckets.values().sum()
     }
 
+    /// The filled buckets, ascending: upper bound in milliseconds, and count.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+        let filled = self.buckets.iter();
+        filled.map(|(bucket, count)| (bound_ms(usize::from(*bucket)), *count))
+    }
+
     /// How many lie in buckets that end by `limit_ms`.
     pub fn count_within_ms(&self, limit_ms: f64) -> u64 {
         let within = |bucket: &&u16| bound_ms(usize::from(**bucket)) <= limit_ms;

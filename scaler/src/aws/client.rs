@@ -36,6 +36,17 @@ pub struct Patience {
     pub attempts: u32,
 }
 
+impl Patience {
+    /// One try, for what is asked again soon anyway.
+    pub fn once(limit: Duration) -> Patience {
+        Patience {
+            attempt: limit,
+            call: limit,
+            attempts: 1,
+        }
+    }
+}
+
 impl Place {
     pub fn check(&self) -> Result<(), Problem> {
         let quoted = |text: &str| format!("\"{text}\"");

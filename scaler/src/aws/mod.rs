@@ -2,3 +2,35 @@
 
 pub mod autoscaling;
 pub mod client;
+pub mod cloudwatch;
+pub mod metric;
+pub mod sqs;
+
+use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
+
+/// Why a call failed, in one line: the service's code and words, or what lies at the bottom of
+/// the client's error.
+pub fn reason<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    if let Some(said) = error.as_service_error() {
+        let (code, message) = (said.code(), said.message());
+        let code = code.unwrap_or("an error without a code");
+        return match message {
+            Some(message) => format!("{code}: {message}"),
+            None => code.to_owned(),
+        };
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        let words = deeper.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = deeper.source();
+    }
+    text
+}

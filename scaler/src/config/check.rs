@@ -4,6 +4,7 @@ use tidegate_config::{Check, Problem};
 use tidegate_control::{FleetKind, Source};
 
 use super::{PolicyFile, quoted};
+use crate::publish::CloudWatchRules;
 
 /// What decisions call terms that have no table with a name.
 const OWN_TERMS: [&str; 8] = [
@@ -16,6 +17,9 @@ impl Check for PolicyFile {
         self.check_signals()?;
         self.check_terms()?;
         self.check_sources()?;
+        let cloudwatch = self.cloudwatch.as_ref().map(CloudWatchRules::check);
+        let cloudwatch = cloudwatch.transpose();
+        cloudwatch.map_err(|problem| problem.within("cloudwatch"))?;
         for (key, behaviour) in [("scale_out", &self.scale_out), ("scale_in", &self.scale_in)] {
             behaviour.check().map_err(|problem| problem.within(key))?;
         }

@@ -19,6 +19,7 @@ pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
 pub use up::UpRules;
 
+use crate::publish::CloudWatchRules;
 use crate::sources::SourceRule;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -41,6 +42,9 @@ pub struct PolicyFile {
     /// Where signals beside the proxies' come from.
     #[serde(default)]
     pub source: Vec<SourceRule>,
+    /// Where the scaler's numbers are published.
+    #[serde(default)]
+    pub cloudwatch: Option<CloudWatchRules>,
     #[serde(default)]
     pub scale_out: Behaviour,
     #[serde(default)]

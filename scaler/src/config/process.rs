@@ -49,10 +49,16 @@ impl ProcessRules {
         let stem = || {
             let path = self.model.trim_end_matches('/');
             let last = path.rsplit('/').next().unwrap_or(path);
-            match path.starts_with("hf://") {
-                true => last.split('@').next().unwrap_or(last).to_owned(),
-                false => last.to_owned(),
-            }
+            let without = |end: char| last.split(end).next().unwrap_or(last);
+            let name = match path.split_once("://") {
+                Some(("hf", _)) => without('@'),
+                Some(("s3", _)) => {
+                    let file = without('#');
+                    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+                }
+                _ => last,
+            };
+            name.to_owned()
         };
         self.name.clone().unwrap_or_else(stem)
     }

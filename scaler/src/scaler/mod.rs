@@ -20,6 +20,7 @@ use crate::metrics;
 use crate::names::Names;
 use crate::orders::Orders;
 use crate::proxies::{self, Proxies};
+use crate::publish::{Publisher, Sight};
 use crate::sources::Sources;
 use notes::{Condition, Notes};
 use starts::Starts;
@@ -33,6 +34,7 @@ pub struct Parts {
     pub sources: Sources,
     pub hands: Hands,
     pub ledger: Ledger,
+    pub publisher: Publisher,
     pub tell: Box<dyn Tell>,
 }
 
@@ -58,6 +60,7 @@ pub struct Scaler {
     bounds: Bounds,
     cut: Option<Bounds>,
     ledger: Ledger,
+    publisher: Publisher,
     starts: Starts,
     notes: Notes,
     /// Where each worker was at the last tick.
@@ -82,6 +85,7 @@ impl Scaler {
             names: Names::default(),
             hands: parts.hands,
             ledger: parts.ledger,
+            publisher: parts.publisher,
             starts: Starts::default(),
             notes: Notes::new(parts.tell),
             stages: BTreeMap::new(),
@@ -181,6 +185,14 @@ impl Scaler {
         let decision = self.decide(now, &seen, &fleet);
         metrics::decision(&seen, &fleet, &decision);
         self.asked.set(&decision.reason.asks);
+        let sight = Sight {
+            answers: &answers,
+            model: self.law.policy().fleet.model.as_deref(),
+            seen: &seen,
+            fleet: &fleet,
+            decision: &decision,
+        };
+        self.publisher.tick(now, &sight);
         let tick = Tick {
             observation: seen.clone(),
             fleet,
@@ -191,11 +203,12 @@ impl Scaler {
         metrics::tick(began.elapsed());
     }
 
-    /// Ends the fleet, if it is one that ends with the scaler.
+    /// Ends the fleet, if it is one that ends with the scaler, and publishes what is left.
     pub async fn close(&mut self) {
         if let Hands::Free(fleet) = &mut self.hands {
             fleet.close().await;
         }
+        self.publisher.close().await;
     }
 
     /// Gives the fleet no more time to end; [`Scaler::close`] is to follow.

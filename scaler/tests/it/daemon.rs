@@ -41,12 +41,18 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(arguments: &[&str], directory: &Path) -> Daemon {
+        Daemon::start_in(&[], arguments, directory)
+    }
+
+    /// As [`Daemon::start`], with these variables in its environment.
+    pub fn start_in(environment: &[(&str, &str)], arguments: &[&str], directory: &Path) -> Daemon {
         let said = directory.join("said");
         let out = fs::File::create(&said).expect("a file");
         let child = Command::new(BINARY)
             .args(arguments)
             .current_dir(directory)
             .env("TMPDIR", directory)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a file"))
             .stderr(out)
@@ -143,7 +149,7 @@ oversubscribe = true
 }
 
 /// The scaler's metrics, once they have this line.
-async fn metrics_with(port: u16, line: &str) -> String {
+pub async fn metrics_with(port: u16, line: &str) -> String {
     eventually_async(line, async || {
         let response = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await;
         let text = response.ok()?.text().await.ok()?;
@@ -153,7 +159,7 @@ async fn metrics_with(port: u16, line: &str) -> String {
 }
 
 /// Writes when it starts and when it was told to stop.
-const WORKER: &str = "trap 'echo finished >&2; exit 1' TERM; echo started >&2; \
+pub const WORKER: &str = "trap 'echo finished >&2; exit 1' TERM; echo started >&2; \
                       while :; do sleep 0.05; done";
 
 #[test]

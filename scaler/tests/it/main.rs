@@ -1,10 +1,13 @@
 //! The scaler through its public API and its binary, with proxies and workers that are not real.
 
 mod asg;
+mod aws_sources;
 mod backtest;
+mod cloudwatch;
 mod daemon;
 mod ledger;
 mod mistakes;
+mod moto;
 mod orders;
 mod other_policies;
 mod overrides;

@@ -13,6 +13,7 @@ use tidegate_scaler::event::{Event, Tell};
 use tidegate_scaler::fleet::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
 use tidegate_scaler::ledger::{Ledger, LedgerRules};
 use tidegate_scaler::proxies::Proxies;
+use tidegate_scaler::publish::Publisher;
 use tidegate_scaler::scaler::{Hands, Parts, Scaler};
 use tidegate_scaler::sources::Sources;
 
@@ -184,6 +185,7 @@ impl Stand {
             sources: Sources::default(),
             hands: hands(fleet.clone()),
             ledger: Ledger::open(ledger).expect("the ledger opens"),
+            publisher: Publisher::default(),
             tell: Box::new(told.clone()),
         });
         Stand {

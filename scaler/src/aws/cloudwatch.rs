@@ -1,0 +1,140 @@
+//! CloudWatch takes the scaler's metrics, by `PutMetricData`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+
+use super::client::{Patience, Place, sdk_config};
+use super::reason;
+use crate::publish::{Batch, CloudWatchRules, Datum, Outlet, PutFault, Unit};
+
+/// Of one call; the task that sends has its own, longer patience.
+const ATTEMPTS: u32 = 2;
+
+/// What is wrong with the data themselves, so that sending them again is of no use.
+const REFUSALS: [&str; 6] = [
+    "InvalidParameterValue",
+    "InvalidParameterValueException",
+    "InvalidParameterCombination",
+    "InvalidParameterCombinationException",
+    "MissingParameter",
+    "ValidationError",
+];
+
+/// Takes metrics by API. It connects with the first call.
+pub struct CloudWatch {
+    place: Place,
+    timeout: Duration,
+    namespace: String,
+    dimensions: BTreeMap<String, String>,
+    resolution: i32,
+    client: Option<Client>,
+}
+
+impl CloudWatch {
+    pub fn new(rules: &CloudWatchRules) -> CloudWatch {
+        CloudWatch {
+            place: rules.place(),
+            timeout: rules.timeout.into(),
+            namespace: rules.namespace.clone(),
+            dimensions: rules.dimensions.clone(),
+            resolution: if rules.high_resolution { 1 } else { 60 },
+            client: None,
+        }
+    }
+
+    async fn client(&mut self) -> Client {
+        if let Some(client) = &self.client {
+            return client.clone();
+        }
+        let client = connect(&self.place, self.timeout).await;
+        self.client.insert(client).clone()
+    }
+
+    fn datum(&self, at_ms: u64, datum: &Datum) -> MetricDatum {
+        let own = datum.dimension;
+        let own = own.map(|(name, value)| dimension(name, value));
+        let dimensions = self.dimensions.iter();
+        let dimensions = dimensions.map(|(name, value)| dimension(name, value));
+        let (values, counts): (Vec<f64>, Vec<f64>) = (datum.values.iter())
+            .map(|(value, count)| (*value, *count as f64))
+            .unzip();
+        MetricDatum::builder()
+            .metric_name(datum.name)
+            .unit(unit(datum.unit))
+            .timestamp(DateTime::from_millis(at_ms as i64))
+            .storage_resolution(self.resolution)
+            .set_dimensions(Some(dimensions.chain(own).collect()))
+            .set_values(Some(values))
+            .set_counts(Some(counts))
+            .build()
+    }
+}
+
+async fn connect(place: &Place, timeout: Duration) -> Client {
+    let patience = Patience {
+        attempt: timeout / 2,
+        call: timeout,
+        attempts: ATTEMPTS,
+    };
+    Client::new(&sdk_config(place, patience).await)
+}
+
+fn dimension(name: &str, value: &str) -> Dimension {
+    Dimension::builder().name(name).value(value).build()
+}
+
+fn unit(unit: Unit) -> StandardUnit {
+    match unit {
+        Unit::Count => StandardUnit::Count,
+        Unit::Seconds => StandardUnit::Seconds,
+        Unit::Milliseconds => StandardUnit::Milliseconds,
+        Unit::None => StandardUnit::None,
+    }
+}
+
+#[async_trait]
+impl Outlet for CloudWatch {
+    async fn put(&mut self, batches: &[&Batch]) -> Result<(), PutFault> {
+        let data = batches.iter().flat_map(|batch| {
+            let at = batch.at.as_ms();
+            batch.data.iter().map(move |datum| (at, datum))
+        });
+        let data = data.map(|(at, datum)| self.datum(at, datum)).collect();
+        // Connecting has no limit of its own: it may ask the instance for its region.
+        let limit = self.timeout * 2;
+        let call = async {
+            let client = self.client().await;
+            let request = client.put_metric_data().namespace(&self.namespace);
+            request.set_metric_data(Some(data)).send().await
+        };
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(fault(&error)),
+            Err(_) => Err(PutFault::Away {
+                why: format!("no answer within {limit:?}"),
+            }),
+        }
+    }
+
+    fn name(&self) -> String {
+        "CloudWatch".to_owned()
+    }
+}
+
+fn fault<E>(error: &SdkError<E>) -> PutFault
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let code = error.as_service_error().and_then(E::code);
+    let why = reason(error);
+    match code.is_some_and(|code| REFUSALS.contains(&code)) {
+        true => PutFault::Refused { why },
+        false => PutFault::Away { why },
+    }
+}

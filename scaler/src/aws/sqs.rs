@@ -1,0 +1,84 @@
+//! A queue of SQS: how many messages wait, or are being worked at.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::QueueAttributeName;
+
+use super::client::{Patience, sdk_config};
+use super::reason;
+use crate::sources::{QueueRule, QueueValue, SourceFault};
+
+/// Reads one number of one queue.
+pub struct QueueReader {
+    client: Client,
+    queue: String,
+    /// Once its name has been asked for, or where the rule says it.
+    url: Option<String>,
+    attribute: QueueAttributeName,
+    timeout: Duration,
+}
+
+impl QueueReader {
+    pub async fn connect(rule: &QueueRule, timeout: Duration) -> QueueReader {
+        let config = sdk_config(&rule.place(), Patience::once(timeout)).await;
+        QueueReader {
+            client: Client::new(&config),
+            queue: rule.queue.clone(),
+            url: rule.queue.contains("://").then(|| rule.queue.clone()),
+            attribute: match rule.value {
+                QueueValue::InFlight => QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+                _ => QueueAttributeName::ApproximateNumberOfMessages,
+            },
+            timeout,
+        }
+    }
+
+    /// # Errors
+    /// When SQS does not answer in time, or knows no such queue.
+    pub async fn ask(&mut self) -> Result<f64, SourceFault> {
+        let limit = self.timeout;
+        let asked = tokio::time::timeout(limit, self.read()).await;
+        asked.unwrap_or(Err(SourceFault::Slow(limit)))
+    }
+
+    async fn read(&mut self) -> Result<f64, SourceFault> {
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => self.find().await?,
+        };
+        let request = self.client.get_queue_attributes().queue_url(&url);
+        let answer = request.attribute_names(self.attribute.clone()).send().await;
+        let answer = answer.map_err(|error| fault(&error))?;
+        let attributes = answer.attributes();
+        let found = attributes.and_then(|all| all.get(&self.attribute));
+        let number = found.and_then(|text| text.parse().ok());
+        number.ok_or_else(|| SourceFault::NotANumber {
+            place: self.attribute.to_string(),
+            found: found.map_or("nothing".to_owned(), |text| format!("\"{text}\"")),
+        })
+    }
+
+    async fn find(&mut self) -> Result<String, SourceFault> {
+        let request = self.client.get_queue_url().queue_name(&self.queue);
+        let answer = request.send().await.map_err(|error| fault(&error))?;
+        let url = answer.queue_url().ok_or(SourceFault::NoQueue)?.to_owned();
+        self.url = Some(url.clone());
+        Ok(url)
+    }
+}
+
+fn fault<E>(error: &SdkError<E>) -> SourceFault
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let code = error.as_service_error().and_then(E::code);
+    let is_absent = code.is_some_and(|code| {
+        code.ends_with("NonExistentQueue") || code.ends_with("QueueDoesNotExist")
+    });
+    match is_absent {
+        true => SourceFault::NoQueue,
+        false => SourceFault::Aws(reason(error)),
+    }
+}
