@@ -37,24 +37,19 @@ pub(crate) fn at_most(place: u64, slots: u64, mean: Duration) -> Duration {
 
 /// Time until departure number `place` (0 is the next one) from `slots` servers that are all
 /// busy, as if every service took exactly `mean`: the servers free up in the order of their
-/// ages, and then again every `mean`. Slots whose age is not known count as just taken.
+/// ages, and then again every `mean`. `age` tells how long the n-th oldest has been at it; slots
+/// whose age is not known count as just taken.
 pub(crate) fn until_departure(
     place: u64,
     slots: u64,
     mean: Duration,
-    ages: impl Iterator<Item = Duration>,
+    age: impl Fn(usize) -> Option<Duration>,
 ) -> Duration {
     let slots = slots.max(1);
     let overdue = mean.mul_f64(OVERDUE);
-    let mut remaining: Vec<Duration> = ages
-        .map(|age| mean.saturating_sub(age).max(overdue))
-        .collect();
-    let nth = (place % slots) as usize;
     // Nothing remains longer than the mean, so the slots without an age come last.
-    let first = match nth < remaining.len() {
-        true => *remaining.select_nth_unstable(nth).1,
-        false => mean,
-    };
+    let age = age((place % slots) as usize);
+    let first = age.map_or(mean, |age| mean.saturating_sub(age).max(overdue));
     first + mean.mul_f64((place / slots) as f64)
 }
 
@@ -68,8 +63,9 @@ mod tests {
 
     #[test]
     fn departures_follow_the_ages_and_then_repeat() {
-        let ages = [s(0.2), s(0.8), s(5.0)];
-        let at = |place| until_departure(place, 3, s(1.0), ages.into_iter()).as_secs_f64();
+        let ages = [s(5.0), s(0.8), s(0.2)];
+        let age = |nth: usize| ages.get(nth).copied();
+        let at = |place| until_departure(place, 3, s(1.0), age).as_secs_f64();
         for (place, expected) in [(0, 0.1), (1, 0.2), (2, 0.8), (3, 1.1), (5, 1.8)] {
             assert!(
                 (at(place) - expected).abs() < 1e-6,

@@ -8,6 +8,7 @@
 //! - [`Seats`]: that model's workers, their slots, and which of them is next.
 //! - [`Floor`]: the lines of all models, and the workers as their beats describe them.
 
+mod ages;
 mod estimate;
 mod floor;
 mod line;

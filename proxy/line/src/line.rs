@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tidegate_wire::ModelSignal;
 
+use crate::ages::Ages;
 use crate::estimate::{self, ServiceTime};
 use crate::record::Record;
 use crate::retry::RetryBudget;
@@ -103,6 +104,8 @@ pub struct Line {
     waiting: BTreeSet<Ticket>,
     waiting_bytes: u64,
     last_ticket: u64,
+    /// Since when permits are held.
+    running: Ages,
     /// Refused requests that are expected back, each before those refused later.
     owed: u64,
     service: ServiceTime,
@@ -119,6 +122,7 @@ impl Line {
             waiting: BTreeSet::new(),
             waiting_bytes: 0,
             last_ticket: 0,
+            running: Ages::default(),
             owed: 0,
             service: ServiceTime::default(),
             retries: RetryBudget::new(config.retry),
@@ -161,6 +165,7 @@ impl Line {
         let seat = self.seats.least_busy()?;
         let request = self.requests.get_mut(&ticket)?;
         request.permit = Some(Permit { seat, since: now });
+        self.running.insert(now);
         let bytes = request.ask.bytes;
         if !request.was_granted {
             request.was_granted = true;
@@ -182,7 +187,7 @@ impl Line {
             return;
         };
         let bytes = request.ask.bytes;
-        self.seats.give_back(permit.seat);
+        self.give_back(permit);
         self.enter(ticket, bytes);
     }
 
@@ -206,7 +211,7 @@ impl Line {
         let age = now.saturating_sub(request.ask.arrived);
         match request.permit {
             Some(permit) => {
-                self.seats.give_back(permit.seat);
+                self.give_back(permit);
                 if outcome == Outcome::Answered {
                     let service = now.saturating_sub(permit.since);
                     self.record.served(service);
@@ -238,7 +243,7 @@ impl Line {
             .waiting
             .first()
             .and_then(|ticket| self.requests.get(ticket));
-        let oldest_running = self.permits().map(|permit| permit.since).min();
+        let oldest_running = self.running.oldest();
         ModelSignal {
             waiting: self.waiting() as u64,
             waiting_bytes: self.waiting_bytes,
@@ -259,8 +264,9 @@ impl Line {
         self.waiting_bytes -= bytes;
     }
 
-    fn permits(&self) -> impl Iterator<Item = Permit> + '_ {
-        self.requests.values().filter_map(|request| request.permit)
+    fn give_back(&mut self, permit: Permit) {
+        self.seats.give_back(permit.seat);
+        self.running.remove(permit.since);
     }
 
     fn refusal(&mut self, now: Moment, ask: &Ask) -> Option<Refusal> {
@@ -307,9 +313,7 @@ impl Line {
     fn until_served(&self, now: Moment, place: u64) -> Option<Duration> {
         let mean = self.service.mean()?;
         let slots = self.seats.taking_slots();
-        let ages = self
-            .permits()
-            .map(|permit| now.saturating_sub(permit.since));
-        (slots > 0).then(|| estimate::until_departure(place, slots, mean, ages))
+        let age = |nth| Some(now.saturating_sub(self.running.nth_oldest(nth)?));
+        (slots > 0).then(|| estimate::until_departure(place, slots, mean, age))
     }
 }

@@ -21,6 +21,47 @@ pub fn bounds() -> &'static [f64] {
     &BOUNDS
 }
 
+/// Cells of time that the bucket is looked up by: so many in every octave, from
+/// `2^FIRST_OCTAVE` ms on. A cell spans 1/32 to 1/64 of its times, less than a step, so that at
+/// most one bound lies within it.
+const CELLS_PER_OCTAVE: usize = 32;
+const FIRST_OCTAVE: i32 = -2;
+const OCTAVES: usize = 24;
+
+/// For each cell, the number of bounds below its begin.
+fn cells() -> &'static [u16] {
+    static CELLS: LazyLock<Vec<u16>> = LazyLock::new(|| {
+        let begin = |cell: usize| {
+            let octave = f64::from(FIRST_OCTAVE) + (cell / CELLS_PER_OCTAVE) as f64;
+            let within = (cell % CELLS_PER_OCTAVE) as f64 / CELLS_PER_OCTAVE as f64;
+            octave.exp2() * (1.0 + within)
+        };
+        let below = |begin: f64| bounds().partition_point(|bound| *bound < begin) as u16;
+        (0..OCTAVES * CELLS_PER_OCTAVE)
+            .map(|cell| below(begin(cell)))
+            .collect()
+    });
+    &CELLS
+}
+
+/// The first bucket whose bound is no less than `ms`, or the last one: by the exponent and the
+/// first bits of the fraction instead of a search.
+fn bucket(ms: f64) -> usize {
+    const FRACTION_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+    const BIAS: i32 = f64::MAX_EXP - 1;
+    let first_cell = (BIAS + FIRST_OCTAVE) as usize * CELLS_PER_OCTAVE;
+    let cell = (ms.to_bits() >> (FRACTION_BITS - CELLS_PER_OCTAVE.ilog2())) as usize;
+    let Some(cell) = cell.checked_sub(first_cell) else {
+        return 0;
+    };
+    let Some(below) = cells().get(cell) else {
+        return BOUND_COUNT - 1;
+    };
+    let below = usize::from(*below).min(BOUND_COUNT - 1);
+    let is_beyond = bounds()[below] < ms;
+    (below + usize::from(is_beyond)).min(BOUND_COUNT - 1)
+}
+
 /// Upper bound in milliseconds of bucket `index`; the last bound for any index beyond.
 pub fn bound_ms(index: usize) -> f64 {
     bounds()[index.min(BOUND_COUNT - 1)]
@@ -40,9 +81,7 @@ pub struct Histogram {
 impl Histogram {
     pub fn record(&mut self, value: Duration) {
         let ms = value.as_secs_f64() * 1000.0;
-        let bucket = bounds()
-            .partition_point(|bound| *bound < ms)
-            .min(BOUND_COUNT - 1);
+        let bucket = bucket(ms);
         if self.counts.len() <= bucket {
             self.counts.resize(bucket + 1, 0);
         }
@@ -154,6 +193,8 @@ impl From<Cumulative> for Histogram {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ms(value: u64) -> Duration {
@@ -166,6 +207,26 @@ mod tests {
             assert!(pair[1] / pair[0] <= 1.0501);
         }
         assert!(bounds().last().is_some_and(|last| *last > 3_600_000.0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn the_bucket_is_the_one_that_a_search_finds(
+            nanoseconds in prop_oneof![0..10_000_000_u64, 0..10_000_000_000_u64, any::<u64>()],
+            near in 0..BOUND_COUNT,
+        ) {
+            let searched = |ms: f64| {
+                let below = bounds().partition_point(|bound| *bound < ms);
+                below.min(BOUND_COUNT - 1)
+            };
+            let drawn = Duration::from_nanos(nanoseconds).as_secs_f64() * 1000.0;
+            let bound = bounds()[near];
+            for ms in [drawn, bound, bound.next_up(), bound.next_down(), 0.0, f64::MAX] {
+                prop_assert_eq!(bucket(ms), searched(ms), "{} ms", ms);
+            }
+        }
     }
 
     #[test]

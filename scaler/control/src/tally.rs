@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_wire::{Histogram, bound_ms};
+use tidegate_wire::{Histogram, bound_ms, bounds};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
@@ -65,13 +65,38 @@ impl Tally {
     }
 }
 
+/// The sum of many, by way of all buckets at once: much faster than one by one.
+impl<'a> FromIterator<&'a Tally> for Tally {
+    fn from_iter<I: IntoIterator<Item = &'a Tally>>(tallies: I) -> Self {
+        let mut counts = vec![0; bounds().len()];
+        let mut sum_ms = 0.0;
+        for tally in tallies {
+            for (bucket, count) in &tally.buckets {
+                // A ledger may name buckets that there are not.
+                let last = counts.len() - 1;
+                counts[usize::from(*bucket).min(last)] += count;
+            }
+            sum_ms += tally.sum_ms;
+        }
+        Tally {
+            buckets: filled(&counts),
+            sum_ms,
+        }
+    }
+}
+
+/// The buckets that hold anything.
+fn filled(counts: &[u64]) -> BTreeMap<u16, u64> {
+    let counts = counts.iter().zip(0..);
+    (counts.filter(|(count, _)| **count > 0))
+        .map(|(count, bucket)| (bucket, *count))
+        .collect()
+}
+
 impl From<&Histogram> for Tally {
     fn from(histogram: &Histogram) -> Self {
-        let filled = histogram.counts().iter().zip(0..);
         Tally {
-            buckets: (filled.filter(|(count, _)| **count > 0))
-                .map(|(count, bucket)| (bucket, *count))
-                .collect(),
+            buckets: filled(histogram.counts()),
             sum_ms: histogram.sum_ms(),
         }
     }
@@ -95,5 +120,18 @@ mod tests {
         }
         assert_eq!(tally.mean_ms(), histogram.mean_ms());
         assert_eq!(Tally::default().quantile_ms(0.5), None);
+    }
+
+    #[test]
+    fn a_sum_of_many_is_what_adding_one_by_one_comes_to() {
+        let tally = |ms: u64| {
+            let mut histogram = Histogram::default();
+            (1..4).for_each(|n| histogram.record(Duration::from_millis(n * ms)));
+            Tally::from(&histogram)
+        };
+        let tallies: Vec<Tally> = [7, 40, 41, 3_000].map(tally).to_vec();
+        let mut one_by_one = Tally::default();
+        tallies.iter().for_each(|tally| one_by_one.add(tally));
+        assert_eq!(tallies.iter().collect::<Tally>(), one_by_one);
     }
 }

@@ -257,8 +257,7 @@ impl Window {
     /// Of requests that ended in the window. When none did, the age of the oldest that is under
     /// way: a lower bound of what its latency will be.
     fn latency<'a>(&self, statistic: Statistic, ticks: impl Iterator<Item = &'a Tick>) -> Measure {
-        let mut ended = Tally::default();
-        ticks.for_each(|tick| ended.add(&tick.latency));
+        let ended: Tally = ticks.map(|tick| &tick.latency).collect();
         let oldest = |tick: &Tick| tick.oldest_waiting_ms.max(tick.oldest_running_ms);
         let oldest_ms = self.ticks.back().map_or(0, oldest);
         let ended_ms = match statistic {

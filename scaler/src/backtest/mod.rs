@@ -11,6 +11,7 @@ mod pool;
 mod replay;
 mod report;
 mod show;
+mod steady;
 mod summary;
 mod tune;
 
@@ -28,6 +29,7 @@ use gate::Gates;
 use inputs::Inputs;
 use matrix::{Effort, Field, Plan};
 use pool::Progress;
+use summary::Summary;
 
 /// Runs the table that the command line asks for. A gate that is missed is the error [`Missed`].
 pub fn backtest(args: &BacktestArgs) -> anyhow::Result<()> {
@@ -61,13 +63,18 @@ pub fn backtest(args: &BacktestArgs) -> anyhow::Result<()> {
         }
         results.extend(found);
     }
+    let steady = match (plan.field, args.json && args.report.is_none()) {
+        (Field::Rivals, false) => steady::run(&plan, &inputs.lead_times),
+        _ => Vec::new(),
+    };
     progress.clear();
+    let summary = Summary::of(&results, &steady).lines();
     match args.json {
         true => json(&results)?,
-        false => show::tail(&results)?,
+        false => show::tail(&summary)?,
     }
     if let Some(file) = &args.report {
-        let page = report::page(&plan, &inputs, &results);
+        let page = report::page(&plan, &inputs, &results, &summary);
         let what = || format!("cannot write {}", file.display());
         std::fs::write(file, page).with_context(what)?;
     }

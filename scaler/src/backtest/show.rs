@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use super::matrix::{Effort, Field, Ground, Judged, Plan, Run};
-use super::summary::Summary;
 
 /// What is about to be run, and the names of the columns.
 pub fn head(plan: &Plan, grounds: &[Ground]) -> io::Result<()> {
@@ -75,7 +74,7 @@ pub fn result(plan: &Plan, judged: &Judged<'_>) -> io::Result<()> {
     for run in ranked(plan.scenario.attainment, judged) {
         let row = &run.row;
         let lead = format!("{} s", row.lead_time_s);
-        let over = (row.instance_hours / row.lower_bound_hours - 1.0) * 100.0;
+        let over = row.over_bound() * 100.0;
         writeln!(
             out,
             "{:<30.30} {:>6} {:>4} {:<18} {:>7.2} % {:>6.0} ms {:>9.2} {:>+7.1} % {:>7.1} {:>6} {:>8}",
@@ -111,9 +110,8 @@ pub fn ranked<'a>(attainment: f64, judged: &'a Judged<'_>) -> Vec<&'a Run> {
 }
 
 /// What it all comes to.
-pub fn tail(results: &[Judged<'_>]) -> io::Result<()> {
+pub fn tail(summary: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let summary = Summary::of(results).lines();
     if !summary.is_empty() {
         writeln!(out)?;
     }

@@ -267,7 +267,9 @@ fn the_report_is_one_page_that_needs_nothing_else() {
     }
     for part in [
         "kpa-tuned",
-        "Hours against misses",
+        "Hours against violations",
+        "tidegate at other attainments",
+        "Violations at the hours of the best tuned rival",
         "busy_workers = 20.0",
         "Seeds: 1.",
     ] {

@@ -65,6 +65,16 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Hours above the bound, as a share of it; 0 where the demand is too short to bound anything.
+    pub fn over_bound(&self) -> f64 {
+        match self.lower_bound_hours > 0.0 {
+            true => self.instance_hours / self.lower_bound_hours - 1.0,
+            false => 0.0,
+        }
+    }
+}
+
 /// How requests are simulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::sim::{Autoscaler, Scenario};
 
 /// Target shares of the settings space.
-const TARGETS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
+pub const TARGETS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 
 /// The target of every rival at its defaults.
 const DEFAULT_TARGET: f64 = 0.7;

@@ -52,14 +52,21 @@ pub fn run(
     }
 }
 
-/// A request on a worker, ordered by when it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A request on a worker.
+#[derive(Clone, Copy, Debug)]
 struct Running {
-    done: Moment,
     ticket: Ticket,
     seat: SeatId,
-    arrived: Moment,
-    service: Moment,
+    request: Request,
+}
+
+/// Orders what runs by when it is done, and then by age. Small, because the heap moves it about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Completion {
+    done: Moment,
+    ticket: Ticket,
+    /// Its place among those that run.
+    place: u32,
 }
 
 /// A request in line.
@@ -87,7 +94,10 @@ pub(super) struct Simulation<'a> {
     pub leaving: BTreeSet<WorkerId>,
     /// In the order of tickets, which is that of the line.
     waiting: VecDeque<Waiting>,
-    running: BinaryHeap<Reverse<Running>>,
+    completions: BinaryHeap<Reverse<Completion>>,
+    /// By place; places that are free are overwritten by the next.
+    running: Vec<Running>,
+    free: Vec<u32>,
     meter: Meter,
     samples: VecDeque<Sample>,
     polls: Chance,
@@ -125,7 +135,9 @@ impl<'a> Simulation<'a> {
             fleet,
             leaving: BTreeSet::new(),
             waiting: VecDeque::new(),
-            running: BinaryHeap::new(),
+            completions: BinaryHeap::new(),
+            running: Vec::new(),
+            free: Vec::new(),
             meter: Meter::default(),
             samples: VecDeque::new(),
             polls: Chance::new(seed, "polls"),
@@ -138,8 +150,8 @@ impl<'a> Simulation<'a> {
     }
 
     fn next_completion_at(&self) -> Moment {
-        let next = self.running.peek();
-        next.map_or(Moment::MAX, |Reverse(running)| running.done)
+        let next = self.completions.peek();
+        next.map_or(Moment::MAX, |Reverse(next)| next.done)
     }
 
     /// All requests have the same patience, so the head of the line is the first to lose it.
@@ -154,7 +166,7 @@ impl<'a> Simulation<'a> {
 
     /// Whether the demand has ended and nothing is left of it.
     fn is_over(&self, next: Moment) -> bool {
-        next > self.ends && self.running.is_empty() && self.waiting.is_empty()
+        next > self.ends && self.completions.is_empty() && self.waiting.is_empty()
     }
 
     fn standing(&self) -> Standing {
@@ -197,24 +209,41 @@ impl<'a> Simulation<'a> {
                 return;
             };
             debug_assert_eq!(head.ticket, grant.ticket, "both go by age");
-            let Request { arrived, service } = head.request;
-            self.score.granted(self.now - arrived);
-            self.running.push(Reverse(Running {
-                done: self.now + service,
+            self.score.granted(self.now - head.request.arrived);
+            let place = self.place(Running {
                 ticket: grant.ticket,
                 seat: grant.seat,
-                arrived,
-                service,
+                request: head.request,
+            });
+            self.completions.push(Reverse(Completion {
+                done: self.now + head.request.service,
+                ticket: grant.ticket,
+                place,
             }));
         }
     }
 
+    fn place(&mut self, running: Running) -> u32 {
+        match self.free.pop() {
+            Some(place) => {
+                self.running[place as usize] = running;
+                place
+            }
+            None => {
+                self.running.push(running);
+                self.running.len() as u32 - 1
+            }
+        }
+    }
+
     fn complete(&mut self) {
-        let Some(Reverse(done)) = self.running.pop() else {
+        let Some(Reverse(next)) = self.completions.pop() else {
             return;
         };
+        self.free.push(next.place);
+        let done = self.running[next.place as usize];
         (self.line).end(self.now, done.ticket, tidegate_line::Outcome::Answered);
-        self.score.ended(self.now, done.request(), Ending::Answered);
+        self.score.ended(self.now, done.request, Ending::Answered);
         self.hand_out();
         if !self.leaving.is_empty() {
             self.end_if_left(done.seat);
@@ -265,13 +294,16 @@ impl<'a> Simulation<'a> {
     /// Cuts what runs on a seat: each goes back to the head of the line while the retry budget
     /// lasts, and is lost otherwise.
     pub fn cut(&mut self, seat: SeatId) -> Ended {
-        let running = std::mem::take(&mut self.running).into_vec();
-        let (cut, going_on): (Vec<_>, Vec<_>) =
-            (running.into_iter()).partition(|Reverse(running)| running.seat == seat);
-        self.running = going_on.into();
+        let running = std::mem::take(&mut self.completions).into_vec();
+        let (cut, going_on): (Vec<_>, Vec<_>) = (running.into_iter())
+            .partition(|Reverse(running)| self.running[running.place as usize].seat == seat);
+        self.completions = going_on.into();
         let mut lost = 0;
         for Reverse(running) in &cut {
-            let (ticket, request) = (running.ticket, running.request());
+            self.free.push(running.place);
+            let Running {
+                ticket, request, ..
+            } = self.running[running.place as usize];
             if self.line.retry(ticket) {
                 let place = self.waiting.partition_point(|w| w.ticket < ticket);
                 self.waiting.insert(place, Waiting { ticket, request });
@@ -302,15 +334,6 @@ impl<'a> Simulation<'a> {
             launches: self.fleet.launched() - self.starting,
             timeline: self.meter.into_minutes(),
             ..self.score.close(self.ends)
-        }
-    }
-}
-
-impl Running {
-    fn request(&self) -> Request {
-        Request {
-            arrived: self.arrived,
-            service: self.service,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What the plots show: demand and supply, the queue, latency, and hours against misses.
+//! What the plots show: demand and supply, the queue, latency, and hours against violations.
 
+use tidegate_control::rivals::Rival;
 use tidegate_control::sim::{Outcome, Sample, Scenario};
 use tidegate_control::trace::Demand;
 
 use super::plot::{Chart, Curve, Dot, LEAST_LOG, Scale};
-use crate::backtest::matrix::{Judged, Run};
+use crate::backtest::matrix::{Figures, Judged, OURS, Run};
 
 const MINUTE_S: f64 = 60.0;
 
@@ -18,6 +19,7 @@ pub fn of_ground(judged: &Judged<'_>) -> Vec<String> {
     let minutes = |curve: fn(&Outcome) -> Vec<(f64, f64)>| -> Vec<Curve> {
         let curves = shown.iter().map(|(class, run)| Curve {
             name: run.row.policy.clone(),
+            kind: run.row.policy.clone(),
             class,
             points: curve(&run.outcome),
         });
@@ -25,6 +27,7 @@ pub fn of_ground(judged: &Judged<'_>) -> Vec<String> {
     };
     let mut workers = vec![Curve {
         name: "busy workers that the demand needs".to_owned(),
+        kind: "busy workers that the demand needs".to_owned(),
         class: "demand",
         points: needed(&ground.scenario, &ground.judged_on),
     }];
@@ -143,25 +146,52 @@ fn hours(seconds: f64) -> f64 {
     seconds / 3600.0
 }
 
-/// Every policy at its hours and its misses, and the front that none of them is behind of.
+/// Every policy at its hours and its violations, and where other targets would have brought it.
 fn pareto(judged: &Judged<'_>) -> Chart {
-    let dots: Vec<Dot> = judged
-        .runs()
-        .map(|run| dot(run, run.row.instance_hours))
-        .collect();
-    front_chart("Hours against misses", "instance-hours", dots)
+    let dots: Vec<Dot> = judged.runs().map(|run| dot(run, run.figures())).collect();
+    let mut chart = front_chart("Hours against violations", "instance-hours", dots);
+    let rivals = Rival::ALL.map(Some);
+    let sweeps = rivals.into_iter().chain([None]);
+    chart
+        .curves
+        .extend(sweeps.filter_map(|whose| sweep(judged, whose)));
+    chart
 }
 
-fn dot(run: &Run, hours: f64) -> Dot {
-    let misses = (1.0 - run.row.attainment) * 100.0;
+/// A policy from its leanest target to its most generous one.
+fn sweep(judged: &Judged<'_>, whose: Option<Rival>) -> Option<Curve> {
+    let swept = judged.swept.iter().filter(|swept| swept.rival == whose);
+    let mut targets: Vec<(f64, Figures)> =
+        swept.map(|swept| (swept.target, swept.figures)).collect();
+    targets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let points: Vec<(f64, f64)> = targets.iter().map(|(_, figures)| at(*figures)).collect();
+    let (name, kind, class) = match whose {
+        Some(rival) => (rival.name(), "rivals at other targets", "rival faint"),
+        None => (OURS, "tidegate at other attainments", "ours"),
+    };
+    let (least, most) = (targets.first()?.0, targets.last()?.0);
+    Some(Curve {
+        name: format!("{name}, aiming at {least} to {most}"),
+        kind: kind.to_owned(),
+        class,
+        points,
+    })
+}
+
+fn at(figures: Figures) -> (f64, f64) {
+    (figures.hours, (figures.violations * 100.0).max(LEAST_LOG))
+}
+
+fn dot(run: &Run, figures: Figures) -> Dot {
+    let (hours, violations) = at(figures);
     Dot {
-        name: format!("{}: {hours:.2}, {misses:.2} % missed", run.row.policy),
+        name: format!("{}: {hours:.2}, {violations:.2} % missed", run.row.policy),
         label: Some(run.row.policy.clone()),
         class: match run.setting {
             None => "ours",
             Some(_) => "rival",
         },
-        at: (hours, misses.max(LEAST_LOG)),
+        at: (hours, violations),
     }
 }
 
@@ -182,16 +212,18 @@ fn front_chart(title: &'static str, x: &'static str, mut dots: Vec<Dot>) -> Char
             dot.label = None;
         }
     }
+    let front = Curve {
+        name: "the best of all".to_owned(),
+        kind: "the best of all".to_owned(),
+        class: "demand",
+        points: front,
+    };
     Chart {
         title,
         x,
-        y: "% missed",
+        y: "% missed that a free worker would have answered in time",
         scale: Scale::Log,
-        curves: vec![Curve {
-            name: "the best of all".to_owned(),
-            class: "demand",
-            points: front,
-        }],
+        curves: vec![front],
         dots,
         limit: None,
     }
@@ -211,17 +243,16 @@ pub fn pareto_of_all(results: &[Judged<'_>]) -> String {
             runs.filter(|run| run.row.policy == name)
         };
         let count = runs().count() as f64;
-        let over = |run: &Run| run.row.instance_hours / run.row.lower_bound_hours;
+        let over = |run: &Run| 1.0 + run.row.over_bound();
         let times = runs().map(over).sum::<f64>() / count;
-        let misses = runs().map(|run| 1.0 - run.row.attainment).sum::<f64>() / count * 100.0;
-        let first = runs().next()?;
-        Some(Dot {
-            name: format!("{name}: {times:.2} times the minimum, {misses:.2} % missed"),
-            at: (times, misses.max(LEAST_LOG)),
-            ..dot(first, times)
-        })
+        let violations = runs().map(|run| run.figures().violations).sum::<f64>() / count;
+        let figures = Figures {
+            hours: times,
+            violations,
+        };
+        Some(dot(runs().next()?, figures))
     });
-    let title = "Hours against misses, in the mean over everything below";
+    let title = "Hours against violations, in the mean over everything below";
     let chart = front_chart(
         title,
         "instance-hours over the proven minimum",

@@ -13,7 +13,6 @@ use toml_edit::DocumentMut;
 use super::inputs::Inputs;
 use super::matrix::{Judged, Plan, Run};
 use super::show;
-use super::summary::Summary;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -30,10 +29,10 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// The page as text.
-pub fn page(plan: &Plan, inputs: &Inputs, results: &[Judged<'_>]) -> String {
+pub fn page(plan: &Plan, inputs: &Inputs, results: &[Judged<'_>], summary: &[String]) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
-    let _ = write_page(&mut page, plan, inputs, results);
+    let _ = write_page(&mut page, plan, inputs, results, summary);
     page
 }
 
@@ -42,6 +41,7 @@ fn write_page(
     plan: &Plan,
     inputs: &Inputs,
     results: &[Judged<'_>],
+    summary: &[String],
 ) -> fmt::Result {
     write!(
         page,
@@ -53,12 +53,13 @@ fn write_page(
     let grounds = results.iter().map(|judged| judged.ground);
     let notes = grounds.flat_map(|ground| show::notes(plan, std::slice::from_ref(ground)));
     let mut told: Vec<String> = Vec::new();
-    for note in notes.chain(Summary::of(results).lines()) {
+    for note in notes {
         if !told.contains(&note) {
             writeln!(page, "<p>{}</p>", Text(&note))?;
             told.push(note);
         }
     }
+    figures(page, summary)?;
     page.push_str(&curves::pareto_of_all(results));
     for judged in results {
         section(page, plan, judged)?;
@@ -73,6 +74,20 @@ fn write_page(
         Text(&inputs.scenario_text),
         Text(&without_addresses(&inputs.policy_text)),
     )
+}
+
+/// The lines of the summary, each with what it is about before the colon.
+fn figures(page: &mut String, summary: &[String]) -> fmt::Result {
+    if summary.is_empty() {
+        return Ok(());
+    }
+    page.push_str("<dl>");
+    for line in summary {
+        let (what, found) = line.split_once(": ").unwrap_or(("", line));
+        write!(page, "<dt>{}</dt><dd>{}</dd>", Text(what), Text(found))?;
+    }
+    page.push_str("</dl>");
+    Ok(())
 }
 
 /// The policy without the tables that say where things are: a report is passed on.
@@ -125,7 +140,7 @@ fn row(page: &mut String, attainment: f64, run: &Run) -> fmt::Result {
         let (target, window_s) = (setting.target, setting.window.as_secs());
         format!(" title=\"target {target}, window {window_s} s\"")
     });
-    let over = (row.instance_hours / row.lower_bound_hours - 1.0) * 100.0;
+    let over = row.over_bound() * 100.0;
     write!(
         page,
         "<tr class=\"{class}\"><th scope=\"row\"{setting}>{}</th><td>{}</td><td>{:.2} %</td>\

@@ -27,6 +27,8 @@ pub enum Scale {
 /// One curve, in the colour of its class.
 pub struct Curve {
     pub name: String,
+    /// What the key calls it and others like it.
+    pub kind: String,
     pub class: &'static str,
     pub points: Vec<(f64, f64)>,
 }
@@ -203,13 +205,18 @@ impl Chart {
 
     fn key(&self, svg: &mut String) -> fmt::Result {
         svg.push_str("<div class=\"key\">");
+        let mut told: Vec<&str> = Vec::new();
         for curve in &self.curves {
+            if told.contains(&curve.kind.as_str()) {
+                continue;
+            }
+            told.push(&curve.kind);
             write!(
                 svg,
                 "<span><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\"><path class=\"line {}\" \
                  d=\"M0 5H28\"/></svg>{}</span>",
                 curve.class,
-                Text(&curve.name)
+                Text(&curve.kind)
             )?;
         }
         svg.push_str("</div>");

@@ -1,16 +1,22 @@
 //! The runs of a table: policies x traces x lead times x seeds.
 //!
 //! A ground is one trace at one lead time. Alone, a policy is judged on all of it. With rivals,
-//! these are tuned on its first half (seed 1), and everybody is judged on its second half.
+//! these are tuned on its first half (seed 1), and everybody is judged on its second half, where
+//! all are swept too.
 
-use std::collections::BTreeMap;
+mod ground;
+mod judged;
+mod sweep;
 
 use tidegate_config::Duration;
 use tidegate_control::Policy;
-use tidegate_control::backtest::{Case, Mode, Rank, Row, best};
+use tidegate_control::backtest::{Rank, best};
 use tidegate_control::rivals::{Rival, Setting};
 use tidegate_control::sim::{Outcome, Scenario};
-use tidegate_control::trace::Demand;
+
+pub use ground::Ground;
+pub use judged::{Judged, Run};
+pub use sweep::{Figures, Swept};
 
 use super::inputs::{BadTrace, Trace};
 use super::pool::{self, Progress};
@@ -21,6 +27,7 @@ pub const OURS: &str = "tidegate";
 /// Every so many-th of the rivals' settings is tried in a hurry.
 const QUICK_STEP: usize = 3;
 
+/// What is tuned and swept by.
 const TUNING_SEED: u64 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,32 +50,6 @@ pub struct Plan {
     pub effort: Effort,
 }
 
-/// One trace at one lead time.
-pub struct Ground {
-    pub trace: String,
-    pub scenario: Scenario,
-    /// How long the whole trace is.
-    pub recorded_s: f64,
-    pub tuned_on: Option<Demand>,
-    pub judged_on: Demand,
-}
-
-/// One run and its row.
-pub struct Run {
-    pub row: Row,
-    pub outcome: Outcome,
-    /// Of a rival.
-    pub setting: Option<Setting>,
-}
-
-/// All runs on one ground.
-pub struct Judged<'a> {
-    pub ground: &'a Ground,
-    /// One for each seed.
-    pub ours: Vec<Run>,
-    pub rivals: Vec<Run>,
-}
-
 /// What is run on a ground.
 #[derive(Clone, Copy)]
 enum Job {
@@ -76,12 +57,16 @@ enum Job {
     Ours(u64),
     Rival(Rival, Setting, u64),
     Try(Rival, Setting),
+    /// Ours with another attainment in mind.
+    Sweep(f64),
+    SweepRival(Rival, Setting),
 }
 
 enum Found {
     Bound(u64, f64),
     Outcome(Option<(Rival, Setting)>, u64, Box<Outcome>),
     Tried(Rival, Setting, Rank),
+    Swept(Swept),
 }
 
 impl Plan {
@@ -126,7 +111,10 @@ impl Plan {
     pub fn jobs(&self, grounds: &[Ground]) -> usize {
         let tuned = match self.field {
             Field::Alone => 0,
-            Field::Rivals => Rival::ALL.len() * self.seeds.len(),
+            Field::Rivals => {
+                let targets = sweep::around(Rival::Hpa.defaults(), self.effort).len();
+                Rival::ALL.len() * (self.seeds.len() + targets)
+            }
         };
         grounds.len() * (self.first_jobs().len() + tuned)
     }
@@ -139,7 +127,7 @@ impl Plan {
         let found = found.into_iter().zip(tuned);
         let judged = grounds.iter().zip(found);
         judged
-            .map(|(ground, (first, tuned))| judge(ground, first, tuned))
+            .map(|(ground, (first, tuned))| judged::judge(ground, first, tuned))
             .collect()
     }
 
@@ -170,6 +158,8 @@ impl Plan {
         let mut jobs: Vec<Job> = seeds().map(Job::Bound).collect();
         jobs.extend(seeds().map(Job::Ours));
         if self.field == Field::Rivals {
+            let attainments = sweep::attainments(&self.policy, self.effort).into_iter();
+            jobs.extend(attainments.map(Job::Sweep));
             for rival in Rival::ALL {
                 jobs.extend(seeds().map(|seed| Job::Rival(rival, rival.defaults(), seed)));
                 let settings = self.settings(rival).into_iter();
@@ -187,7 +177,7 @@ impl Plan {
         }
     }
 
-    /// Each rival at the setting that was best.
+    /// Each rival at the setting that was best, and at other targets.
     fn second_jobs(&self, found: &[Found]) -> Vec<Job> {
         let tuned = Rival::ALL.into_iter().filter_map(|rival| {
             let tried = found.iter().filter_map(|found| match found {
@@ -200,94 +190,10 @@ impl Plan {
         tuned
             .flat_map(|(rival, setting)| {
                 let run = move |seed: &u64| Job::Rival(rival, setting, *seed);
-                seeds.iter().map(run)
+                let others = sweep::around(setting, self.effort).into_iter();
+                let others = others.map(move |other| Job::SweepRival(rival, other));
+                seeds.iter().map(run).chain(others)
             })
             .collect()
     }
-}
-
-impl Ground {
-    /// As progress names it.
-    pub fn name(&self) -> String {
-        format!("{} at {}", self.trace, self.scenario.lead_time)
-    }
-
-    fn case<'a>(&'a self, demand: &'a Demand, seed: u64) -> Case<'a> {
-        Case {
-            trace: &self.trace,
-            scenario: &self.scenario,
-            demand,
-            seed,
-            mode: Mode::Exact,
-        }
-    }
-
-    fn run(&self, policy: &Policy, job: Job) -> Found {
-        let judged = |seed| self.case(&self.judged_on, seed);
-        match job {
-            Job::Bound(seed) => Found::Bound(seed, judged(seed).lower_bound_hours()),
-            Job::Ours(seed) => {
-                let outcome = judged(seed).run_policy(policy);
-                Found::Outcome(None, seed, Box::new(outcome))
-            }
-            Job::Rival(rival, setting, seed) => {
-                let outcome = judged(seed).run_rival(rival, setting);
-                Found::Outcome(Some((rival, setting)), seed, Box::new(outcome))
-            }
-            Job::Try(rival, setting) => {
-                let demand = self.tuned_on.as_ref().unwrap_or(&self.judged_on);
-                let outcome = self.case(demand, TUNING_SEED).run_rival(rival, setting);
-                Found::Tried(rival, setting, Rank::of(&outcome, &self.scenario))
-            }
-        }
-    }
-}
-
-impl Judged<'_> {
-    /// Ours first.
-    pub fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.ours.iter().chain(&self.rivals)
-    }
-
-    pub fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.runs().map(|run| &run.row)
-    }
-}
-
-/// Rows of what was run before tuning, and after it.
-fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Judged<'_> {
-    let bounds: BTreeMap<u64, f64> = (first.iter())
-        .filter_map(|found| match found {
-            Found::Bound(seed, hours) => Some((*seed, *hours)),
-            _ => None,
-        })
-        .collect();
-    let mut judged = Judged {
-        ground,
-        ours: Vec::new(),
-        rivals: Vec::new(),
-    };
-    for (found, suffix) in (first.into_iter().map(|found| (found, "")))
-        .chain(tuned.into_iter().map(|found| (found, "-tuned")))
-    {
-        let Found::Outcome(whose, seed, outcome) = found else {
-            continue;
-        };
-        let name = match whose {
-            None => OURS.to_owned(),
-            Some((rival, _)) => format!("{}{suffix}", rival.name()),
-        };
-        let bound = bounds.get(&seed).copied().unwrap_or_default();
-        let case = ground.case(&ground.judged_on, seed);
-        let run = Run {
-            row: Row::new(&name, &case, &outcome, bound),
-            outcome: *outcome,
-            setting: whose.map(|(_, setting)| setting),
-        };
-        match whose {
-            None => judged.ours.push(run),
-            Some(_) => judged.rivals.push(run),
-        }
-    }
-    judged
 }

@@ -1,0 +1,73 @@
+//! One trace at one lead time, and one run on it.
+
+use tidegate_control::Policy;
+use tidegate_control::backtest::{Case, Mode, Rank};
+use tidegate_control::sim::Scenario;
+use tidegate_control::trace::Demand;
+
+use super::sweep::{Figures, Swept, with_attainment};
+use super::{Found, Job, TUNING_SEED};
+
+/// One trace at one lead time.
+pub struct Ground {
+    pub trace: String,
+    pub scenario: Scenario,
+    /// How long the whole trace is.
+    pub recorded_s: f64,
+    pub tuned_on: Option<Demand>,
+    pub judged_on: Demand,
+}
+
+impl Ground {
+    /// As progress names it.
+    pub fn name(&self) -> String {
+        format!("{} at {}", self.trace, self.scenario.lead_time)
+    }
+
+    pub(super) fn case<'a>(&'a self, demand: &'a Demand, seed: u64) -> Case<'a> {
+        Case {
+            trace: &self.trace,
+            scenario: &self.scenario,
+            demand,
+            seed,
+            mode: Mode::Exact,
+        }
+    }
+
+    pub(super) fn run(&self, policy: &Policy, job: Job) -> Found {
+        let judged = |seed| self.case(&self.judged_on, seed);
+        match job {
+            Job::Bound(seed) => Found::Bound(seed, judged(seed).lower_bound_hours()),
+            Job::Ours(seed) => {
+                let outcome = judged(seed).run_policy(policy);
+                Found::Outcome(None, seed, Box::new(outcome))
+            }
+            Job::Rival(rival, setting, seed) => {
+                let outcome = judged(seed).run_rival(rival, setting);
+                Found::Outcome(Some((rival, setting)), seed, Box::new(outcome))
+            }
+            Job::Try(rival, setting) => {
+                let demand = self.tuned_on.as_ref().unwrap_or(&self.judged_on);
+                let outcome = self.case(demand, TUNING_SEED).run_rival(rival, setting);
+                Found::Tried(rival, setting, Rank::of(&outcome, &self.scenario))
+            }
+            Job::Sweep(target) => {
+                let policy = with_attainment(policy, target);
+                let outcome = judged(TUNING_SEED).run_policy(&policy);
+                Found::Swept(Swept {
+                    rival: None,
+                    target,
+                    figures: Figures::of(&outcome),
+                })
+            }
+            Job::SweepRival(rival, setting) => {
+                let outcome = judged(TUNING_SEED).run_rival(rival, setting);
+                Found::Swept(Swept {
+                    rival: Some(rival),
+                    target: setting.target,
+                    figures: Figures::of(&outcome),
+                })
+            }
+        }
+    }
+}
