@@ -2,11 +2,13 @@
 //! ends them when the test ends, however it ends.
 
 mod load;
+mod moto;
 mod process;
 mod stand;
 mod up;
 
 pub use load::{Answer, Client, Dice, Timed};
+pub use moto::{ENVIRONMENT, Moto, REGION};
 pub use process::{Process, binary};
 pub use stand::{Stand, StandConfig, default_model};
 pub use up::{Up, children_of};

@@ -37,9 +37,9 @@ pub enum Command {
 /// What is given here wins over the config file.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
-    /// A directory in Hugging Face's layout, a file written by `quantize`, or
-    /// hf://ORG/NAME@REVISION.
-    #[arg(long, value_name = "PATH|hf://ORG/NAME@REV")]
+    /// A directory in Hugging Face's layout, a file written by `quantize`,
+    /// hf://ORG/NAME@REVISION, or s3://BUCKET/KEY#sha256=HEX.
+    #[arg(long, value_name = "PATH|hf://...|s3://...")]
     pub model: Option<Source>,
     /// The model id that clients name [default: the directory's or file's name].
     #[arg(long, value_name = "MODEL_ID")]

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -19,6 +20,10 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Beats that come faster are load, not news.
 const SHORTEST_BEAT: Duration = Duration::from_millis(100);
 
+/// An instance has two minutes from its notice, and its metadata are asked by others too.
+const METADATA_SPANS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerConfig {
@@ -30,9 +35,9 @@ pub struct WorkerConfig {
     pub listen: SocketAddr,
     /// The address that beats announce, when it is not the one listened on.
     pub advertise: Option<SocketAddr>,
-    /// Name in the fleet; host name and port when absent.
+    /// Name in the fleet; the instance id that the metadata say, or host name and port, when absent.
     pub id: Option<String>,
-    /// The machine's instance id, passed on in beats.
+    /// The machine's instance id, passed on in beats; what the metadata say when absent.
     pub instance: Option<String>,
     /// The proxies' admin ports.
     pub proxies: Vec<ProxyUrl>,
@@ -49,6 +54,8 @@ pub struct WorkerConfig {
     pub limits: LimitsConfig,
     pub beat: BeatConfig,
     pub drain: DrainConfig,
+    pub metadata: MetadataConfig,
+    pub s3: S3Config,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -104,6 +111,85 @@ pub struct DrainConfig {
     pub deadline: Duration,
 }
 
+/// What an EC2 instance says of itself, and of its end.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetadataConfig {
+    /// Base of the instance metadata service; absent, it is not asked.
+    pub url: Option<MetadataUrl>,
+    /// How often it is asked whether the instance is to end.
+    pub interval: Duration,
+    /// For one call.
+    pub timeout: Duration,
+    /// Time to finish what was accepted once the instance is to end.
+    pub deadline: Duration,
+    /// What a rebalance recommendation leads to.
+    pub on_rebalance: OnRebalance,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRebalance {
+    /// It is said in the log and in the metrics.
+    Tell,
+    /// The worker drains and leaves.
+    Drain,
+}
+
+/// How `s3://` models are fetched and kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Config {
+    /// The bucket's; what the environment, the profile or the instance says when absent.
+    pub region: Option<String>,
+    /// Another address than S3's own, such as an emulator's.
+    pub endpoint: Option<String>,
+    /// Where models are kept; the user's cache directory when absent.
+    pub cache: Option<PathBuf>,
+    /// A larger object is not fetched.
+    pub max_size: Bytes,
+    /// Time without a byte after which a download is tried again.
+    pub timeout: Duration,
+}
+
+/// `http://HOST` or `http://HOST:PORT`, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct MetadataUrl(String);
+
+#[derive(Debug, Error)]
+#[error("\"{found}\" is not the address of a metadata service; expected http://169.254.169.254")]
+pub struct MetadataUrlError {
+    found: String,
+}
+
+impl MetadataUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for MetadataUrl {
+    type Error = MetadataUrlError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let base = text.trim_end_matches('/');
+        match is_http_base(base) {
+            true => Ok(MetadataUrl(base.to_owned())),
+            false => Err(MetadataUrlError { found: text }),
+        }
+    }
+}
+
+fn is_http_base(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        url.scheme() == "http"
+            && url.path() == "/"
+            && url.username().is_empty()
+            && url.query().is_none()
+    })
+}
+
 /// Base of a proxy's admin port, `http://HOST:PORT`, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -136,17 +222,10 @@ impl FromStr for ProxyUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let base = text.trim_end_matches('/');
-        let parsed = reqwest::Url::parse(base).ok();
-        let valid = parsed.is_some_and(|url| {
-            url.scheme() == "http"
-                && url.path() == "/"
-                && url.username().is_empty()
-                && url.query().is_none()
-        });
         let with_port = base
             .rsplit_once(':')
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        match valid && with_port {
+        match is_http_base(base) && with_port {
             true => Ok(ProxyUrl(base.to_owned())),
             false => Err(ProxyUrlError {
                 found: text.to_owned(),
@@ -170,6 +249,9 @@ impl Check for WorkerConfig {
             .map_err(|problem| problem.within("quality"))?;
         let limits = self.limits.check();
         limits.map_err(|problem| problem.within("limits"))?;
+        let metadata = self.metadata.check();
+        metadata.map_err(|problem| problem.within("metadata"))?;
+        self.s3.check().map_err(|problem| problem.within("s3"))?;
         self.beat.check().map_err(|problem| problem.within("beat"))
     }
 }
@@ -200,6 +282,39 @@ impl Check for LimitsConfig {
             ));
         }
         Ok(())
+    }
+}
+
+impl Check for MetadataConfig {
+    fn check(&self) -> Result<(), Problem> {
+        for (key, duration) in [("interval", self.interval), ("timeout", self.timeout)] {
+            if !METADATA_SPANS.contains(&duration) {
+                let (least, most) = (METADATA_SPANS.start(), METADATA_SPANS.end());
+                return Err(Problem::new(key, duration, format!("{least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Check for S3Config {
+    fn check(&self) -> Result<(), Problem> {
+        let is_base = |text: &str| {
+            let parsed = reqwest::Url::parse(text);
+            parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        if let Some(endpoint) = self.endpoint.as_ref().filter(|text| !is_base(text)) {
+            let expected = "a base URL such as \"http://127.0.0.1:9000\"";
+            return Err(Problem::new(
+                "endpoint",
+                format!("\"{endpoint}\""),
+                expected,
+            ));
+        }
+        match self.timeout.is_zero() {
+            true => Err(Problem::new("timeout", self.timeout, "more than 0s")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -235,6 +350,8 @@ impl Default for WorkerConfig {
             limits: LimitsConfig::default(),
             beat: BeatConfig::default(),
             drain: DrainConfig::default(),
+            metadata: MetadataConfig::default(),
+            s3: S3Config::default(),
         }
     }
 }
@@ -278,6 +395,30 @@ impl Default for DrainConfig {
     }
 }
 
+impl Default for MetadataConfig {
+    fn default() -> Self {
+        MetadataConfig {
+            url: None,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            deadline: Duration::from_secs(110),
+            on_rebalance: OnRebalance::Tell,
+        }
+    }
+}
+
+impl Default for S3Config {
+    fn default() -> Self {
+        S3Config {
+            region: None,
+            endpoint: None,
+            cache: None,
+            max_size: Bytes(20_000_000_000),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -317,6 +458,10 @@ mod tests {
                 && whole.quality.min_cosine.is_some()
                 && whole.quality.min_spearman.is_some()
                 && whole.quality.min_agreement.is_some()
+                && whole.metadata.url.is_some()
+                && whole.s3.region.is_some()
+                && whole.s3.endpoint.is_some()
+                && whole.s3.cache.is_some()
         );
     }
 
@@ -335,6 +480,14 @@ mod tests {
             ("[limits]\nmax_connections = 0", "max_connections"),
             ("[drain]\ndedline = '1s'", "did you mean \"deadline\""),
             ("model = 'hf://name'", "hf://ORG/NAME"),
+            ("model = 's3://bucket/key'", "s3://BUCKET/KEY#sha256=HEX"),
+            (
+                "[metadata]\nurl = '169.254.169.254'",
+                "http://169.254.169.254",
+            ),
+            ("[metadata]\ninterval = '5m'", "metadata.interval"),
+            ("[metadata]\non_rebalance = 'ignore'", "on_rebalance"),
+            ("[s3]\nendpoint = 'localhost:9000'", "s3.endpoint"),
             ("memory_limit = '5 TB'", "such as 512MB"),
             ("[quality]\nmin_cosine = 99.0", "quality.min_cosine"),
         ] {

@@ -5,8 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
+use tidegate_tests::{ENVIRONMENT, Moto, REGION};
+
 use crate::daemon::{Daemon, WORKER, free_port, metrics_with, policy};
-use crate::moto::{ENVIRONMENT, Moto, REGION};
 use crate::stage::FakeProxy;
 
 /// `[[source]]` and its signal, for the end of a policy.

@@ -15,8 +15,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use tidegate_tests::{ENVIRONMENT, Moto, REGION};
+
 use crate::daemon::{Daemon, WORKER, free_port, metrics_with, policy};
-use crate::moto::{ENVIRONMENT, Moto, REGION};
 use crate::stage::{FakeProxy, eventually_async};
 
 /// A scaler with one proxy and one worker, and this text at the end of its policy.

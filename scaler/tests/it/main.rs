@@ -7,7 +7,6 @@ mod cloudwatch;
 mod daemon;
 mod ledger;
 mod mistakes;
-mod moto;
 mod orders;
 mod other_policies;
 mod overrides;

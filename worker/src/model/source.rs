@@ -1,11 +1,14 @@
-//! Where a model comes from, as the user names it: a directory or a file, or a repository on a hub.
+//! Where a model comes from, as the user names it: a directory or a file, a repository on a hub,
+//! or an object in S3.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Deserialize;
 use thiserror::Error;
+
+use super::s3::{Address, AddressError};
 
 /// What `--model` names.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,16 +23,21 @@ pub enum Source {
         /// A branch, a tag or a commit.
         revision: String,
     },
+    /// A model file in S3, named with its hash.
+    S3(Address),
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SourceError {
     #[error(
-        "the model is an empty string; expected a directory, a model file or hf://ORG/NAME@REVISION"
+        "the model is an empty string; expected a directory, a model file, hf://ORG/NAME@REVISION \
+         or s3://BUCKET/KEY#sha256=HEX"
     )]
     Empty,
     #[error("\"{found}\" is not a hub address; expected hf://ORG/NAME or hf://ORG/NAME@REVISION")]
     NotAHubAddress { found: String },
+    #[error(transparent)]
+    NotInS3(#[from] AddressError),
 }
 
 const HUB_SCHEME: &str = "hf://";
@@ -52,6 +60,11 @@ impl Source {
                 let name = repository.rsplit('/').next().unwrap_or(repository);
                 name.to_owned()
             }
+            Source::S3(address) => {
+                let name = Path::new(address.file_name());
+                let stem = name.file_stem().unwrap_or(name.as_os_str());
+                stem.to_string_lossy().into_owned()
+            }
         }
     }
 }
@@ -62,6 +75,9 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() {
             return Err(SourceError::Empty);
+        }
+        if Address::is_one(text) {
+            return Ok(Source::S3(text.parse()?));
         }
         let Some(address) = text.strip_prefix(HUB_SCHEME) else {
             return Ok(Source::Path(PathBuf::from(text)));
@@ -108,6 +124,7 @@ impl fmt::Display for Source {
                 repository,
                 revision,
             } => write!(out, "{HUB_SCHEME}{repository}@{revision}"),
+            Source::S3(address) => write!(out, "{address}"),
         }
     }
 }
@@ -147,6 +164,27 @@ mod tests {
         ] {
             let parsed: Result<Source, _> = wrong.parse();
             assert!(parsed.is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_model_in_s3_is_named_with_its_hash() {
+        let hash = "0A".repeat(32);
+        let parsed: Source = format!("s3://models/v1/mini.int8.safetensors#sha256={hash}")
+            .parse()
+            .expect("valid");
+        assert_eq!(parsed.stem(), "mini.int8");
+        for wrong in [
+            "s3://models/mini".to_owned(),
+            format!("s3://models#sha256={hash}"),
+            format!("s3://models/#sha256={hash}"),
+            format!("s3://models/a/../b#sha256={hash}"),
+            format!("s3://Models/a#sha256={hash}"),
+            "s3://models/a#sha256=abc".to_owned(),
+        ] {
+            let parsed: Result<Source, _> = wrong.parse();
+            let mistake = parsed.expect_err(&wrong).to_string();
+            assert!(mistake.contains("s3://BUCKET/KEY#sha256=HEX"), "{mistake}");
         }
     }
 

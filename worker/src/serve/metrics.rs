@@ -17,6 +17,7 @@
 //! | `tidegate_slots_busy` | gauge | slots taken |
 //! | `tidegate_ready` | gauge | 1 while requests are taken |
 //! | `tidegate_beats_total` | counter, `proxy`, `result` | beats sent, `ok` or `failed` |
+//! | `tidegate_notice` | gauge, `notice` | 1 once the instance's metadata said `interruption`, `lifecycle` or `rebalance` |
 //!
 //! Names that start with `te_` are those of text-embeddings-inference, so that its dashboards work.
 
@@ -57,6 +58,24 @@ pub async fn keep_up(handle: PrometheusHandle) {
         ticks.tick().await;
         handle.run_upkeep();
     }
+}
+
+/// What an instance is told of its end.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice {
+    Interruption,
+    Lifecycle,
+    Rebalance,
+}
+
+/// A notice was heard.
+pub fn notice(notice: Notice) {
+    let notice = match notice {
+        Notice::Interruption => "interruption",
+        Notice::Lifecycle => "lifecycle",
+        Notice::Rebalance => "rebalance",
+    };
+    gauge!("tidegate_notice", "notice" => notice).set(1.0);
 }
 
 /// Values that are looked up when they are asked for.

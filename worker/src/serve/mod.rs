@@ -1,8 +1,8 @@
 //! `tidegate-worker serve`.
 //!
 //! Start: listen, beat `warming`, load the model, compute once, beat `ready`.
-//! Shutdown: refuse what is new and beat `draining`; finish what was accepted, up to a deadline;
-//! let the answers out; leave.
+//! Shutdown, by a signal or because the instance is to end: refuse what is new and beat `draining`;
+//! finish what was accepted, up to a deadline; let the answers out; leave.
 
 mod admission;
 mod app;
@@ -15,7 +15,9 @@ mod input;
 mod job;
 mod lanes;
 mod lifecycle;
+mod metadata;
 mod metrics;
+mod notices;
 mod numbers;
 mod openai;
 mod queue;
@@ -25,7 +27,7 @@ mod tei;
 mod texts;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +35,7 @@ use thiserror::Error;
 use tidegate_config::{TokenError, Tokens};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tracing::info;
 
 use self::admission::Admission;
@@ -42,10 +45,14 @@ use self::fitness::Demands;
 pub use self::fitness::Unfit;
 use self::lanes::{Intake, Lane};
 use self::lifecycle::Lifecycle;
+use self::metadata::{Metadata, MetadataError};
+use self::notices::Notices;
 use self::server::Server;
 pub use self::stop::{StandardInput, Stop};
-use crate::config::WorkerConfig;
-use crate::model::{self, HubError, Model, ModelError, Overlong, Source, Text, Want, Workspace};
+use crate::config::{S3Config, WorkerConfig};
+use crate::model::{
+    self, HubError, Model, ModelError, Overlong, S3Error, Source, Text, Want, Workspace,
+};
 
 /// Time for the last answers to be written once all are computed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -70,6 +77,10 @@ pub enum ServeError {
     Unfit(#[from] Unfit),
     #[error("the model cannot be fetched: {0}")]
     Hub(#[from] HubError),
+    #[error("the model cannot be fetched: {0}")]
+    S3(#[from] Box<S3Error>),
+    #[error("the instance's metadata ({url}) do not tell its id: {error}")]
+    Metadata { url: String, error: MetadataError },
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
     #[error("the model does not load: its loader panicked")]
@@ -117,34 +128,83 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         address: config.listen,
         error,
     })?;
-    let beats = start_beats(&app, &config, address)?;
-    let loaded = tokio::select! {
-        loaded = load(&app, &source, Demands::of(&config)) => Some(loaded?),
+    let (instance, metadata) = tokio::select! {
+        learned = learn_instance(&config) => learned?,
         why = stop.asked() => {
-            info!(why, "stopping before the model is loaded");
-            None
+            info!(why, "stopping before anybody knows of this worker");
+            return Ok(());
         }
     };
-    if let Some(lanes) = loaded {
-        app.life.warmed_up();
-        info!(model = app.name, %address, lanes = lanes.len(), "ready");
-        info!(why = stop.asked().await, "stopping");
+    let notices = Notices::start(metadata, &config.metadata);
+    let mut leave = Leave { stop, notices };
+    let beats = start_beats(&app, &config, instance, address)?;
+    let told = tokio::select! {
+        loaded = load(&app, &source, &config) => {
+            let lanes = loaded?.len();
+            app.life.warmed_up();
+            info!(model = app.name, %address, lanes, "ready");
+            None
+        }
+        reason = leave.asked() => Some(reason),
+    };
+    let reason = match told {
+        Some(reason) => reason,
+        None => leave.asked().await,
+    };
+    let state = app.life.state();
+    info!(why = reason.why, ?state, "stopping");
+    shut_down(&app, server, beats, &config, reason, leave).await
+}
+
+/// Everything that may tell the worker to leave.
+struct Leave {
+    stop: Stop,
+    notices: Notices,
+}
+
+/// Why the worker leaves.
+struct Reason {
+    why: String,
+    /// The instance is to end; nobody has told the process to.
+    is_notice: bool,
+}
+
+impl Leave {
+    async fn asked(&mut self) -> Reason {
+        tokio::select! {
+            why = self.stop.asked() => Reason { why: why.to_owned(), is_notice: false },
+            why = self.notices.leave() => Reason { why, is_notice: true },
+        }
     }
-    shut_down(&app, server, beats, *config.drain.deadline).await
+}
+
+/// The instance's id, and its metadata if they are to be asked.
+async fn learn_instance(
+    config: &WorkerConfig,
+) -> Result<(Option<String>, Option<Metadata>), ServeError> {
+    let failed = |error| ServeError::Metadata {
+        url: (config.metadata.url.as_ref()).map_or(String::new(), |url| url.as_str().to_owned()),
+        error,
+    };
+    let mut metadata = Metadata::new(&config.metadata).map_err(failed)?;
+    let instance = match (&config.instance, &mut metadata) {
+        (None, Some(metadata)) => Some(metadata.instance_id().await.map_err(failed)?),
+        (instance, _) => instance.clone(),
+    };
+    Ok((instance, metadata))
 }
 
 fn start_beats(
     app: &Arc<App>,
     config: &WorkerConfig,
+    instance: Option<String>,
     listening: SocketAddr,
 ) -> Result<Beats, ServeError> {
     let announced = Announced::new(config.advertise, listening);
-    let identity = Identity::new(
-        config.id.clone(),
-        config.instance.clone(),
-        announced,
-        listening.port(),
-    );
+    // The scaler knows an instance by its id, and there is one worker on it.
+    let on_instance = config.metadata.url.as_ref().and(instance.clone());
+    let id = config.id.clone().or(on_instance);
+    let identity = Identity::new(id, instance, announced, listening.port());
     info!(
         worker = identity.worker,
         proxies = config.proxies.len(),
@@ -154,14 +214,13 @@ fn start_beats(
 }
 
 /// Gets the model to where it answers, and returns its lanes.
-async fn load(app: &Arc<App>, source: &Source, demands: Demands) -> Result<Vec<Lane>, ServeError> {
-    let path = match source {
-        Source::Path(path) => path.clone(),
-        Source::Hub {
-            repository,
-            revision,
-        } => model::fetch(repository, revision).await?,
-    };
+async fn load(
+    app: &Arc<App>,
+    source: &Source,
+    config: &WorkerConfig,
+) -> Result<Vec<Lane>, ServeError> {
+    let path = fetch(source, &config.s3).await?;
+    let demands = Demands::of(config);
     let begun = Instant::now();
     let (model, workspaces) = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
     info!(
@@ -187,6 +246,24 @@ async fn load(app: &Arc<App>, source: &Source, demands: Demands) -> Result<Vec<L
         width,
     });
     Ok(started)
+}
+
+/// Where the model is on this machine, once it is there.
+async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
+    let begun = Instant::now();
+    let path = match source {
+        Source::Path(path) => return Ok(path.clone()),
+        Source::Hub {
+            repository,
+            revision,
+        } => model::fetch(repository, revision).await?,
+        Source::S3(address) => model::fetch_from_s3(address, s3).await.map_err(Box::new)?,
+    };
+    info!(
+        seconds = begun.elapsed().as_secs_f32(),
+        "the model is on this machine"
+    );
+    Ok(path)
 }
 
 /// Loads the model, if it is fit to be served, and computes with each core's workspace once.
@@ -227,10 +304,12 @@ async fn shut_down(
     app: &App,
     server: Server,
     beats: Beats,
-    deadline: Duration,
+    config: &WorkerConfig,
+    reason: Reason,
+    leave: Leave,
 ) -> Result<(), ServeError> {
     app.life.stop();
-    let emptied = tokio::time::timeout(deadline, app.admission.empty()).await;
+    let emptied = empty(app, config, reason, leave).await;
     let cut = app.admission.busy();
     app.intake.close();
     beats.leave().await;
@@ -240,4 +319,25 @@ async fn shut_down(
     }
     info!("nothing is left to do");
     Ok(())
+}
+
+/// Waits until everything is answered. A notice leaves more time than a signal, unless that
+/// comes as well.
+async fn empty(
+    app: &App,
+    config: &WorkerConfig,
+    reason: Reason,
+    mut leave: Leave,
+) -> Result<(), Elapsed> {
+    let within = |limit: Duration| tokio::time::timeout(limit, app.admission.empty());
+    if !reason.is_notice {
+        return within(*config.drain.deadline).await;
+    }
+    tokio::select! {
+        emptied = within(*config.metadata.deadline) => emptied,
+        why = leave.stop.asked() => {
+            info!(why, "stopping sooner");
+            within(*config.drain.deadline).await
+        }
+    }
 }

@@ -1,11 +1,13 @@
-//! AWS on this machine: moto in a process of its own, and boto3 to look into it.
+//! AWS on this machine: moto in a process of its own, and boto3 to look into it. It ends with the
+//! test.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+/// Where everything is in there.
 pub const REGION: &str = "eu-central-1";
 
 /// What makes the SDK in a daemon content: credentials, and nobody else to ask for them.
@@ -16,7 +18,6 @@ pub const ENVIRONMENT: [(&str, &str); 4] = [
     ("AWS_CONFIG_FILE", "/nowhere"),
 ];
 
-/// Ends with the test.
 pub struct Moto {
     pub url: String,
     child: Child,
@@ -24,7 +25,13 @@ pub struct Moto {
 
 impl Moto {
     pub fn start() -> Moto {
+        Moto::start_in(&[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_in(environment: &[(&str, &str)]) -> Moto {
         let mut command = python("aws.py");
+        command.envs(environment.iter().copied());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = child.expect("`make test` installs moto first");
         let out = child.stdout.take().expect("its output");
@@ -46,6 +53,18 @@ impl Moto {
         assert!(output.status.success(), "{service} {operation}: {errors}");
         serde_json::from_slice(&output.stdout).expect("it prints JSON")
     }
+
+    /// Puts a file into a bucket.
+    #[track_caller]
+    pub fn upload(&self, bucket: &str, key: &str, file: &Path) {
+        let parameters = json!({ "Bucket": bucket, "Key": key, "Filename": file });
+        self.call("s3", "upload_file", &parameters);
+    }
+
+    /// From now on a request needs the keys of a user who may make it.
+    pub fn check_signatures(&self) {
+        self.call("moto", "reset-auth", &json!(0));
+    }
 }
 
 impl Drop for Moto {
@@ -57,15 +76,14 @@ impl Drop for Moto {
 
 /// A script in `tests/clients`, in the environment that `make test` installs for them.
 fn python(script: &str) -> Command {
-    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
-    let mut command = Command::new(environment().join("bin/python"));
+    let own = std::env::current_exe().expect("a process knows its own path");
+    let places = own
+        .ancestors()
+        .map(|place| place.join("clients/bin/python"));
+    let python = places.into_iter().find(|python| python.exists());
+    let python = python.expect("`make test` installs the clients first");
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    let mut command = Command::new(python);
     command.arg(clients.join(script));
     command
-}
-
-/// `clients` in the target directory, in which the binaries lie as well.
-fn environment() -> PathBuf {
-    let binary = Path::new(env!("CARGO_BIN_EXE_tidegate-scaler"));
-    let target = binary.ancestors().nth(2).expect("target/release/binary");
-    target.join("clients")
 }
