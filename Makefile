@@ -17,13 +17,45 @@ CLIENTS = $(CARGO_TARGET_DIR)/clients
 # What `make bench` measures beside: ONNX Runtime and PyTorch.
 PEERS = $(CARGO_TARGET_DIR)/peers
 
-.PHONY: up test build bench lint tools
+# Debian's own client first: it builds with the engine's BuildKit, where others want a plugin.
+DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
+
+# The file systems of the images, which the Dockerfile takes from here.
+ROOTS = target/roots
+
+.PHONY: up test test-docker in-engine build bench lint tools roots images
 
 up: build $(INT8)
 	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
 
 test: build $(MODEL)/model.safetensors $(CLIENTS)/installed
 	$(CARGO) test --locked --release --workspace
+
+# What needs a container engine: starts one if none answers, which takes root.
+test-docker: build $(INT8)
+	tests/docker/engine.sh $(MAKE) in-engine
+
+in-engine: images
+	$(CARGO) test --locked --release --package tidegate-tests --test docker
+
+# Images of this machine's binaries.
+images: build roots
+	for image in proxy scaler worker; do \
+		DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --build-arg BINARIES=host \
+			--target $$image --tag tidegate-$$image . || exit 1; \
+	done
+
+# A binary, the shared objects that it loads, certificate authorities; the proxy's config as well.
+roots:
+	@rm -rf $(ROOTS)
+	@mkdir -p $(ROOTS)/ledger
+	@for daemon in proxy scaler worker; do \
+		binary=$(BIN)/tidegate-$$daemon root=$(ROOTS)/$$daemon; \
+		install -D --strip $$binary $$root/usr/bin/tidegate-$$daemon && \
+		cp --parents --dereference $$(ldd $$binary | grep --only-matching '/[^ ]*') \
+			/etc/ssl/certs/ca-certificates.crt $$root || exit 1; \
+	done
+	@install -D --mode 644 configs/proxy.toml $(ROOTS)/proxy/etc/tidegate/proxy.toml
 
 build: tools
 	$(CARGO) build --locked --release --workspace --bins

@@ -10,6 +10,9 @@ use tidegate_line::{FloorConfig, LineConfig, RetryConfig, is_name};
 
 use crate::route::WorkerRoute;
 
+/// Keep-alive probes are counted in whole seconds, and two follow the first pause.
+const SHORTEST_UNREACHABLE: Duration = Duration::from_secs(4);
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -52,6 +55,8 @@ pub struct WorkerRules {
     /// A worker that was not heard from for this long takes nothing new.
     pub silence: Duration,
     pub connect_timeout: Duration,
+    /// A connection whose other end has acknowledged nothing for this long is given up.
+    pub unreachable: Duration,
     /// Longest gap between two pieces of an answer.
     pub answer_gap: Duration,
     /// How long an unused connection to a worker is kept.
@@ -141,6 +146,7 @@ impl Default for WorkerRules {
             announce_from: Vec::new(),
             silence: Duration::from_millis(3500),
             connect_timeout: Duration::from_secs(1),
+            unreachable: Duration::from_secs(10),
             answer_gap: Duration::from_secs(60),
             idle: Duration::from_secs(30),
             forget: Duration::from_secs(60),
@@ -222,6 +228,11 @@ impl Check for Config {
         }
         if !(0.0..=1.0).contains(&self.retry.ratio) {
             return Err(Problem::new("retry.ratio", self.retry.ratio, "0.0 to 1.0"));
+        }
+        if self.workers.unreachable < SHORTEST_UNREACHABLE {
+            let expected = format!("at least \"{SHORTEST_UNREACHABLE}\"");
+            let found = format!("\"{}\"", self.workers.unreachable);
+            return Err(Problem::new("workers.unreachable", found, expected));
         }
         if self.clients.all_bodies_bytes < self.clients.body_bytes {
             let expected = format!("at least clients.body_bytes, {}", self.clients.body_bytes);

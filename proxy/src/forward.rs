@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, StatusCode, Version};
 use pingora_core::connectors::http::v1::Connector;
+use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -47,6 +48,7 @@ pub struct Forwarder {
     proxy: String,
     authorization: String,
     connect_timeout: Duration,
+    unreachable: Duration,
     answer_gap: Duration,
     idle: Duration,
 }
@@ -91,6 +93,7 @@ impl Forwarder {
             proxy: proxy.to_owned(),
             authorization: format!("Bearer {token}"),
             connect_timeout: rules.connect_timeout.into(),
+            unreachable: rules.unreachable.into(),
             answer_gap: rules.answer_gap.into(),
             idle: rules.idle.into(),
         }
@@ -175,6 +178,13 @@ impl Forwarder {
         peer.options.connection_timeout = Some(self.connect_timeout);
         peer.options.total_connection_timeout = Some(self.connect_timeout);
         peer.options.idle_timeout = Some(self.idle);
+        // Probes while nothing is on its way, the user timeout while something is.
+        peer.options.tcp_keepalive = Some(TcpKeepalive {
+            idle: self.unreachable / 2,
+            interval: self.unreachable / 4,
+            count: 2,
+            user_timeout: self.unreachable,
+        });
         peer
     }
 

@@ -18,6 +18,7 @@ use crate::config::{DEFAULT_LEDGER, PolicyFile};
 use crate::event::{Event, Log, Tell};
 use crate::fleet::Fleet;
 use crate::fleet::asg::{self, AsgFleet};
+use crate::fleet::container::ContainerFleet;
 use crate::fleet::process::{self, ProcessFleet};
 use crate::ledger::{self, Folded, Ledger, LedgerRules};
 use crate::overrides::Counter;
@@ -202,8 +203,15 @@ impl Station {
     fn fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
         match self.file.fleet.kind {
             FleetKind::Process => self.process_fleet(folded),
+            FleetKind::Container => self.container_fleet(folded),
             FleetKind::Asg => self.asg_fleet(folded),
         }
+    }
+
+    fn container_fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
+        let rules = (self.file.container.clone()).context("there is no [container] table")?;
+        let (proxies, last_number) = (self.proxies.clone(), folded.last_number());
+        Ok(Box::new(ContainerFleet::new(rules, proxies, last_number)))
     }
 
     fn asg_fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
@@ -294,6 +302,7 @@ fn waits_for_restart(started: &PolicyFile, file: &PolicyFile, mode: Mode) -> Vec
             acts && file.cloudwatch != started.cloudwatch,
         ),
         ("[process]", acts && file.process != started.process),
+        ("[container]", acts && file.container != started.container),
         ("[asg]", acts && file.asg != started.asg),
         (
             "proxies.admin",

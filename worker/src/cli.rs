@@ -34,12 +34,13 @@ pub enum Command {
     Probe(ProbeArgs),
 }
 
-/// What is given here wins over the config file.
+/// What is given here wins over the config file. Images say by the environment where they listen
+/// and where their model lies.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     /// A directory in Hugging Face's layout, a file written by `quantize`,
     /// hf://ORG/NAME@REVISION, or s3://BUCKET/KEY#sha256=HEX.
-    #[arg(long, value_name = "PATH|hf://...|s3://...")]
+    #[arg(long, value_name = "PATH|hf://...|s3://...", env = "TIDEGATE_MODEL")]
     pub model: Option<Source>,
     /// The model id that clients name [default: the directory's or file's name].
     #[arg(long, value_name = "MODEL_ID")]
@@ -48,7 +49,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where to take requests; port 0 picks a free one.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", env = "TIDEGATE_LISTEN")]
     pub listen: Option<SocketAddr>,
     /// This worker's name in the fleet [default: HOST-PORT].
     #[arg(long, value_name = "WORKER_ID")]
@@ -73,7 +74,7 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 pub struct ProbeArgs {
     /// The worker's address.
-    #[arg(long, default_value_t = config::DEFAULT_LISTEN)]
+    #[arg(long, env = "TIDEGATE_LISTEN", default_value_t = config::DEFAULT_LISTEN)]
     pub address: SocketAddr,
 }
 

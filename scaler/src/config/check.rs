@@ -122,11 +122,16 @@ impl PolicyFile {
             let checked = process.check();
             checked.map_err(|problem| problem.within("process"))?;
         }
+        if let Some(container) = &self.container {
+            let checked = container.check();
+            checked.map_err(|problem| problem.within("container"))?;
+        }
         if let Some(asg) = &self.asg {
             asg.check().map_err(|problem| problem.within("asg"))?;
         }
         let (kind, is_there) = match self.fleet.kind {
             FleetKind::Process => ("process", self.process.is_some()),
+            FleetKind::Container => ("container", self.container.is_some()),
             FleetKind::Asg => ("asg", self.asg.is_some()),
         };
         if !is_there {

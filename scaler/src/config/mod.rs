@@ -2,6 +2,7 @@
 
 mod asg;
 mod check;
+mod container;
 mod process;
 mod proxies;
 mod scaler;
@@ -14,6 +15,7 @@ use tidegate_control::{
 };
 
 pub use asg::AsgRules;
+pub use container::{ContainerRules, Mount};
 pub use process::ProcessRules;
 pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
@@ -56,6 +58,9 @@ pub struct PolicyFile {
     /// For `fleet.kind = "process"`.
     #[serde(default)]
     pub process: Option<ProcessRules>,
+    /// For `fleet.kind = "container"`.
+    #[serde(default)]
+    pub container: Option<ContainerRules>,
     /// For `fleet.kind = "asg"`.
     #[serde(default)]
     pub asg: Option<AsgRules>,
@@ -87,6 +92,24 @@ impl PolicyFile {
         let names: Vec<&str> = self.signal.iter().map(|rule| rule.name.as_str()).collect();
         Some(Formula::new(text, &names))
     }
+}
+
+/// The id by which clients name a model: `name`, or the stem of where it lies.
+pub fn model_name(model: &str, name: Option<&str>) -> String {
+    let stem = || {
+        let path = model.trim_end_matches('/');
+        let last = path.rsplit('/').next().unwrap_or(path);
+        let without = |end: char| last.split(end).next().unwrap_or(last);
+        match path.split_once("://") {
+            Some(("hf", _)) => without('@'),
+            Some(("s3", _)) => {
+                let file = without('#');
+                file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+            }
+            _ => last,
+        }
+    };
+    name.unwrap_or_else(stem).to_owned()
 }
 
 fn quoted(value: impl std::fmt::Display) -> String {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tidegate_config::{Duration, Problem};
 
+use super::model_name;
+
 /// `[process]`: workers as processes on this machine.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,21 +48,7 @@ fn default_stop_limit() -> Duration {
 impl ProcessRules {
     /// The model id that clients name.
     pub fn model_name(&self) -> String {
-        let stem = || {
-            let path = self.model.trim_end_matches('/');
-            let last = path.rsplit('/').next().unwrap_or(path);
-            let without = |end: char| last.split(end).next().unwrap_or(last);
-            let name = match path.split_once("://") {
-                Some(("hf", _)) => without('@'),
-                Some(("s3", _)) => {
-                    let file = without('#');
-                    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
-                }
-                _ => last,
-            };
-            name.to_owned()
-        };
-        self.name.clone().unwrap_or_else(stem)
+        model_name(&self.model, self.name.as_deref())
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {

@@ -2,6 +2,7 @@
 //! member.
 
 pub mod asg;
+pub mod container;
 mod notice;
 pub mod process;
 
@@ -130,6 +131,8 @@ pub enum FleetError {
     },
     #[error("there is no member {id}")]
     Unknown { id: String },
+    #[error(transparent)]
+    Engine(#[from] container::EngineError),
     #[error(transparent)]
     Group(#[from] GroupError),
     #[error("the group was not seen yet, or too long ago")]

@@ -80,7 +80,7 @@ impl Folded {
     }
 
     fn number<'a>(&mut self, ids: impl Iterator<Item = &'a String>) {
-        let numbers = ids.filter_map(|id| id.strip_prefix("w-")?.parse().ok());
+        let numbers = ids.filter_map(|id| id.rsplit_once('-')?.1.parse().ok());
         self.last_number = numbers.fold(self.last_number, u32::max);
     }
 
@@ -102,7 +102,7 @@ impl Folded {
         workers.map(|w| (w.id.clone(), w.launched)).collect()
     }
 
-    /// The highest `N` of workers named `w-N`.
+    /// The highest `N` of workers named `PREFIX-N`.
     pub fn last_number(&self) -> u32 {
         self.last_number
     }

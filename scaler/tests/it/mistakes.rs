@@ -72,7 +72,7 @@ fn keys() {
         "[scale_in]",
         "[scale_down]",
         "policy.toml:LINE: scale_down: unknown key; expected one of fleet, slo, signal, \
-         forecast, formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, asg, up; did you mean \"scale_in\"?",
+         forecast, formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, process, container, asg, up; did you mean \"scale_in\"?",
     );
     mistake(
         "metric = \"concurrency\"",
@@ -92,7 +92,7 @@ fn words() {
     mistake(
         "kind = \"process\"",
         "kind = \"proces\"",
-        "policy.toml:LINE: fleet.kind: found \"proces\"; expected one of process, asg; \
+        "policy.toml:LINE: fleet.kind: found \"proces\"; expected one of process, container, asg; \
          did you mean \"process\"?",
     );
     mistake(
@@ -293,7 +293,7 @@ fn ends() {
         "[process]",
         "[proces]",
         "policy.toml:LINE: proces: unknown key; expected one of fleet, slo, signal, forecast, \
-         formula, schedule, cost, source, scale_out, scale_in, proxies, scaler, process, asg, up; did you mean \"process\"?",
+         formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, process, container, asg, up; did you mean \"process\"?",
     );
     mistake_in(
         "up.toml",
@@ -372,5 +372,61 @@ fn terms_beside_signals() {
         "source = \"shop\"",
         "policy.toml:LINE: signal[0].source: found \"shop\", expected \"proxy\" or the name of a \
          [[source]]",
+    );
+}
+
+#[test]
+fn containers() {
+    let mistake = |piece, instead, message| {
+        mistake_in("policy-compose.toml", piece, instead, message);
+    };
+    mistake(
+        "[container]",
+        "[containers]",
+        "policy-compose.toml:LINE: containers: unknown key; expected one of fleet, slo, signal, \
+         forecast, formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, process, \
+         container, asg, up; did you mean \"container\"?",
+    );
+    mistake(
+        "cpus = 1.0",
+        "cpus = 0.0",
+        "policy-compose.toml:LINE: container.cpus: found 0, expected 0.01 or more",
+    );
+    mistake(
+        "memory_bytes = 536870912",
+        "memory_bytes = 512",
+        "policy-compose.toml:LINE: container.memory_bytes: found 512, expected 33554432 or more",
+    );
+    mistake(
+        "timeout = \"5s\"",
+        "timeout = \"2m\"",
+        "policy-compose.toml:LINE: container.timeout: found \"2m\", expected at most \"30s\"",
+    );
+    mistake(
+        "from = \"tidegate-models\"",
+        "from = \"./models\"",
+        "policy-compose.toml:LINE: container.mounts[0].from: found \"./models\", expected a path \
+         from \"/\" on, or the name of a volume",
+    );
+    mistake(
+        "token_file = \"/run/worker/token\"",
+        "token_file = \"worker.token\"",
+        "policy-compose.toml:LINE: container.token_file: found \"worker.token\", expected a path in \
+         the worker's container, from \"/\" on",
+    );
+    mistake(
+        "name_prefix = \"tidegate-worker\"",
+        "name_prefix = \"the workers\"",
+        "policy-compose.toml:LINE: container.name_prefix: found \"the workers\", expected a letter or \
+         digit, then letters, digits, \"_\", \".\" and \"-\"",
+    );
+}
+
+#[test]
+fn the_table_of_the_fleets_kind() {
+    mistake(
+        "kind = \"process\"",
+        "kind = \"container\"",
+        "policy.toml:1: container: found nothing, expected a table, as fleet.kind is \"container\"",
     );
 }

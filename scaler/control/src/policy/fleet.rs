@@ -47,6 +47,8 @@ fn default_drain_limit() -> Duration {
 pub enum FleetKind {
     /// Processes on this machine.
     Process,
+    /// Containers of the engine on this machine.
+    Container,
     /// Instances of an EC2 Auto Scaling Group.
     Asg,
 }
