@@ -14,6 +14,10 @@ MODEL_SHA256 = b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 # Clients of others that the tests run unmodified.
 CLIENTS = $(CARGO_TARGET_DIR)/clients
 
+# What the tests of terraform/ need, in two places: both bring a module of the same name.
+TERRAFORM_TESTS = $(CARGO_TARGET_DIR)/terraform-tests
+CHECKOV = $(CARGO_TARGET_DIR)/checkov
+
 # What `make bench` measures beside: ONNX Runtime and PyTorch.
 PEERS = $(CARGO_TARGET_DIR)/peers
 
@@ -23,12 +27,12 @@ DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
 # The file systems of the images, which the Dockerfile takes from here.
 ROOTS = target/roots
 
-.PHONY: up test test-docker in-engine build bench lint tools roots images
+.PHONY: up test test-terraform test-docker in-engine build bench lint tools roots images
 
 up: build $(INT8)
 	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
 
-test: build $(MODEL)/model.safetensors $(CLIENTS)/installed
+test: build test-terraform $(MODEL)/model.safetensors $(CLIENTS)/installed
 	$(CARGO) test --locked --release --workspace
 
 # What needs a container engine: starts one if none answers, which takes root.
@@ -56,6 +60,14 @@ roots:
 			/etc/ssl/certs/ca-certificates.crt $$root || exit 1; \
 	done
 	@install -D --mode 644 configs/proxy.toml $(ROOTS)/proxy/etc/tidegate/proxy.toml
+
+# The module against its provider's schema and the binaries, then against checkov's rules, offline.
+# Needs no AWS account. What asks the terraform CLI is skipped where there is none.
+test-terraform: build $(TERRAFORM_TESTS)/installed $(CHECKOV)/installed
+	cd tests/terraform && TIDEGATE_BIN=$(abspath $(BIN)) PATH=$(abspath $(TERRAFORM_TESTS))/bin:$$PATH \
+		PYTHONDONTWRITEBYTECODE=1 python -m unittest test_module
+	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download \
+		--download-external-modules false
 
 build: tools
 	$(CARGO) build --locked --release --workspace --bins
@@ -103,6 +115,16 @@ $(INT8): $(MODEL)/model.safetensors | build
 $(CLIENTS)/installed: tests/clients/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(TERRAFORM_TESTS)/installed: tests/terraform/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(TERRAFORM_TESTS)
+	$(TERRAFORM_TESTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(CHECKOV)/installed: tests/terraform/requirements-checkov.txt | tools
+	$(PYTHON) -m venv --clear $(CHECKOV)
+	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(PEERS)/installed: tests/peers/requirements.txt | tools

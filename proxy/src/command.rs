@@ -52,6 +52,12 @@ pub enum Verb {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
         admin: SocketAddr,
     },
+    /// Make a client's key, and the line for `clients.api_keys_file` that admits it.
+    Key {
+        /// Whose it is; stands in the line.
+        #[arg(value_name = "NAME", default_value = "client")]
+        name: String,
+    },
 }
 
 impl Command {

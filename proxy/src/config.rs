@@ -96,6 +96,8 @@ pub struct RetryRules {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientRules {
+    /// Hashes of the keys of which each request must bring one; without it anyone may ask.
+    pub api_keys_file: Option<PathBuf>,
     /// Largest body.
     pub body_bytes: usize,
     /// Bytes of all bodies that are in memory at once.
@@ -180,6 +182,7 @@ impl Default for RetryRules {
 impl Default for ClientRules {
     fn default() -> Self {
         ClientRules {
+            api_keys_file: None,
             body_bytes: 25 << 20,
             all_bodies_bytes: 512 << 20,
             connections: 10_000,

@@ -12,6 +12,7 @@ mod dispatch;
 mod door;
 mod drain;
 mod forward;
+mod keys;
 mod metrics;
 mod route;
 mod serve;
@@ -23,6 +24,7 @@ use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
 
 use crate::command::{Command, Verb};
+use crate::keys::KeyError;
 
 fn main() -> ExitCode {
     let command = Command::parse();
@@ -33,12 +35,14 @@ fn main() -> ExitCode {
         .init();
     let result = match &command.verb {
         Some(Verb::Probe { admin }) => serve::probe(*admin),
+        Some(Verb::Key { name }) => serve::make_key(name),
         None => serve::serve(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if error.is::<ConfigError>() || error.is::<TokenError>() {
+            let bad_file = error.is::<TokenError>() || error.is::<KeyError>();
+            if error.is::<ConfigError>() || bad_file {
                 eprintln!("tidegate-proxy: {error}");
                 return ExitCode::from(BAD_CONFIG);
             }

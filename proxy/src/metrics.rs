@@ -12,6 +12,8 @@ use tidegate_wire::{ModelSignal, Signal, WorkerState};
 const REQUESTS: &str = "tidegate_requests_total";
 const ARRIVALS: &str = "tidegate_arrivals_total";
 const RETRIES: &str = "tidegate_retries_total";
+/// Counted where it happens.
+pub const UNAUTHORIZED: &str = "tidegate_unauthorized_total";
 const QUEUE_LENGTH: &str = "tidegate_queue_length";
 const QUEUE_BYTES: &str = "tidegate_queue_bytes";
 const QUEUE_OLDEST: &str = "tidegate_queue_oldest_seconds";
@@ -40,6 +42,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     );
     describe_counter!(REQUESTS, "Requests that ended, by outcome");
     describe_counter!(RETRIES, "Tries that were moved to another worker");
+    describe_counter!(UNAUTHORIZED, "Requests without a valid key of a client");
     describe_gauge!(QUEUE_LENGTH, "Requests in line");
     describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in line");
     describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in line");

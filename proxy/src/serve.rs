@@ -19,6 +19,7 @@ use crate::dispatch::Dispatcher;
 use crate::door::Door;
 use crate::drain::{Drain, StopSignal};
 use crate::forward::Forwarder;
+use crate::keys::{self, KeyRing};
 use crate::metrics;
 
 /// Runs until the process is asked to end and its last request is answered.
@@ -33,6 +34,8 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
     }
     let worker_tokens = Tokens::read(&config.tokens.worker)?;
     let operator_tokens = Tokens::read(&config.tokens.operator)?;
+    let keys = config.clients.api_keys_file.as_deref();
+    let keys = keys.map(KeyRing::read).transpose()?.map(Arc::new);
     is_free(config.listen, "listen")?;
     let admin_socket = is_free(config.admin, "admin")?;
 
@@ -42,6 +45,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
     let backstage = Backstage {
         socket: admin_socket,
         drain_limit: *config.drain_limit,
+        keys: keys.clone(),
         admin: Arc::new(Admin {
             proxy: config.name.clone(),
             epoch: epoch(),
@@ -58,7 +62,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
         command,
         config.clone(),
         backstage,
-        Door::new(config, dispatcher, forwarder, drain),
+        Door::new(config, dispatcher, forwarder, drain, keys),
     )
 }
 
@@ -88,6 +92,7 @@ fn run(command: &Command, config: Config, backstage: Backstage, door: Door) -> a
 struct Backstage {
     socket: TcpListener,
     drain_limit: Duration,
+    keys: Option<Arc<KeyRing>>,
     admin: Arc<Admin>,
 }
 
@@ -98,6 +103,9 @@ impl BackgroundService for Backstage {
         let dispatcher = Arc::clone(&self.admin.dispatcher);
         tokio::spawn(async move { dispatcher.keep_fresh().await });
         tokio::spawn(metrics::keep_small(admin.metrics.clone()));
+        if let Some(keys) = &self.keys {
+            tokio::spawn(Arc::clone(keys).keep_fresh());
+        }
         let socket = self.socket.try_clone().and_then(|socket| {
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)
@@ -142,6 +150,17 @@ pub fn probe(admin: SocketAddr) -> anyhow::Result<()> {
     if !status.ends_with(b"200") {
         bail!("not serving: {}", String::from_utf8_lossy(&status));
     }
+    Ok(())
+}
+
+/// Prints a new key to give away, and the line to keep.
+pub fn make_key(name: &str) -> anyhow::Result<()> {
+    if name.is_empty() || name.chars().any(char::is_control) {
+        bail!("a name is one line of text that is not empty");
+    }
+    let (key, line) = keys::make(name).context("no random bytes from /dev/urandom")?;
+    println!("key, for the client: {key}");
+    println!("line, for clients.api_keys_file: {line}");
     Ok(())
 }
 

@@ -67,14 +67,8 @@ pub enum Command {
         #[arg(value_name = "LEDGER")]
         ledger: PathBuf,
     },
-    /// Tell from a ledger what the fleet cost, day by day.
-    Cost {
-        #[arg(value_name = "LEDGER")]
-        ledger: PathBuf,
-        /// Of an instance-hour, for ticks that were decided without one.
-        #[arg(long, value_name = "PRICE")]
-        price: Option<f64>,
-    },
+    /// Tell from a ledger what the fleet cost, day by day and for a million requests.
+    Cost(CostArgs),
     /// Simulate a policy under recorded demand, beside other autoscalers if asked to.
     Backtest(BacktestArgs),
     /// Search a policy's numbers on the first half of traces, and judge them on the second.
@@ -87,6 +81,32 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
         listen: SocketAddr,
     },
+}
+
+/// A ledger, and the prices that it does not know.
+#[derive(Clone, Debug, Args)]
+pub struct CostArgs {
+    #[arg(value_name = "LEDGER")]
+    pub ledger: PathBuf,
+    /// Of a worker's instance-hour, for ticks that were decided without one (cost.price_per_hour).
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price: Option<f64>,
+    /// Of an hour of all that stands beside the workers: proxies, scalers, a load balancer.
+    #[arg(long, value_name = "PRICE", value_parser = price, default_value_t = 0.0)]
+    pub beside: f64,
+    /// Of an instance-hour of a SageMaker real-time endpoint of the same size, to compare with.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub sagemaker: Option<f64>,
+    /// One object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
+        _ => Err("expected an amount of 0 or more, such as 0.17".to_owned()),
+    }
 }
 
 /// Where orders by hand go, and by what right.

@@ -11,8 +11,9 @@ use anyhow::Context;
 use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, Duration as Span, TokenError};
 use tidegate_control::Size;
-use tidegate_scaler::cli::{Cli, Command};
+use tidegate_scaler::cli::{Cli, Command, CostArgs};
 use tidegate_scaler::config::PolicyFile;
+use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
 use tidegate_scaler::{backtest, explain, overrides, probe, run, up};
 use tracing_subscriber::EnvFilter;
@@ -64,15 +65,26 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 overrides::send(&at, Some(Size::Workers(workers)), span).await
             }
             Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
-            Command::Cost { ledger, price } => {
-                explain::cost(&ledger, price, &mut std::io::stdout().lock())
-            }
+            Command::Cost(args) => cost(&args),
             Command::Probe { listen } => probe::probe(listen).await,
             Command::Backtest(args) => backtest::backtest(&args),
             Command::Tune(args) => backtest::tune(&args),
             Command::Replay(args) => backtest::replay(&args),
         }
     })
+}
+
+fn cost(args: &CostArgs) -> anyhow::Result<()> {
+    let prices = Prices {
+        worker: args.price,
+        beside: args.beside,
+        sagemaker: args.sagemaker,
+    };
+    let form = match args.json {
+        true => Form::Json,
+        false => Form::Table,
+    };
+    explain::cost(&args.ledger, prices, form, &mut std::io::stdout().lock())
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod bodies;
 mod departures;
 mod drain;
 mod embeddings;
+mod keys;
 mod line;
 mod retries;
 mod scaling;

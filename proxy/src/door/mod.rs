@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::dispatch::{Dispatcher, Place};
 use crate::drain::Drain;
 use crate::forward::{Answer, Forwarder, Outgoing};
+use crate::keys::KeyRing;
 
 /// How long the rest of a refused body may take to be read.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +37,8 @@ pub struct Door {
     bodies: BodyReader,
     connections: Semaphore,
     drain: Arc<Drain>,
+    /// `None`: anyone may ask.
+    keys: Option<Arc<KeyRing>>,
     config: Config,
 }
 
@@ -55,6 +58,7 @@ impl Door {
         dispatcher: Arc<Dispatcher>,
         forwarder: Forwarder,
         drain: Arc<Drain>,
+        keys: Option<Arc<KeyRing>>,
     ) -> Self {
         let clients = &config.clients;
         let timeout = clients.body_timeout.into();
@@ -64,6 +68,7 @@ impl Door {
             dispatcher,
             forwarder,
             drain,
+            keys,
             config,
         }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
@@ -91,6 +91,12 @@ impl Reply {
 
     pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Reply::error(StatusCode::BAD_REQUEST, code, message.into())
+    }
+
+    pub fn unauthorized() -> Self {
+        let message = "this needs a valid key: `Authorization: Bearer KEY`, or `api-key: KEY`";
+        let message = message.to_owned();
+        Reply::error(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
     }
 
     pub fn no_route(path: &str) -> Self {
@@ -194,6 +200,9 @@ impl Reply {
                 retry_after.as_secs_f64().ceil().max(1.0) as u64,
             )?;
             header.insert_header("retry-after-ms", retry_after.as_millis().max(1) as u64)?;
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            header.insert_header(WWW_AUTHENTICATE, "Bearer")?;
         }
         if let Some(allow) = self.allow {
             header.insert_header(ALLOW, allow.as_str())?;

@@ -24,6 +24,18 @@ impl Door {
             let message = "an HTTP/1.1 request needs a Host header";
             return Route::Here(Reply::bad_request("host_required", message));
         }
+        match (&header.method, path) {
+            (&Method::GET, "/livez") => {
+                return Route::Here(Reply::ok(json!({"status": "ok"})));
+            }
+            (&Method::GET, "/readyz" | "/health") => return Route::Here(self.readiness()),
+            _ => (),
+        }
+        let keys = self.keys.as_ref();
+        if keys.is_some_and(|keys| !keys.admits(&header.headers)) {
+            metrics::counter!(crate::metrics::UNAUTHORIZED).increment(1);
+            return Route::Here(Reply::unauthorized());
+        }
         let routes = self.config.routes.iter();
         let mut methods = (routes.filter(|route| route.path == path)).map(|route| &route.method);
         if methods.clone().any(|method| *method == header.method) {
@@ -31,8 +43,6 @@ impl Door {
         }
         match (&header.method, path) {
             (&Method::GET, "/v1/models") => Route::Here(self.models()),
-            (&Method::GET, "/livez") => Route::Here(Reply::ok(json!({"status": "ok"}))),
-            (&Method::GET, "/readyz" | "/health") => Route::Here(self.readiness()),
             (method, path) => {
                 Route::Here(match (path.strip_prefix("/v1/models/"), methods.next()) {
                     (Some(model), _) if method == Method::GET => self.model(model),

@@ -18,6 +18,7 @@ use tidegate_control::Time;
 use crate::ledger::{Line, VERSION, aside};
 
 use bill::Bill;
+pub use bill::Prices;
 use story::Story;
 
 /// Time between two ticks counts up to this: what lies between two runs is not known.
@@ -34,18 +35,29 @@ pub fn explain(ledger: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     check_any(ledger, lines)
 }
 
-/// Tells what each day cost.
+/// How a bill is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Table,
+    Json,
+}
+
+/// Tells what each day cost, and a million requests.
 ///
 /// # Errors
 /// When the ledger cannot be read, or holds no tick.
-pub fn cost(ledger: &Path, price: Option<f64>, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut bill = Bill::new(price);
+pub fn cost(ledger: &Path, prices: Prices, form: Form, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut bill = Bill::new(prices);
     let lines = each_line(ledger, |line| {
         bill.take(&line);
         Ok(())
     })?;
-    bill.print(out)?;
-    check_any(ledger, lines)
+    check_any(ledger, lines)?;
+    match form {
+        Form::Table => bill.print(out)?,
+        Form::Json => bill.print_json(out)?,
+    }
+    Ok(())
 }
 
 fn check_any(ledger: &Path, lines: u64) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod aws_sources;
 mod backtest;
 mod cloudwatch;
 mod container;
+mod cost;
 mod daemon;
 mod fake_engine;
 mod ledger;

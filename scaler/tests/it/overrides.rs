@@ -97,7 +97,12 @@ fn what_is_no_ledger_is_refused() {
         "{refused}"
     );
     let mut out = Vec::new();
-    let refused = explain::cost("/nowhere/ledger".as_ref(), None, &mut out);
+    let refused = explain::cost(
+        "/nowhere/ledger".as_ref(),
+        explain::Prices::default(),
+        explain::Form::Table,
+        &mut out,
+    );
     assert!(
         refused
             .expect_err("it is not there")

@@ -1,0 +1,209 @@
+//! Keys of clients: who may ask for work.
+//!
+//! The file holds the SHA-256 of each key and never a key, so whoever reads it can ask for
+//! nothing. A plain hash is enough because keys are random, 32 bytes of it: there is nothing to
+//! guess. Nothing here logs a key or a hash.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// Each is compared with each request's key: together some 0.1 ms.
+const MOST_KEYS: usize = 1000;
+const LARGEST_FILE_BYTES: u64 = 256 << 10;
+
+/// How often the file is looked at for a change.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Random bytes of a new key.
+const KEY_BYTES: usize = 32;
+
+/// Header of clients that send no `Authorization`.
+const API_KEY: &str = "api-key";
+
+type Hash = [u8; 32];
+
+/// The hashes in a file, read again when it changes.
+#[derive(Debug)]
+pub struct KeyRing {
+    file: PathBuf,
+    hashes: RwLock<Vec<Hash>>,
+}
+
+/// Why a file of keys was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("clients.api_keys_file {}: cannot be read: {cause}", file.display())]
+    Unreadable { file: PathBuf, cause: io::Error },
+    #[error(
+        "clients.api_keys_file {0}: mode {mode:04o} lets others read it; run: chmod 600 {0}",
+        file.display()
+    )]
+    Exposed { file: PathBuf, mode: u32 },
+    #[error(
+        "clients.api_keys_file {}: is larger than {LARGEST_FILE_BYTES} bytes or holds {found} keys, \
+         expected 1 to {MOST_KEYS}",
+        file.display()
+    )]
+    Count { file: PathBuf, found: usize },
+    #[error(
+        "clients.api_keys_file {}:{line}: expected the SHA-256 of a key, 64 hexadecimal digits, and \
+         a name if you like; `tidegate-proxy key NAME` makes both",
+        file.display()
+    )]
+    NoHash { file: PathBuf, line: usize },
+}
+
+impl KeyRing {
+    /// Reads the file, which nobody but its owner may read.
+    pub fn read(file: &Path) -> Result<KeyRing, KeyError> {
+        Ok(KeyRing {
+            hashes: RwLock::new(read(file)?),
+            file: file.to_owned(),
+        })
+    }
+
+    /// Whether a request brings a valid key. Takes as long for a near miss as for any other key.
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
+        presented(headers).is_some_and(|key| self.holds(key))
+    }
+
+    fn holds(&self, key: &str) -> bool {
+        let presented = hash_of(key);
+        let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
+        let held = hashes.iter().fold(Choice::from(0), |held, hash| {
+            held | hash.as_slice().ct_eq(presented.as_slice())
+        });
+        held.into()
+    }
+
+    /// Reads the file again whenever it changed. What cannot be used is said once, and the keys
+    /// stay as they were.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        let mut seen = stamp(&self.file);
+        let mut interval = tokio::time::interval(LOOK_EVERY);
+        loop {
+            interval.tick().await;
+            let now = stamp(&self.file);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match read(&self.file) {
+                Ok(hashes) => {
+                    tracing::info!(keys = hashes.len(), "the clients' keys were read again");
+                    *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
+                }
+                Err(error) => tracing::error!("{error}; the keys stay as they were"),
+            }
+        }
+    }
+}
+
+/// A new key, and the line of the file that admits it.
+pub fn make(name: &str) -> io::Result<(String, String)> {
+    let mut random = [0; KEY_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let key = format!("tg-{}", hex(&random));
+    let line = format!("{} {name}", hex(&hash_of(&key)));
+    Ok((key, line))
+}
+
+/// `Authorization: Bearer KEY`, or else `api-key: KEY`.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| headers.get(API_KEY)?.to_str().ok().map(str::trim))
+}
+
+/// What changes when a file is written or replaced.
+fn stamp(file: &Path) -> Option<(u64, i64, i64, u64)> {
+    let found = fs::metadata(file).ok()?;
+    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+}
+
+fn read(file: &Path) -> Result<Vec<Hash>, KeyError> {
+    let owned = || file.to_owned();
+    let (text, mode) = read_private(file).map_err(|cause| KeyError::Unreadable {
+        file: owned(),
+        cause,
+    })?;
+    if mode & 0o077 != 0 {
+        let file = owned();
+        return Err(KeyError::Exposed { file, mode });
+    }
+    let mut hashes = Vec::new();
+    for (index, line) in text.lines().map(str::trim).enumerate() {
+        if !line.is_empty() && !line.starts_with('#') {
+            let word = line.split_whitespace().next().unwrap_or_default();
+            hashes.push(hash_in(word).ok_or_else(|| KeyError::NoHash {
+                file: owned(),
+                line: index + 1,
+            })?);
+        }
+    }
+    let (file, found) = (owned(), hashes.len());
+    match found {
+        1..=MOST_KEYS if text.len() as u64 <= LARGEST_FILE_BYTES => Ok(hashes),
+        _ => Err(KeyError::Count { file, found }),
+    }
+}
+
+/// The file's text, one byte more than it may have at most, and its permission bits.
+fn read_private(file: &Path) -> io::Result<(String, u32)> {
+    let opened = File::open(file)?;
+    let mode = opened.metadata()?.permissions().mode() & 0o777;
+    let mut text = String::new();
+    opened
+        .take(LARGEST_FILE_BYTES + 1)
+        .read_to_string(&mut text)?;
+    Ok((text, mode))
+}
+
+fn hash_of(key: &str) -> Hash {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+fn hash_in(word: &str) -> Option<Hash> {
+    let digits: Option<Vec<u8>> = (word.chars())
+        .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
+        .collect();
+    let bytes: Vec<u8> = digits?
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair.get(1).copied().unwrap_or(0))
+        .collect();
+    (word.len() == 64).then(|| bytes.try_into().ok()).flatten()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_sixty_four_digits_and_nothing_else() {
+        let (key, line) = make("shop").expect("a key");
+        assert_eq!(key.len(), 3 + 2 * KEY_BYTES);
+        let word = line.split(' ').next().expect("a hash");
+        assert_eq!(hash_in(word), Some(hash_of(&key)));
+        assert_eq!(hash_in(&word.to_uppercase()), Some(hash_of(&key)));
+        for wrong in ["", "ab", &word[1..], &format!("{word}0"), &"g".repeat(64)] {
+            assert_eq!(hash_in(wrong), None, "{wrong:?}");
+        }
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash_in(known), Some(hash_of("abc")), "as FIPS 180-4 has it");
+    }
+}

@@ -1,0 +1,317 @@
+# What serves, and how much of it.
+
+variable "name" {
+  description = "Name of the service; begins the name of everything that is made."
+  type        = string
+  default     = "tidegate"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
+    error_message = "name: expected 2 to 20 of a-z, 0-9 and -, beginning with a letter."
+  }
+}
+
+variable "model" {
+  description = "The model of the workers: its object in the bucket of models, what it must contain, and the id that clients name."
+  type = object({
+    key    = string
+    sha256 = string
+    name   = string
+  })
+
+  validation {
+    condition     = can(regex("^models/[A-Za-z0-9._/-]+$", var.model.key)) && !strcontains(var.model.key, "..")
+    error_message = "model.key: expected models/ and a path, the one prefix that workers may read."
+  }
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.model.sha256))
+    error_message = "model.sha256: expected 64 hexadecimal digits, as sha256sum prints them."
+  }
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._:-]{1,128}$", var.model.name))
+    error_message = "model.name: expected up to 128 of A-Z a-z 0-9 . _ : -"
+  }
+}
+
+variable "workers" {
+  description = "The worker group: its bounds, its instance types (the first is the one that prices are of), the seconds that a launch takes at most, and the root disk in GiB."
+  type = object({
+    min               = optional(number, 1)
+    max               = optional(number, 10)
+    instance_types    = optional(list(string), ["c7i.xlarge"])
+    lead_time_seconds = optional(number, 240)
+    disk_gib          = optional(number, 30)
+  })
+  default = {}
+
+  validation {
+    condition     = var.workers.min >= 0 && var.workers.max >= max(1, var.workers.min)
+    error_message = "workers: expected 0 <= min <= max, and max of 1 or more."
+  }
+  validation {
+    condition     = length(var.workers.instance_types) > 0
+    error_message = "workers.instance_types: expected at least one."
+  }
+  validation {
+    condition     = var.workers.lead_time_seconds >= 30 && var.workers.lead_time_seconds <= 3600
+    error_message = "workers.lead_time_seconds: expected 30 to 3600."
+  }
+}
+
+variable "spot" {
+  description = "A mixed group: this many instances on demand, and of those beyond them this share from the spot market. Needs several instance types to be worth much. Null: on demand alone."
+  type = object({
+    on_demand_base = optional(number, 1)
+    share_percent  = optional(number, 100)
+  })
+  default = null
+
+  validation {
+    condition     = var.spot == null || try(var.spot.share_percent >= 0 && var.spot.share_percent <= 100, false)
+    error_message = "spot.share_percent: expected 0 to 100."
+  }
+  validation {
+    condition     = var.spot == null || var.warm_pool == null
+    error_message = "spot and warm_pool exclude each other: AWS keeps no warm pool for a mixed group."
+  }
+}
+
+variable "warm_pool" {
+  description = "Instances that have booted and are stopped, so that a launch takes less long; they cost their disk. Null: none."
+  type = object({
+    min_size     = optional(number, 1)
+    max_prepared = optional(number, 4)
+  })
+  default = null
+
+  validation {
+    condition     = var.warm_pool == null || length(var.workers.instance_types) == 1
+    error_message = "warm_pool: expected one instance type, as several make a mixed group, for which AWS keeps no warm pool."
+  }
+}
+
+variable "proxies" {
+  description = "Proxies: how many, and of which type. One carries some ten thousand small requests a second on two cores."
+  type = object({
+    count         = optional(number, 2)
+    instance_type = optional(string, "c7i.large")
+  })
+  default = {}
+
+  validation {
+    condition     = var.proxies.count >= 1 && var.proxies.count <= 8
+    error_message = "proxies.count: expected 1 to 8, the addresses that one DNS answer is sure to hold."
+  }
+}
+
+variable "scalers" {
+  description = "Scalers: how many, and of which type. One acts, the others wait for its lease."
+  type = object({
+    count         = optional(number, 2)
+    instance_type = optional(string, "t3.small")
+  })
+  default = {}
+
+  validation {
+    condition     = var.scalers.count >= 1 && var.scalers.count <= 3
+    error_message = "scalers.count: expected 1 to 3."
+  }
+}
+
+variable "policy" {
+  description = "What the scaler goes by, in TOML: everything but the tables proxies, scaler, asg, lease and cloudwatch, which the module appends. Null: templates/policy.toml.tftpl."
+  type        = string
+  default     = null
+}
+
+variable "slo" {
+  description = "What clients were promised: the latency from arrival to the end of the answer, and how long a request may wait in line before somebody is told."
+  type = object({
+    latency_ms     = optional(number, 2000)
+    oldest_wait_ms = optional(number, 10000)
+    error_percent  = optional(number, 1)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for value in values(var.slo) : value > 0])
+    error_message = "slo: expected numbers greater than 0."
+  }
+}
+
+variable "cost" {
+  description = "The price of a worker's instance-hour, from AWS's price page, and what the fleet may cost an hour before somebody is told."
+  type = object({
+    price_per_hour  = number
+    budget_per_hour = number
+  })
+
+  validation {
+    condition     = var.cost.price_per_hour > 0 && var.cost.budget_per_hour >= var.cost.price_per_hour
+    error_message = "cost: expected a price greater than 0, and a budget for at least one worker."
+  }
+}
+
+# Where it stands, and who reaches it.
+
+variable "network" {
+  description = "Your VPC, which must lead to S3, ECR and the other services. Null: one is made, without a way to the internet but for a public load balancer."
+  type = object({
+    vpc_id                   = string
+    private_subnet_ids       = list(string)
+    load_balancer_subnet_ids = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.network == null || try(length(var.network.private_subnet_ids) > 0 && length(var.network.load_balancer_subnet_ids) >= 2, false)
+    error_message = "network: expected a private subnet or more, and two or more for the load balancer."
+  }
+}
+
+variable "vpc_cidr" {
+  description = "Addresses of the VPC that is made; ignored with network."
+  type        = string
+  default     = "10.42.0.0/16"
+
+  validation {
+    condition     = can(cidrsubnet(var.vpc_cidr, 4, 15)) && try(tonumber(split("/", var.vpc_cidr)[1]) <= 22, false)
+    error_message = "vpc_cidr: expected an IPv4 block of /22 or larger."
+  }
+}
+
+variable "zones" {
+  description = "In how many availability zones the VPC that is made has subnets."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = var.zones >= 2 && var.zones <= 4
+    error_message = "zones: expected 2 to 4; a load balancer needs two."
+  }
+}
+
+variable "public" {
+  description = "Whether the load balancer is reached from the internet; it then needs certificate_arn, allowed_cidrs and api_keys_file."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.public || (var.certificate_arn != null && length(var.allowed_cidrs) > 0 && var.api_keys_file != null)
+    error_message = "public: expected certificate_arn, allowed_cidrs and api_keys_file as well."
+  }
+}
+
+variable "certificate_arn" {
+  description = "Certificate of the load balancer (ACM). Null: plain HTTP inside the VPC."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.certificate_arn == null || can(regex("^arn:[a-z-]+:acm:", var.certificate_arn))
+    error_message = "certificate_arn: expected the ARN of a certificate in ACM."
+  }
+}
+
+variable "allowed_cidrs" {
+  description = "Networks whose clients reach the load balancer. Empty: the VPC alone."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr))])
+    error_message = "allowed_cidrs: expected IPv4 blocks such as 203.0.113.0/24."
+  }
+}
+
+# Secrets. None of them is in a plan, in state or in user data.
+
+variable "worker_token" {
+  description = "By which workers and proxies know each other: 16 characters or more."
+  type        = string
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "operator_token" {
+  description = "By which the scaler and operators reach the proxies' admin ports: 16 characters or more."
+  type        = string
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "api_keys_file" {
+  description = "File with the hashes of the clients' keys, as `tidegate-proxy key NAME` prints them. Null: who reaches the load balancer may ask."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.api_keys_file == null || try(fileexists(var.api_keys_file), false)
+    error_message = "api_keys_file: there is no such file."
+  }
+}
+
+variable "secrets_version" {
+  description = "To be raised when a token or a key has changed: what is write-only cannot be compared."
+  type        = number
+  default     = 1
+}
+
+# What is run.
+
+variable "images" {
+  description = "Images of your registry, with tag or digest; its network must be reachable. Null: repositories in ECR are made, and image_tag is taken from them."
+  type = object({
+    proxy  = string
+    scaler = string
+    worker = string
+  })
+  default = null
+
+  validation {
+    condition     = var.images == null || var.network != null || try(alltrue([for image in values(var.images) : can(regex("\\.dkr\\.ecr\\.", image))]), false)
+    error_message = "images: the VPC that is made leads to ECR alone; another registry needs network."
+  }
+}
+
+variable "image_tag" {
+  description = "Tag of the images in the repositories that are made."
+  type        = string
+  default     = "v1"
+}
+
+variable "ami_id" {
+  description = "Image of the machines: Amazon Linux 2023, best with Docker installed, which saves its installation at each launch. Null: AWS's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.ami_id == null || can(regex("^ami-[0-9a-f]+$", var.ami_id))
+    error_message = "ami_id: expected an id such as ami-0123456789abcdef0."
+  }
+}
+
+# Who is told.
+
+variable "alarm_emails" {
+  description = "Who is written to when an alarm goes off; each must confirm once."
+  type        = list(string)
+  default     = []
+}
+
+variable "log_days" {
+  description = "How many days logs are kept."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827], var.log_days)
+    error_message = "log_days: CloudWatch takes 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 or 1827."
+  }
+}
+
+variable "tags" {
+  description = "Tags of everything that is made."
+  type        = map(string)
+  default     = {}
+}
