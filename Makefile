@@ -27,7 +27,7 @@ DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
 # The file systems of the images, which the Dockerfile takes from here.
 ROOTS = target/roots
 
-.PHONY: up test test-terraform test-docker in-engine build bench lint tools roots images
+.PHONY: up test chaos test-terraform test-docker in-engine build bench lint tools roots images
 
 up: build $(INT8)
 	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
@@ -68,6 +68,10 @@ test-terraform: build $(TERRAFORM_TESTS)/installed $(CHECKOV)/installed
 		PYTHONDONTWRITEBYTECODE=1 python -m unittest test_module
 	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download \
 		--download-external-modules false
+
+# Ten simulated hours of bad luck for the scaler, a hundred times; `make test` has ten of them.
+chaos: tools
+	TIDEGATE_CHAOS_SEEDS=100 $(CARGO) test --locked --release --workspace --test chaos -- --nocapture
 
 build: tools
 	$(CARGO) build --locked --release --workspace --bins

@@ -1,4 +1,5 @@
-//! What every daemon reads from disk: TOML configuration and token files, read strictly.
+//! What every daemon reads from disk: TOML configuration and token files, read strictly; and how
+//! a name in it is followed to the addresses behind it.
 //!
 //! A mistake is answered with file, line, key, what was found, what was expected and the nearest
 //! valid word. Nothing here knows a daemon's keys; those live in the daemon's own types.
@@ -23,6 +24,7 @@
 //! );
 //! ```
 
+mod addresses;
 mod check;
 mod document;
 mod duration;
@@ -35,6 +37,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+pub use addresses::{Addresses, Changes, KEPT_FOR, RESOLVED_EVERY, RESOLVED_WITHIN};
 pub use check::{Check, Problem};
 pub use duration::Duration;
 pub use error::{ConfigError, Mistake, nearest};

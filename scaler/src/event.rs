@@ -47,6 +47,14 @@ pub enum Event {
     ProxyAnswers {
         proxy: String,
     },
+    /// A name stands for one more proxy.
+    ProxyJoined {
+        proxy: String,
+    },
+    /// A name stands for a proxy no more.
+    ProxyLeft {
+        proxy: String,
+    },
     OrderFailed {
         proxy: String,
         why: String,
@@ -54,6 +62,23 @@ pub enum Event {
     LedgerFailed {
         why: String,
     },
+    /// This scaler acts, as nobody else does any more.
+    Leads {
+        /// Workers that the one before has left draining.
+        draining: usize,
+    },
+    /// Another scaler acts.
+    Watches {
+        holder: Option<String>,
+    },
+    /// What the one before has left cannot be read.
+    MemoryUnread {
+        why: String,
+    },
+    LeaseUnreached {
+        why: String,
+    },
+    LeaseReached,
     PolicyReloaded {
         file: PathBuf,
         next_start: Vec<&'static str>,
@@ -124,6 +149,8 @@ impl Event {
             | Event::ProxySilent { .. }
             | Event::OrderFailed { .. }
             | Event::LedgerFailed { .. }
+            | Event::MemoryUnread { .. }
+            | Event::LeaseUnreached { .. }
             | Event::PolicyRefused { .. } => Weight::Trouble,
             Event::Fleet(notice) if notice.is_trouble() => Weight::Trouble,
             _ => Weight::News,
@@ -165,8 +192,28 @@ impl fmt::Display for Event {
                 write!(f, "{proxy} gives no signal, so no worker is removed: {why}")
             }
             Event::ProxyAnswers { proxy } => write!(f, "{proxy} gives its signal again"),
+            Event::ProxyJoined { proxy } => write!(f, "{proxy} is one more of the proxies"),
+            Event::ProxyLeft { proxy } => write!(f, "{proxy} is none of the proxies any more"),
             Event::OrderFailed { proxy, why } => write!(f, "{proxy} takes no orders: {why}"),
             Event::LedgerFailed { why } => write!(f, "the ledger cannot be written: {why}"),
+            Event::Leads { draining: 0 } => f.write_str("has the lease and acts"),
+            Event::Leads { draining } => {
+                write!(
+                    f,
+                    "has the lease and acts; takes over {draining} draining workers"
+                )
+            }
+            Event::Watches { holder: None } => f.write_str("only watches, without the lease"),
+            Event::Watches {
+                holder: Some(holder),
+            } => write!(f, "only watches: {holder} has the lease"),
+            Event::MemoryUnread { why } => write!(
+                f,
+                "what the scaler before has left cannot be read, so no worker is removed for a \
+                 while: {why}"
+            ),
+            Event::LeaseUnreached { why } => write!(f, "the lease cannot be reached: {why}"),
+            Event::LeaseReached => f.write_str("the lease can be reached again"),
             Event::PolicyReloaded { file, next_start } => {
                 write!(f, "{} is in force", file.display())?;
                 match next_start.is_empty() {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod explain;
 pub mod fleet;
 pub mod http;
+pub mod lease;
 pub mod ledger;
 pub mod metrics;
 pub mod names;

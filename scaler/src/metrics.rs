@@ -52,6 +52,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "What an hour of the fleet costs as it is, by cost.price_per_hour"
     );
     describe_gauge!(
+        "tidegate_scaler_leader",
+        "1 while this scaler has the lease and acts; 0 while it watches"
+    );
+    describe_gauge!(
         "tidegate_scaler_by_hand",
         "1 while somebody has the size in their hands (pause, hold)"
     );
@@ -88,6 +92,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Intervals that wait to be published"
     );
     Ok(handle)
+}
+
+/// Whether this scaler acts.
+pub fn leader(leads: bool) {
+    gauge!("tidegate_scaler_leader").set(f64::from(u8::from(leads)));
 }
 
 /// A tick has ended.
@@ -163,10 +172,16 @@ pub fn event(event: &Event) {
             gauge!("tidegate_scaler_lead_seconds").set(after.as_secs_f64());
             return;
         }
+        Event::ProxyLeft { proxy } => {
+            gauge!("tidegate_scaler_proxy_up", "proxy" => proxy.clone()).set(f64::NAN);
+            return;
+        }
         Event::WorkerDied(_) => "worker_died",
         Event::LaunchFailed { .. } => "launch_failed",
         Event::BeatsLost => "beats_lost",
         Event::LedgerFailed { .. } => "ledger_failed",
+        Event::LeaseUnreached { .. } => "lease_unreached",
+        Event::MemoryUnread { .. } => "memory_unread",
         Event::OrderFailed { .. } => "order_failed",
         Event::PolicyRefused { .. } => "policy_refused",
         Event::ProxySilent { .. } => "proxy_silent",

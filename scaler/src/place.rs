@@ -1,7 +1,8 @@
-//! Where the daemons' binaries are.
+//! Where the daemons' binaries are, and where this process is.
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, thiserror::Error)]
 #[error("{} is not there; {remedy}", file.display())]
@@ -24,4 +25,13 @@ pub fn binary(configured: Option<&Path>, name: &str) -> Result<PathBuf, Missing>
             remedy: format!("build it with: cargo build --release --bin {name}"),
         }),
     }
+}
+
+/// A name that no other scaler has: the host, the process, and when it began.
+pub fn own_name() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    let began = SystemTime::now().duration_since(UNIX_EPOCH);
+    let began = began.unwrap_or_default().as_millis();
+    format!("{host}-{}-{began:x}", std::process::id())
 }

@@ -13,16 +13,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::aws::autoscaling::AwsGroup;
+use crate::aws::dynamo::DynamoDb;
 use crate::clock::Clock;
-use crate::config::{DEFAULT_LEDGER, PolicyFile};
+use crate::config::{DEFAULT_LEDGER, LeaseKind, LeaseRules, PolicyFile};
 use crate::event::{Event, Log, Tell};
 use crate::fleet::Fleet;
 use crate::fleet::asg::{self, AsgFleet};
 use crate::fleet::container::ContainerFleet;
 use crate::fleet::process::{self, ProcessFleet};
+use crate::lease::{FileLease, Lease, Shared, Terms};
 use crate::ledger::{self, Folded, Ledger, LedgerRules};
 use crate::overrides::Counter;
-use crate::proxies::Proxies;
+use crate::proxies::{Proxies, Signals};
 use crate::publish::Publisher;
 use crate::scaler::{Hands, Parts, Scaler};
 use crate::server::{self, LastTick};
@@ -186,7 +188,11 @@ impl Station {
             proxies: self.proxies()?,
             sources: Sources::start(&self.file.source),
             hands,
-            ledger,
+            lease: match self.mode {
+                Mode::DryRun => Lease::Alone,
+                Mode::Act => lease(self.file.lease.as_ref()),
+            },
+            ledger: Box::new(ledger),
             publisher: self.publisher(),
             tell,
         }))
@@ -244,10 +250,10 @@ impl Station {
         Ok(Box::new(ProcessFleet::new(setup, folded.last_number())))
     }
 
-    fn proxies(&self) -> anyhow::Result<Proxies> {
+    fn proxies(&self) -> anyhow::Result<Box<dyn Signals>> {
         let tokens = Tokens::read(&self.operator_tokens)?;
         let timeout = self.file.proxies.timeout.into();
-        Ok(Proxies::new(self.proxies.clone(), tokens, timeout))
+        Ok(Box::new(Proxies::new(&self.proxies, tokens, timeout)))
     }
 
     /// Reads the policy again. One that cannot be used changes nothing.
@@ -288,6 +294,23 @@ impl Station {
     }
 }
 
+fn lease(rules: Option<&LeaseRules>) -> Lease {
+    let Some(rules) = rules else {
+        return Lease::Alone;
+    };
+    match rules.kind {
+        LeaseKind::File => Lease::File(FileLease::new(rules.path.clone().unwrap_or_default())),
+        LeaseKind::DynamoDb => {
+            let terms = Terms {
+                duration: rules.duration.into(),
+                every: rules.every(),
+            };
+            let store = Box::new(DynamoDb::new(rules));
+            Lease::Shared(Shared::new(store, place::own_name(), terms))
+        }
+    }
+}
+
 /// What of a file cannot be put in force by a reload of what was `started`.
 fn waits_for_restart(started: &PolicyFile, file: &PolicyFile, mode: Mode) -> Vec<&'static str> {
     let acts = mode == Mode::Act;
@@ -301,6 +324,7 @@ fn waits_for_restart(started: &PolicyFile, file: &PolicyFile, mode: Mode) -> Vec
             "[cloudwatch]",
             acts && file.cloudwatch != started.cloudwatch,
         ),
+        ("[lease]", acts && file.lease != started.lease),
         ("[process]", acts && file.process != started.process),
         ("[container]", acts && file.container != started.container),
         ("[asg]", acts && file.asg != started.asg),

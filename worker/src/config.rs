@@ -211,6 +211,16 @@ impl ProxyUrl {
         format!("{}{}", self.0, tidegate_wire::BEAT_PATH)
     }
 
+    /// The admin port at this address.
+    pub fn at(address: SocketAddr) -> ProxyUrl {
+        ProxyUrl(format!("http://{address}"))
+    }
+
+    /// Whether it leads to one address, and not to whatever a name stands for.
+    pub fn is_address(&self) -> bool {
+        self.host_and_port().parse::<SocketAddr>().is_ok()
+    }
+
     /// `HOST:PORT`.
     pub fn host_and_port(&self) -> &str {
         self.0.trim_start_matches("http://")

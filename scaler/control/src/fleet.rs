@@ -102,6 +102,12 @@ impl Roster {
         self.undrained.insert(id.to_owned(), now);
     }
 
+    /// Another gives the orders now: ours are no more.
+    pub fn forget_orders(&mut self) {
+        self.draining.clear();
+        self.undrained.clear();
+    }
+
     /// Workers that we ordered to drain, and since when.
     pub fn draining(&self) -> impl Iterator<Item = (&str, Time)> {
         self.draining

@@ -88,6 +88,14 @@ impl Law {
 
     /// Decides this tick. Same calls, same decisions; never panics.
     pub fn decide(&mut self, now: Time, seen: &Observation, fleet: &Fleet) -> Decision {
+        let decision = self.consider(now, seen, fleet);
+        self.remember_changes(now, &decision.action);
+        decision
+    }
+
+    /// What [`Law::decide`] would do now, for one who will not do it: nothing of it counts as
+    /// done at the ticks to come.
+    pub fn consider(&mut self, now: Time, seen: &Observation, fleet: &Fleet) -> Decision {
         self.watch(now);
         self.learn(now, seen, fleet);
         let supply = Supply::of(
@@ -113,6 +121,7 @@ impl Law {
         asks.extend(self.calendar.asks(now, lead_time));
         let (winner, need) = largest(&asks, supply.counted());
         self.history.need(now, need);
+        self.forget_history(now);
 
         let mut plan = Plan {
             now,
@@ -141,7 +150,6 @@ impl Law {
         let mut decision = plan.decide(need, asks, winner);
         let price = |cost: CostRules| cost.of(fleet.workers.len() as u32);
         decision.cost_per_hour = self.policy.cost.map(price);
-        self.remember_changes(now, &decision.action);
         decision
     }
 
@@ -275,6 +283,18 @@ impl Law {
         }
     }
 
+    /// Counts these changes against step limits, as those that were made: when, workers added,
+    /// workers removed; in order of time.
+    pub fn set_changes(&mut self, changes: impl Iterator<Item = (Time, u32, u32)>) {
+        self.history.set_changes(changes);
+    }
+
+    /// What lies before `now` vouches for nothing: the fleet does not shrink for as long as the
+    /// policy looks back.
+    pub fn watch_anew(&mut self, now: Time) {
+        self.watched_since = now;
+    }
+
     /// Takes in what a tick saw.
     fn learn(&mut self, now: Time, seen: &Observation, fleet: &Fleet) {
         self.window.take(now, seen);
@@ -316,9 +336,13 @@ impl Law {
         if !action.drain.is_empty() {
             self.history.removed(at, action.drain.len() as u32);
         }
+        self.forget_history(at);
+    }
+
+    fn forget_history(&mut self, now: Time) {
         let (out, down) = (&self.policy.out(), &self.policy.down());
         let longest = out.longest_period().max(down.longest_period());
-        self.history.forget_before(at - longest);
+        self.history.forget_before(now - longest);
     }
 }
 

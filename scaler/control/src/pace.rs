@@ -31,6 +31,18 @@ impl History {
         self.removed.push_back((now, workers));
     }
 
+    pub fn set_changes(&mut self, changes: impl Iterator<Item = (Time, u32, u32)>) {
+        self.added.clear();
+        self.removed.clear();
+        for (at, added, removed) in changes {
+            for (series, workers) in [(&mut self.added, added), (&mut self.removed, removed)] {
+                if workers > 0 {
+                    series.push_back((at, workers));
+                }
+            }
+        }
+    }
+
     pub fn forget_before(&mut self, oldest: Time) {
         for series in [&mut self.needs, &mut self.added, &mut self.removed] {
             while series.front().is_some_and(|(at, _)| *at < oldest) {

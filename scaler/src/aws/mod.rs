@@ -3,6 +3,7 @@
 pub mod autoscaling;
 pub mod client;
 pub mod cloudwatch;
+pub mod dynamo;
 pub mod metric;
 pub mod sqs;
 

@@ -3,7 +3,7 @@
 use tidegate_config::{Check, Problem};
 use tidegate_control::{FleetKind, Source};
 
-use super::{PolicyFile, quoted};
+use super::{LeaseRules, PolicyFile, quoted};
 use crate::publish::CloudWatchRules;
 
 /// What decisions call terms that have no table with a name.
@@ -29,6 +29,8 @@ impl Check for PolicyFile {
         let (proxies, scaler) = (self.proxies.check(), self.scaler.check());
         proxies.map_err(|problem| problem.within("proxies"))?;
         scaler.map_err(|problem| problem.within("scaler"))?;
+        let lease = self.lease.as_ref().map_or(Ok(()), LeaseRules::check);
+        lease.map_err(|problem| problem.within("lease"))?;
         self.check_ends()
     }
 }

@@ -3,6 +3,7 @@
 mod asg;
 mod check;
 mod container;
+mod lease;
 mod process;
 mod proxies;
 mod scaler;
@@ -16,6 +17,7 @@ use tidegate_control::{
 
 pub use asg::AsgRules;
 pub use container::{ContainerRules, Mount};
+pub use lease::{LeaseKind, LeaseRules};
 pub use process::ProcessRules;
 pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
@@ -55,6 +57,9 @@ pub struct PolicyFile {
     pub proxies: ProxyRules,
     #[serde(default)]
     pub scaler: ScalerRules,
+    /// For several scalers of one fleet.
+    #[serde(default)]
+    pub lease: Option<LeaseRules>,
     /// For `fleet.kind = "process"`.
     #[serde(default)]
     pub process: Option<ProcessRules>,

@@ -26,6 +26,11 @@ pub trait Fleet: Send {
     /// [`Fleet::describe`].
     fn limits(&self) -> Limits;
 
+    /// The longest that one call to grow or to remove may take, with all its tries.
+    fn call_limit(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
     /// Who is there now. A launch that was accepted is described from then on, as is a removal,
     /// as leaving, until it is complete.
     async fn describe(&mut self, now: Time) -> Result<Census, FleetError>;

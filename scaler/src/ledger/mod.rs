@@ -62,6 +62,19 @@ pub struct Outcome {
     pub failed: Vec<String>,
 }
 
+/// Where a scaler writes down what it sees, decides and does.
+pub trait Record: Send {
+    /// # Errors
+    /// When the entry is not kept.
+    fn record(&mut self, at: Time, entry: Entry) -> io::Result<()>;
+}
+
+impl Record for Ledger {
+    fn record(&mut self, at: Time, entry: Entry) -> io::Result<()> {
+        self.write(at, entry)
+    }
+}
+
 /// Where the ledger is and how much of it is kept.
 #[derive(Clone, Debug)]
 pub struct LedgerRules {

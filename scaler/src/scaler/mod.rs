@@ -1,39 +1,42 @@
 //! The scaler: one tick reads the signals and the fleet, decides, writes the intent down, acts,
 //! and writes down what came of it. Nothing else changes the fleet's size.
 
+mod acting;
+mod helm;
 mod notes;
 mod starts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tidegate_control::{
     Action, Bounds, Decision, Fleet as Roll, FleetKind, Law, Observation, Observer, Override,
     Policy, Roster, Size, Stage, Time, Worker,
 };
 
 use crate::event::{Death, Event, Stopped, Tell};
-use crate::fleet::{Census, Ended, Fleet, FleetError, Limits, reported};
-use crate::ledger::{ByHand, Entry, Ledger, Outcome, Tick};
+use crate::fleet::{Census, Ended, Fleet, FleetError, Limits, Notice, reported};
+use crate::lease::Lease;
+use crate::ledger::{ByHand, Entry, Record, Tick};
 use crate::metrics;
 use crate::names::Names;
 use crate::orders::Orders;
-use crate::proxies::{self, Proxies};
+use crate::proxies::{self, Signals};
 use crate::publish::{Publisher, Sight};
 use crate::sources::Sources;
+use helm::Helm;
 use notes::{Condition, Notes};
 use starts::Starts;
-use tidegate_wire::Order;
 
 /// What a scaler is made of.
 pub struct Parts {
     pub law: Law,
     pub roster: Roster,
-    pub proxies: Proxies,
+    pub proxies: Box<dyn Signals>,
     pub sources: Sources,
     pub hands: Hands,
-    pub ledger: Ledger,
+    pub lease: Lease,
+    pub ledger: Box<dyn Record>,
     pub publisher: Publisher,
     pub tell: Box<dyn Tell>,
 }
@@ -50,7 +53,7 @@ pub struct Scaler {
     law: Law,
     observer: Observer,
     roster: Roster,
-    proxies: Proxies,
+    proxies: Box<dyn Signals>,
     sources: Sources,
     orders: Orders,
     /// Who stands behind the members' names at each proxy.
@@ -59,7 +62,8 @@ pub struct Scaler {
     /// The policy's own bounds, and what the fleet was last told to leave of them.
     bounds: Bounds,
     cut: Option<Bounds>,
-    ledger: Ledger,
+    helm: Helm,
+    ledger: Box<dyn Record>,
     publisher: Publisher,
     starts: Starts,
     notes: Notes,
@@ -84,6 +88,7 @@ impl Scaler {
             orders: Orders::default(),
             names: Names::default(),
             hands: parts.hands,
+            helm: Helm::new(parts.lease),
             ledger: parts.ledger,
             publisher: parts.publisher,
             starts: Starts::default(),
@@ -97,7 +102,7 @@ impl Scaler {
     }
 
     /// Goes on with another policy and other proxies.
-    pub fn reload(&mut self, policy: Policy, proxies: Proxies, sources: Sources) {
+    pub fn reload(&mut self, policy: Policy, proxies: Box<dyn Signals>, sources: Sources) {
         self.observer.set_model(policy.fleet.model.clone());
         self.sources = sources;
         (self.bounds, self.cut) = (policy.fleet.bounds(), None);
@@ -141,9 +146,14 @@ impl Scaler {
             let (min, max) = (bounds.min, bounds.max);
             return Err(format!("found {workers} workers, expected {min} to {max}"));
         }
+        if !self.helm.leads() {
+            let holder = self.helm.holder().unwrap_or("another");
+            return Err(format!("this scaler only watches: {holder} has the lease"));
+        }
         let until = now + span;
         let order = size.map(|size| Override { size, until });
         self.law.set_override(order);
+        self.helm.set_by_hand(order);
         self.write(now, Entry::ByHand(ByHand { order }));
         let event = Event::ByHand(order);
         let told = event.to_string();
@@ -157,16 +167,23 @@ impl Scaler {
         self.stages.values().filter(serving).count()
     }
 
+    /// Whether it is this scaler that acts.
+    pub fn leads(&self) -> bool {
+        self.helm.leads()
+    }
+
     pub fn tell(&mut self, event: Event) {
         self.notes.tell(event);
     }
 
-    /// One tick. Takes at most two timeouts of the proxies.
+    /// One tick. Takes at most two timeouts of the proxies, and what the fleet takes to act.
     pub async fn tick(&mut self, now: Time) {
         let began = Instant::now();
-        let signals = self.proxies.signals().await;
-        self.notes.proxies(self.proxies.urls(), &signals);
-        let mut answers = proxies::answers(self.proxies.urls(), &signals);
+        self.helm.follow(&self.roster);
+        let (replies, turn) = tokio::join!(self.proxies.signals(), self.helm.turn());
+        self.take_turn(now, turn);
+        self.notes.proxies(&replies);
+        let mut answers = proxies::answers(&replies);
         let rules = &self.law.policy().fleet;
         if rules.kind == FleetKind::Asg {
             self.names = Names::of_instances(&mut answers, rules.model.as_deref());
@@ -203,8 +220,14 @@ impl Scaler {
         metrics::tick(began.elapsed());
     }
 
-    /// Ends the fleet, if it is one that ends with the scaler, and publishes what is left.
+    /// Lets the next scaler act, ends the fleet, if it is one that ends with the scaler, and
+    /// publishes what is left.
     pub async fn close(&mut self) {
+        self.helm.follow(&self.roster);
+        if let Err(error) = self.helm.give_up().await {
+            let why = error.to_string();
+            self.notes.tell(Event::LeaseUnreached { why });
+        }
         if let Hands::Free(fleet) = &mut self.hands {
             fleet.close().await;
         }
@@ -229,7 +252,10 @@ impl Scaler {
         self.take_drains(now, &census);
         let workers = self.roster.muster(now, &census.members, seen);
         let notices = census.notices.into_iter();
-        notices.for_each(|notice| self.notes.tell(Event::Fleet(notice)));
+        // Whoever only watches is no judge of who wrote.
+        let leads = self.helm.leads();
+        let is_told = |notice: &Notice| leads || !matches!(notice, Notice::SizedByOthers { .. });
+        (notices.filter(is_told)).for_each(|notice| self.notes.tell(Event::Fleet(notice)));
         (census.ended.into_iter()).for_each(|ended| self.note_end(now, ended));
         workers
             .iter()
@@ -271,126 +297,25 @@ impl Scaler {
     }
 
     fn decide(&mut self, now: Time, seen: &Observation, fleet: &Roll) -> Decision {
-        if let Hands::Free(_) = self.hands {
+        if self.may_act() {
             let decision = self.law.decide(now, seen, fleet);
             self.notes.decided(&decision);
             return decision;
         }
         // What is decided is not done, so the law must not remember it as done.
-        let decision = self.law.clone().decide(now, seen, fleet);
-        let watched = Decision {
-            action: Action::default(),
-            ..decision.clone()
-        };
-        self.law.recall(now, seen, fleet, &watched);
-        self.notes.would_do(&decision);
+        let mut decision = self.law.consider(now, seen, fleet);
+        match self.hands {
+            Hands::Tied => self.notes.would_do(&decision),
+            Hands::Free(_) => {
+                decision.action = Action::default();
+                decision.reason.to = decision.reason.from;
+            }
+        }
         decision
     }
 
-    /// Does what was decided, and writes down what came of it.
-    async fn act(&mut self, now: Time, decision: &Decision, seen: &Observation) {
-        if let Hands::Tied = self.hands {
-            return;
-        }
-        let action = &decision.action;
-        metrics::changes(action);
-        for id in &action.undrain {
-            self.roster.undrain(now, id);
-            self.orders.undrain(id);
-        }
-        for id in &action.drain {
-            self.roster.drain(now, id);
-            self.orders.ends(id);
-        }
-        self.give_orders(seen).await;
-        let mut outcome = Outcome::default();
-        let replaced = self.remove(now, action, &mut outcome).await;
-        let launch = action.launch.saturating_sub(replaced);
-        self.launch(now, launch, &mut outcome).await;
-        if let Hands::Free(fleet) = &mut self.hands {
-            fleet.attend(now, seen).await;
-        }
-        if outcome != Outcome::default() {
-            self.write(now, Entry::Outcome(outcome));
-        }
-    }
-
-    /// Removes who has drained, and who failed. As many of those as are to be launched are
-    /// replaced in one; returns how many.
-    async fn remove(&mut self, now: Time, action: &Action, outcome: &mut Outcome) -> u32 {
-        let Hands::Free(fleet) = &mut self.hands else {
-            return 0;
-        };
-        let mut replaced = 0;
-        let failed = action.replace.iter().map(|replacement| &replacement.id);
-        for (id, has_failed) in
-            (action.remove.iter().map(|id| (id, false))).chain(failed.clone().map(|id| (id, true)))
-        {
-            self.orders.ends(id);
-            let done = match has_failed && replaced < action.launch {
-                true => {
-                    replaced += 1;
-                    fleet.replace(now, id).await
-                }
-                false => fleet.remove(id).await.map(|()| Vec::new()),
-            };
-            match done {
-                Ok(launched) => {
-                    outcome.removed.push(id.clone());
-                    outcome.launched.extend(launched);
-                }
-                Err(error) => outcome.failed.push(error.to_string()),
-            }
-        }
-        for id in failed {
-            if let Some(Stage::Booting) = self.stages.get(id) {
-                self.note_failed_start(now);
-            }
-        }
-        replaced
-    }
-
-    async fn launch(&mut self, now: Time, count: u32, outcome: &mut Outcome) {
-        let grown = match &mut self.hands {
-            Hands::Free(fleet) if count > 0 => fleet.grow(now, count).await,
-            _ => return,
-        };
-        match grown {
-            Ok(ids) => {
-                self.notes.ends(&Condition::LaunchFailed);
-                outcome.launched.extend(ids);
-            }
-            Err(error) => {
-                let why = error.to_string();
-                outcome.failed.push(why.clone());
-                let event = Event::LaunchFailed { why };
-                self.notes.begins(Condition::LaunchFailed, event);
-                self.note_failed_start(now);
-            }
-        }
-    }
-
-    async fn give_orders(&mut self, seen: &Observation) {
-        let ours = self.roster.draining().map(|(id, _)| id.to_owned());
-        let draining: BTreeSet<String> = ours.chain(self.drained_by_fleet.clone()).collect();
-        let draining: Vec<String> = draining.into_iter().collect();
-        let members: Vec<&String> = self.stages.keys().collect();
-        let all = self.orders.due(seen, &draining, &members);
-        let (proxies, names) = (&self.proxies, &self.names);
-        let all: Vec<(&str, Order, &str)> = (all.iter())
-            .flat_map(|due| {
-                let behind = names.behind(&due.proxy, &due.worker).into_iter();
-                behind.map(|worker| (due.proxy.as_str(), due.order, worker))
-            })
-            .collect();
-        let given = (all.iter()).map(|(proxy, order, worker)| proxies.order(proxy, *order, worker));
-        for ((proxy, ..), result) in all.iter().zip(join_all(given).await) {
-            self.notes.order(proxy, result);
-        }
-    }
-
     fn write(&mut self, now: Time, entry: Entry) {
-        match self.ledger.write(now, entry) {
+        match self.ledger.record(now, entry) {
             Ok(()) => {
                 self.notes.ends(&Condition::LedgerFailed);
             }

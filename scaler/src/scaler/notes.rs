@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use tidegate_control::{Decision, Guard};
-use tidegate_wire::Signal;
 
 use crate::event::{Event, Tell};
 use crate::metrics;
-use crate::proxies::ProxyFault;
+use crate::proxies::{ProxyFault, Reply};
 
 /// What lasts from when it is told to when it is over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +16,8 @@ pub enum Condition {
     StartsFail,
     BeatsLost,
     LedgerFailed,
+    LeaseUnreached,
+    Watches,
     ProxySilent(String),
     OrderFailed(String),
     /// A dry run would do this.
@@ -26,6 +27,8 @@ pub enum Condition {
 pub struct Notes {
     tell: Box<dyn Tell>,
     lasting: BTreeSet<Condition>,
+    /// As of the last tick.
+    proxies: BTreeSet<String>,
 }
 
 impl Notes {
@@ -33,6 +36,7 @@ impl Notes {
         Notes {
             tell,
             lasting: BTreeSet::new(),
+            proxies: BTreeSet::new(),
         }
     }
 
@@ -57,9 +61,10 @@ impl Notes {
         self.lasting.contains(condition)
     }
 
-    pub fn proxies(&mut self, urls: &[String], signals: &[Result<Signal, ProxyFault>]) {
-        for (proxy, signal) in urls.iter().cloned().zip(signals) {
-            let condition = Condition::ProxySilent(proxy.clone());
+    pub fn proxies(&mut self, replies: &[Reply]) {
+        self.roll_call(replies);
+        for Reply { source, signal } in replies {
+            let (proxy, condition) = (source.clone(), Condition::ProxySilent(source.clone()));
             match signal {
                 Ok(_) if self.ends(&condition) => self.tell(Event::ProxyAnswers { proxy }),
                 Ok(_) => {}
@@ -69,6 +74,22 @@ impl Notes {
                 }
             }
         }
+    }
+
+    /// Tells which proxies have come and gone since the last tick.
+    fn roll_call(&mut self, replies: &[Reply]) {
+        let now: BTreeSet<String> = replies.iter().map(|reply| reply.source.clone()).collect();
+        let before = std::mem::replace(&mut self.proxies, now.clone());
+        for proxy in before.difference(&now).cloned() {
+            self.ends(&Condition::ProxySilent(proxy.clone()));
+            self.ends(&Condition::OrderFailed(proxy.clone()));
+            self.tell(Event::ProxyLeft { proxy });
+        }
+        let joined = now.difference(&before).filter(|_| !before.is_empty());
+        joined.for_each(|proxy| {
+            let proxy = proxy.clone();
+            self.tell(Event::ProxyJoined { proxy });
+        });
     }
 
     pub fn order(&mut self, proxy: &str, result: Result<(), ProxyFault>) {

@@ -72,7 +72,7 @@ fn keys() {
         "[scale_in]",
         "[scale_down]",
         "policy.toml:LINE: scale_down: unknown key; expected one of fleet, slo, signal, \
-         forecast, formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, process, container, asg, up; did you mean \"scale_in\"?",
+         forecast, formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, lease, process, container, asg, up; did you mean \"scale_in\"?",
     );
     mistake(
         "metric = \"concurrency\"",
@@ -293,7 +293,7 @@ fn ends() {
         "[process]",
         "[proces]",
         "policy.toml:LINE: proces: unknown key; expected one of fleet, slo, signal, forecast, \
-         formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, process, container, asg, up; did you mean \"process\"?",
+         formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, lease, process, container, asg, up; did you mean \"process\"?",
     );
     mistake_in(
         "up.toml",

@@ -11,6 +11,7 @@ use tidegate_control::{Bounds, Law, Member, Roster, Size, Time};
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::event::{Event, Tell};
 use tidegate_scaler::fleet::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
+use tidegate_scaler::lease::Lease;
 use tidegate_scaler::ledger::{Ledger, LedgerRules};
 use tidegate_scaler::proxies::Proxies;
 use tidegate_scaler::publish::Publisher;
@@ -171,7 +172,7 @@ impl Stand {
             .unwrap_or_else(|e| panic!("{e}"));
         let tokens = token_file(directory.path(), "operator.token");
         let tokens = Tokens::read(&tokens).expect("the token is valid");
-        let urls = proxies.iter().map(|proxy| proxy.url.clone()).collect();
+        let urls: Vec<String> = proxies.iter().map(|proxy| proxy.url.clone()).collect();
         let (fleet, told) = (Memory::default(), Told::default());
         let ledger = LedgerRules {
             file: directory.path().join("ledger.jsonl"),
@@ -181,10 +182,11 @@ impl Stand {
         let scaler = Scaler::new(Parts {
             law: Law::new(file.policy()),
             roster: Roster::default(),
-            proxies: Proxies::new(urls, tokens, Duration::from_secs(5)),
+            proxies: Box::new(Proxies::new(&urls, tokens, Duration::from_secs(5))),
             sources: Sources::default(),
             hands: hands(fleet.clone()),
-            ledger: Ledger::open(ledger).expect("the ledger opens"),
+            lease: Lease::Alone,
+            ledger: Box::new(Ledger::open(ledger).expect("the ledger opens")),
             publisher: Publisher::default(),
             tell: Box::new(told.clone()),
         });

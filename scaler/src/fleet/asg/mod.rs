@@ -49,6 +49,7 @@ pub struct Setup<G> {
 pub struct AsgFleet<G> {
     group: G,
     name: String,
+    call_limit: Duration,
     book: Book,
     hooks: Hooks,
     watch: Watch,
@@ -65,6 +66,8 @@ impl<G: Group> AsgFleet<G> {
         let rules = setup.rules;
         AsgFleet {
             group: setup.group,
+            // To replace is two calls.
+            call_limit: *rules.timeout * 2,
             book: Book::new(setup.launched),
             hooks: Hooks::new(rules.launch_hook, rules.terminate_hook, setup.drain_limit),
             watch: Watch::new(&rules.group, *rules.describe_every, setup.lead_time),
@@ -314,6 +317,10 @@ impl<G: Group> Fleet for AsgFleet<G> {
             names_at_once: false,
             drains_what_others_end: true,
         }
+    }
+
+    fn call_limit(&self) -> Duration {
+        self.call_limit
     }
 
     fn limits(&self) -> Limits {

@@ -1,8 +1,15 @@
 //! The configured proxies: their signals are read, and drain orders are given to them.
+//!
+//! A proxy is called by its address, also where the configuration has a name for several.
+
+mod names;
 
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tidegate_config::Tokens;
@@ -12,6 +19,9 @@ use tidegate_wire::{
 };
 
 use crate::http;
+use names::{Place, Target};
+
+pub use names::{Resolve, System};
 
 /// Room for the signals of ten thousand workers.
 const LARGEST_SIGNAL_BYTES: usize = 16 << 20;
@@ -21,6 +31,8 @@ const LARGEST_SIGNAL_BYTES: usize = 16 << 20;
 pub enum ProxyFault {
     #[error("it cannot be reached: {why}")]
     Unreachable { why: String },
+    #[error("no address is known behind the name: {why}")]
+    Unresolved { why: String },
     #[error("it does not answer within {after:?}")]
     Slow { after: Duration },
     #[error("it refuses the operator token")]
@@ -36,42 +48,68 @@ pub enum ProxyFault {
     Version { found: u32 },
 }
 
-/// All configured proxies.
+/// What asking one proxy brought.
 #[derive(Debug)]
+pub struct Reply {
+    /// What the proxy is called: its URL.
+    pub source: String,
+    pub signal: Result<Signal, ProxyFault>,
+}
+
+/// Where signals come from and orders go to.
+#[async_trait]
+pub trait Signals: Send + Sync {
+    /// Every proxy's signal, asked for at the same time.
+    async fn signals(&mut self) -> Vec<Reply>;
+
+    /// Gives one order to a proxy by its source; giving it again changes nothing.
+    async fn order(&self, source: &str, order: Order, worker: &str) -> Result<(), ProxyFault>;
+}
+
+/// All configured proxies.
 pub struct Proxies {
     client: Client,
-    urls: Vec<String>,
+    places: Vec<Place>,
+    resolver: Arc<dyn Resolve>,
     tokens: Tokens,
     timeout: Duration,
 }
 
 impl Proxies {
-    pub fn new(urls: Vec<String>, tokens: Tokens, timeout: Duration) -> Proxies {
+    pub fn new(urls: &[String], tokens: Tokens, timeout: Duration) -> Proxies {
         Proxies {
             client: http::client(),
-            urls,
+            places: urls.iter().map(|url| Place::new(url)).collect(),
+            resolver: Arc::new(System),
             tokens,
             timeout,
         }
     }
 
-    pub fn urls(&self) -> &[String] {
-        &self.urls
+    /// As [`Proxies::new`], with a resolver of the caller's for names.
+    #[must_use]
+    pub fn resolved_by(self, resolver: Arc<dyn Resolve>) -> Proxies {
+        Proxies { resolver, ..self }
     }
 
-    /// Every proxy's signal, asked for at the same time; in the configuration's order.
-    pub async fn signals(&self) -> Vec<Result<Signal, ProxyFault>> {
-        join_all(self.urls.iter().map(|url| self.signal(url))).await
+    /// Whom to ask now; who is behind two of the configured URLs is asked once.
+    async fn targets(&mut self) -> Vec<Target> {
+        let resolver = &self.resolver;
+        join_all(self.places.iter_mut().map(|place| place.refresh(resolver))).await;
+        let mut targets = Vec::new();
+        for target in self.places.iter().flat_map(Place::targets) {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
     }
 
-    /// Gives one order; giving it again changes nothing.
-    pub async fn order(&self, url: &str, order: Order, worker: &str) -> Result<(), ProxyFault> {
-        let path = match order {
-            Order::Drain => DRAIN_PATH,
-            Order::Undrain => UNDRAIN_PATH,
-        };
-        let request = self.client.post(format!("{url}{path}{worker}"));
-        self.send(request).await.map(drop)
+    async fn ask(&self, target: &Target) -> Result<Signal, ProxyFault> {
+        match target {
+            Target::At(url) => self.signal(url).await,
+            Target::Unknown { why, .. } => Err(ProxyFault::Unresolved { why: why.clone() }),
+        }
     }
 
     async fn signal(&self, url: &str) -> Result<Signal, ProxyFault> {
@@ -112,15 +150,48 @@ impl Proxies {
     }
 }
 
-/// Pairs each proxy's answer with its name.
-pub fn answers(urls: &[String], signals: &[Result<Signal, ProxyFault>]) -> Vec<Answer> {
-    let pairs = urls.iter().zip(signals);
-    pairs
-        .map(|(url, signal)| Answer {
-            source: url.clone(),
-            signal: signal.as_ref().ok().cloned(),
-        })
-        .collect()
+#[async_trait]
+impl Signals for Proxies {
+    async fn signals(&mut self) -> Vec<Reply> {
+        let targets = self.targets().await;
+        let signals = join_all(targets.iter().map(|target| self.ask(target))).await;
+        let mut replies = Vec::new();
+        for (target, signal) in targets.iter().zip(signals) {
+            let source = target.url().to_owned();
+            if signal.is_ok() {
+                let places = self.places.iter_mut();
+                places.for_each(|place| place.answered(&source));
+            }
+            replies.push(Reply { source, signal });
+        }
+        replies
+    }
+
+    async fn order(&self, source: &str, order: Order, worker: &str) -> Result<(), ProxyFault> {
+        let path = match order {
+            Order::Drain => DRAIN_PATH,
+            Order::Undrain => UNDRAIN_PATH,
+        };
+        let request = self.client.post(format!("{source}{path}{worker}"));
+        self.send(request).await.map(drop)
+    }
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxies")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the replies are to the law.
+pub fn answers(replies: &[Reply]) -> Vec<Answer> {
+    let answers = replies.iter().map(|reply| Answer {
+        source: reply.source.clone(),
+        signal: reply.signal.as_ref().ok().cloned(),
+    });
+    answers.collect()
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, ProxyFault> {

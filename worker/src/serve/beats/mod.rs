@@ -1,7 +1,10 @@
 //! Beats: one task for each proxy, which announces this worker every second and at once when its
 //! state changes, and takes the proxy's orders from the answers.
 //!
-//! A proxy that goes away is said once, and once that it is back; it never slows the others.
+//! A proxy that goes away is said once, and once that it is back; it never slows the others. A name
+//! in a proxy's URL may stand for several proxies, and is followed.
+
+mod names;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,9 +17,10 @@ use tidegate_wire::{Beat, BeatReply, VERSION};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
+use self::names::Ties;
 use super::app::App;
 use super::metrics;
 use crate::causes::causes;
@@ -126,19 +130,28 @@ impl Beats {
             leaving: watch::Sender::new(()),
         };
         for proxy in proxies {
-            let mut heart = Heart {
-                app: app.clone(),
-                identity: identity.clone(),
-                proxy: proxy.clone(),
-                client: client.clone(),
-                proxy_name: String::new(),
-                sequence: 0,
-                reachable: None,
+            let (app, identity) = (app.clone(), identity.clone());
+            let (client, config) = (client.clone(), config.clone());
+            let heart = move |proxy| Heart::new(&app, &identity, &client, proxy);
+            let leaving = beats.leaving.subscribe();
+            if proxy.is_address() {
+                let ties = Ties {
+                    answered: watch::Sender::new(None),
+                    leaving,
+                };
+                let mut heart = heart(proxy.clone());
+                beats
+                    .tasks
+                    .spawn(async move { heart.run(&config, ties).await });
+                continue;
+            }
+            let start = move |address, ties| {
+                let (mut heart, config) = (heart(ProxyUrl::at(address)), config.clone());
+                async move { heart.run(&config, ties).await }
             };
-            let (config, leaving) = (config.clone(), beats.leaving.subscribe());
-            beats
-                .tasks
-                .spawn(async move { heart.run(&config, leaving).await });
+            let name = proxy.host_and_port().to_owned();
+            let all = names::follow(name, names::system, leaving, start);
+            beats.tasks.spawn(all);
         }
         Ok(beats)
     }
@@ -164,7 +177,19 @@ struct Heart {
 }
 
 impl Heart {
-    async fn run(&mut self, config: &BeatConfig, mut leaving: watch::Receiver<()>) {
+    fn new(app: &Arc<App>, identity: &Identity, client: &Client, proxy: ProxyUrl) -> Heart {
+        Heart {
+            app: app.clone(),
+            identity: identity.clone(),
+            proxy,
+            client: client.clone(),
+            proxy_name: String::new(),
+            sequence: 0,
+            reachable: None,
+        }
+    }
+
+    async fn run(&mut self, config: &BeatConfig, mut ties: Ties) {
         let (interval, timeout) = (*config.interval, *config.timeout);
         let mut changes = self.app.life.watch();
         let mut ticks = tokio::time::interval(interval);
@@ -175,11 +200,14 @@ impl Heart {
                 _ = ticks.tick() => {}
                 () = changes.changed() => ticks.reset(),
                 // Nothing is ever sent: the channel closes.
-                _ = leaving.changed() => stay = false,
+                _ = ties.leaving.changed() => stay = false,
             }
             // All of it: finding the proxy's address has no limit of its own.
             let result = tokio::time::timeout(timeout, self.beat()).await;
             let result = result.unwrap_or(Err(BeatError::Late(timeout)));
+            if result.is_ok() {
+                ties.answered.send_replace(Some(Instant::now()));
+            }
             self.note(result);
         }
     }

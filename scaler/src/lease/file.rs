@@ -1,0 +1,121 @@
+//! The lease of scalers on one machine: a lock on a file, which the system takes back when its
+//! holder ends, however it ends. The memory lies beside it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::{LeaseError, Memory, Turn};
+
+pub struct FileLease {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    held: Option<File>,
+    /// As it was last written.
+    kept: Memory,
+}
+
+impl FileLease {
+    pub fn new(path: PathBuf) -> FileLease {
+        FileLease {
+            path,
+            held: None,
+            kept: Memory::default(),
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    pub(super) fn turn(&mut self, memory: &Memory) -> Turn {
+        if self.is_held() {
+            return match self.keep(memory) {
+                Ok(()) => Turn::Same,
+                Err(error) => Turn::Unreached(error),
+            };
+        }
+        match self.take() {
+            Ok(None) => Turn::Same,
+            Ok(Some(file)) => {
+                self.held = Some(file);
+                Turn::Taken(self.recall())
+            }
+            Err(error) => Turn::Unreached(error),
+        }
+    }
+
+    fn take(&self) -> Result<Option<File>, LeaseError> {
+        let what = || format!("cannot lock {}", self.path.display());
+        lock(&self.path).map_err(|cause| LeaseError::File {
+            what: what(),
+            cause,
+        })
+    }
+
+    pub(super) fn keep(&mut self, memory: &Memory) -> Result<(), LeaseError> {
+        if !self.is_held() {
+            return Err(LeaseError::Lost);
+        }
+        if self.kept == *memory {
+            return Ok(());
+        }
+        let json = memory.to_json()?;
+        let (path, new) = (self.beside("memory"), self.beside("memory.new"));
+        let what = || format!("cannot write {}", path.display());
+        fs::write(&new, json)
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(|cause| LeaseError::File {
+                what: what(),
+                cause,
+            })?;
+        self.kept = memory.clone();
+        Ok(())
+    }
+
+    pub(super) fn give_up(&mut self, memory: &Memory) -> Result<(), LeaseError> {
+        if !self.is_held() {
+            return Ok(());
+        }
+        let kept = self.keep(memory);
+        self.held = None;
+        kept
+    }
+
+    fn recall(&self) -> Result<Option<Memory>, LeaseError> {
+        let path = self.beside("memory");
+        match fs::read_to_string(&path) {
+            Ok(json) => Memory::of_json(&json).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => {
+                let what = format!("cannot read {}", path.display());
+                Err(LeaseError::File { what, cause })
+            }
+        }
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(format!(".{ending}"));
+        name.into()
+    }
+}
+
+/// The locked file; `None` while another has it.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let file = File::options().create(true).append(true).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

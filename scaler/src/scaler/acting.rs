@@ -1,0 +1,206 @@
+//! What the scaler does: whether it is its turn, taking over, and carrying a decision out.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use tidegate_control::{Action, Decision, Observation, Stage, Time};
+use tidegate_wire::Order;
+
+use super::notes::Condition;
+use super::{Hands, Scaler, helm};
+use crate::event::Event;
+use crate::lease::{LeaseError, Memory, Turn};
+use crate::ledger::{Entry, Outcome};
+use crate::metrics;
+use crate::orders::Orders;
+
+/// Why something decided was left to the next tick, or the next scaler.
+const OUT_OF_TIME: &str = "the lease may end before the call does";
+
+impl Scaler {
+    pub(super) fn take_turn(&mut self, now: Time, turn: Turn) {
+        match turn {
+            Turn::Same => {}
+            Turn::Taken(left) => self.take_over(now, left),
+            Turn::Lost => {
+                self.helm.lose();
+                self.roster.forget_orders();
+                self.orders = Orders::default();
+            }
+            Turn::Unreached(error) => {
+                let why = error.to_string();
+                let event = Event::LeaseUnreached { why };
+                self.notes.begins(Condition::LeaseUnreached, event);
+                return;
+            }
+        }
+        if self.notes.ends(&Condition::LeaseUnreached) {
+            self.notes.tell(Event::LeaseReached);
+        }
+        metrics::leader(self.helm.leads());
+        if !self.helm.leads() {
+            let holder = self.helm.holder().map(str::to_owned);
+            let event = Event::Watches { holder };
+            self.notes.begins(Condition::Watches, event);
+        }
+    }
+
+    /// Goes on as the scaler that acts, from what the one before has left.
+    fn take_over(&mut self, now: Time, left: Result<Option<Memory>, LeaseError>) {
+        let left = left.unwrap_or_else(|error| {
+            let why = error.to_string();
+            self.notes.tell(Event::MemoryUnread { why });
+            self.law.watch_anew(now);
+            self.helm.is_unsettled(now);
+            None
+        });
+        let memory = self.helm.take(now, left, &self.law, &self.roster);
+        self.roster.forget_orders();
+        for (id, since) in &memory.draining {
+            self.roster.drain(*since, id);
+        }
+        for id in memory.undrained.keys() {
+            self.roster.undrain(now, id);
+            self.orders.undrain(id);
+        }
+        self.law.set_override(memory.by_hand);
+        self.law.set_changes(helm::changes(&memory.acts));
+        let draining = memory.draining.len();
+        self.notes.ends(&Condition::Watches);
+        self.notes.tell(Event::Leads { draining });
+    }
+
+    /// Whether one call to the fleet may be made: it ends before the lease may.
+    pub(super) fn may_act(&self) -> bool {
+        match &self.hands {
+            Hands::Free(fleet) => self.helm.may_act(fleet.call_limit()),
+            Hands::Tied => false,
+        }
+    }
+
+    /// Does what was decided, and writes down what came of it.
+    pub(super) async fn act(&mut self, now: Time, decision: &Decision, seen: &Observation) {
+        if !self.may_act() {
+            return;
+        }
+        let action = &decision.action;
+        metrics::changes(action);
+        for id in &action.undrain {
+            self.roster.undrain(now, id);
+            self.orders.undrain(id);
+        }
+        for id in &action.drain {
+            self.roster.drain(now, id);
+            self.orders.ends(id);
+        }
+        if !action.is_none()
+            && let Err(error) = self.helm.intend(now, action, &self.roster).await
+        {
+            return self.take_turn(now, unkept(error));
+        }
+        self.give_orders(seen).await;
+        let mut outcome = Outcome::default();
+        let replaced = self.remove(now, action, &mut outcome).await;
+        let launch = action.launch.saturating_sub(replaced);
+        self.launch(now, launch, &mut outcome).await;
+        if let Hands::Free(fleet) = &mut self.hands {
+            fleet.attend(now, seen).await;
+        }
+        if outcome != Outcome::default() {
+            self.write(now, Entry::Outcome(outcome));
+        }
+    }
+
+    /// Removes who has drained, and who failed. As many of those as are to be launched are
+    /// replaced in one; returns how many.
+    async fn remove(&mut self, now: Time, action: &Action, outcome: &mut Outcome) -> u32 {
+        let mut replaced = 0;
+        let failed = action.replace.iter().map(|replacement| &replacement.id);
+        for (id, has_failed) in
+            (action.remove.iter().map(|id| (id, false))).chain(failed.clone().map(|id| (id, true)))
+        {
+            if !self.helm.has_settled(now, id) {
+                replaced += u32::from(has_failed && replaced < action.launch);
+                continue;
+            }
+            if !self.may_act() {
+                outcome.failed.push(OUT_OF_TIME.to_owned());
+                return replaced;
+            }
+            let Hands::Free(fleet) = &mut self.hands else {
+                return replaced;
+            };
+            self.orders.ends(id);
+            let done = match has_failed && replaced < action.launch {
+                true => {
+                    replaced += 1;
+                    fleet.replace(now, id).await
+                }
+                false => fleet.remove(id).await.map(|()| Vec::new()),
+            };
+            match done {
+                Ok(launched) => {
+                    outcome.removed.push(id.clone());
+                    outcome.launched.extend(launched);
+                }
+                Err(error) => outcome.failed.push(error.to_string()),
+            }
+        }
+        for id in failed {
+            if let Some(Stage::Booting) = self.stages.get(id) {
+                self.note_failed_start(now);
+            }
+        }
+        replaced
+    }
+
+    async fn launch(&mut self, now: Time, count: u32, outcome: &mut Outcome) {
+        if count > 0 && !self.may_act() {
+            return outcome.failed.push(OUT_OF_TIME.to_owned());
+        }
+        let grown = match &mut self.hands {
+            Hands::Free(fleet) if count > 0 => fleet.grow(now, count).await,
+            _ => return,
+        };
+        match grown {
+            Ok(ids) => {
+                self.notes.ends(&Condition::LaunchFailed);
+                outcome.launched.extend(ids);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                outcome.failed.push(why.clone());
+                let event = Event::LaunchFailed { why };
+                self.notes.begins(Condition::LaunchFailed, event);
+                self.note_failed_start(now);
+            }
+        }
+    }
+
+    async fn give_orders(&mut self, seen: &Observation) {
+        let ours = self.roster.draining().map(|(id, _)| id.to_owned());
+        let draining: BTreeSet<String> = ours.chain(self.drained_by_fleet.clone()).collect();
+        let draining: Vec<String> = draining.into_iter().collect();
+        let members: Vec<&String> = self.stages.keys().collect();
+        let all = self.orders.due(seen, &draining, &members);
+        let (proxies, names) = (&self.proxies, &self.names);
+        let all: Vec<(&str, Order, &str)> = (all.iter())
+            .flat_map(|due| {
+                let behind = names.behind(&due.proxy, &due.worker).into_iter();
+                behind.map(|worker| (due.proxy.as_str(), due.order, worker))
+            })
+            .collect();
+        let given = (all.iter()).map(|(proxy, order, worker)| proxies.order(proxy, *order, worker));
+        for ((proxy, ..), result) in all.iter().zip(join_all(given).await) {
+            self.notes.order(proxy, result);
+        }
+    }
+}
+
+/// What a memory that could not be kept says of the lease.
+fn unkept(error: LeaseError) -> Turn {
+    match error {
+        LeaseError::Lost => Turn::Lost,
+        error => Turn::Unreached(error),
+    }
+}
