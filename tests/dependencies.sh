@@ -35,4 +35,12 @@ for daemon in tidegate-proxy tidegate-scaler tidegate-worker; do
     forbid "$daemon" 'aws_lc_rs|aws_lc_sys|openssl|openssl_sys|native_tls' "one TLS provider: rustls with ring"
 done
 
+# The SDK of AWS changes often; what knows it is in one place.
+elsewhere=$(grep --recursive --files-with-matches --extended-regexp 'aws_(sdk|config|smithy)' scaler/src |
+    grep --invert-match '^scaler/src/aws/' || true)
+if [ -n "$elsewhere" ]; then
+    echo "the AWS SDK is known to scaler/src/aws alone, not to $elsewhere"
+    failed=1
+fi
+
 exit $failed

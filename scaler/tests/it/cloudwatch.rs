@@ -131,22 +131,32 @@ async fn boto3_reads_in_cloudwatch_what_the_scaler_saw_and_decided() {
 struct BadDay {
     url: String,
     calls: Arc<AtomicUsize>,
-    good: Arc<AtomicUsize>,
+    mood: Arc<AtomicUsize>,
 }
 
-/// Fails and hangs in turn until it is told to be good.
-async fn bad_day() -> BadDay {
-    let (calls, good) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (count, is_good) = (calls.clone(), good.clone());
+/// Moods of it: it fails and hangs in turn, takes what comes, or refuses what comes.
+const BAD: usize = 0;
+const GOOD: usize = 1;
+const STRICT: usize = 2;
+
+async fn bad_day(mood: usize) -> BadDay {
+    let (calls, mood) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(mood)),
+    );
+    let (count, current) = (calls.clone(), mood.clone());
     let put = async move |headers: HeaderMap| -> Response {
         assert!(headers.contains_key("authorization"), "it is signed");
         let call = count.fetch_add(1, Ordering::SeqCst);
-        if is_good.load(Ordering::SeqCst) > 0 {
-            let kind = [("smithy-protocol", "rpc-v2-cbor")];
-            return (kind, [0xa0_u8]).into_response();
-        }
-        match call % 2 {
-            0 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        let kind = [("smithy-protocol", "rpc-v2-cbor")];
+        match (current.load(Ordering::SeqCst), call % 2) {
+            (GOOD, _) => (kind, [0xa0_u8]).into_response(),
+            // {"__type": "InvalidParameterValue"}
+            (STRICT, _) => {
+                let body = [b"\xa1\x66__type\x75".as_slice(), b"InvalidParameterValue"].concat();
+                (StatusCode::BAD_REQUEST, kind, body).into_response()
+            }
+            (_, 0) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             _ => std::future::pending().await,
         }
     };
@@ -158,7 +168,7 @@ async fn bad_day() -> BadDay {
     BadDay {
         url: format!("http://{address}"),
         calls,
-        good,
+        mood,
     }
 }
 
@@ -171,7 +181,7 @@ fn value(page: &str, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_cloudwatch_is_away_ticks_go_on_and_the_oldest_is_dropped() {
-    let away = bad_day().await;
+    let away = bad_day(BAD).await;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let proxy = FakeProxy::start().await;
     let table = format!(
@@ -196,7 +206,7 @@ async fn while_cloudwatch_is_away_ticks_go_on_and_the_oldest_is_dropped() {
     let told = daemon.said().matches("takes no metrics").count();
     assert_eq!(told, 1, "{}", daemon.said());
 
-    away.good.store(1, Ordering::SeqCst);
+    away.mood.store(GOOD, Ordering::SeqCst);
     daemon.wait_for("CloudWatch takes metrics again");
     metrics_with(port, "tidegate_scaler_publish_backlog 0").await;
     daemon.signal(Signal::TERM);
@@ -205,7 +215,7 @@ async fn while_cloudwatch_is_away_ticks_go_on_and_the_oldest_is_dropped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_does_not_wait_for_cloudwatch_longer_than_its_limit() {
-    let away = bad_day().await;
+    let away = bad_day(BAD).await;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let proxy = FakeProxy::start().await;
     let table = format!(
@@ -218,6 +228,31 @@ async fn an_end_does_not_wait_for_cloudwatch_longer_than_its_limit() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0));
     daemon.wait_for("the last metrics were not published within 500ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cloudwatch_refuses_is_dropped_and_not_sent_again() {
+    let strict = bad_day(STRICT).await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let proxy = FakeProxy::start().await;
+    let table = format!(
+        "[cloudwatch]\ninterval = '1s'\nregion = '{REGION}'\nendpoint_url = '{}'\n",
+        strict.url
+    );
+    let (mut daemon, port) = scaler(&directory, &proxy, &table).await;
+    daemon.wait_for("CloudWatch takes no metrics (it refuses ");
+    assert!(daemon.said().contains("InvalidParameterValue"));
+    assert_eq!(
+        strict.calls.load(Ordering::SeqCst),
+        1,
+        "not even a second try"
+    );
+    strict.mood.store(GOOD, Ordering::SeqCst);
+    daemon.wait_for("CloudWatch takes metrics again");
+    let page = metrics_with(port, "tidegate_scaler_publish_dropped_total ").await;
+    assert!(value(&page, "tidegate_scaler_publish_dropped_total") > 0.0);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
