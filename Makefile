@@ -27,7 +27,7 @@ DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
 # The file systems of the images, which the Dockerfile takes from here.
 ROOTS = target/roots
 
-.PHONY: up test chaos test-terraform test-docker in-engine build bench lint tools roots images
+.PHONY: up test chaos test-terraform test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(INT8)
 	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
@@ -81,6 +81,13 @@ build: tools
 bench: build $(MODEL)/model.safetensors $(PEERS)/installed
 	$(CARGO) run --locked --release --package tidegate-kernels --example stages
 	TIDEGATE_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/tidegate-bench
+
+# The kernels' tests under AddressSanitizer: the stable compiler ships its library, and wants to be
+# told that it may.
+sanitize: tools
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cdebug-assertions=on" \
+	    $(CARGO) test --locked --release --package tidegate-kernels --tests \
+	    --target x86_64-unknown-linux-gnu --target-dir $(CARGO_TARGET_DIR)/sanitized
 
 lint:
 	$(CARGO) fmt --all --check

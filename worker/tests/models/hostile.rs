@@ -27,6 +27,11 @@ fn beside(quantized: &Quantized, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// Where the header ends and the first tensor begins.
+fn data_at(whole: &[u8]) -> usize {
+    8 + u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize
+}
+
 /// A model file taken apart.
 struct Parts {
     attributes: HashMap<String, String>,
@@ -122,8 +127,7 @@ fn a_file_cut_anywhere_or_with_one_bit_changed_is_refused() {
     changed[place + word.len() + 5] ^= 1;
     let message = refusal(&beside(&quantized, "changed", &changed));
     assert!(message.contains("damaged"), "{message}");
-    let header = u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize;
-    let data = 8 + header;
+    let data = data_at(&whole);
     for share in 0..40 {
         let mut changed = whole.clone();
         changed[data + (whole.len() - data) * share / 40] ^= 0x10;
@@ -207,54 +211,136 @@ fn values_that_are_no_numbers_are_refused_by_tensor() {
     );
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+/// The file with another text as its header, and a length that fits it.
+fn with_header(whole: &[u8], header: &str) -> Vec<u8> {
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(&whole[data_at(whole)..]);
+    file
+}
 
-    /// Whatever bytes are changed, the file loads as it was, or is refused: it never panics, hangs
-    /// or takes memory that it does not have.
+#[test]
+fn a_header_that_lies_about_its_tensors_is_refused() {
+    let quantized = quantized(fixture("bert"));
+    let whole = std::fs::read(&quantized.file).expect("it is there");
+    let header = std::str::from_utf8(&whole[8..data_at(&whole)]).expect("it is UTF-8");
+    let (true_length, size) = (header.len() as u64, whole.len() as u64);
+    for length in [
+        0,
+        1,
+        true_length - 1,
+        true_length + 1,
+        size,
+        1 << 40,
+        u64::MAX,
+    ] {
+        let mut lie = whole.clone();
+        lie[..8].copy_from_slice(&length.to_le_bytes());
+        refusal(&beside(&quantized, "length", &lie));
+    }
+
+    let parsed: serde_json::Value = serde_json::from_str(header).expect("it is JSON");
+    let word = "embeddings.word_embeddings.weight";
+    assert_eq!(parsed[word]["dtype"], "I8");
+    let rows = &parsed[word]["shape"][0];
+    for (key, lie) in [
+        ("dtype", serde_json::json!("F32")),
+        ("dtype", serde_json::json!("U8")),
+        ("dtype", serde_json::json!("Q8")),
+        ("dtype", serde_json::json!(7)),
+        ("shape", serde_json::json!([])),
+        ("shape", serde_json::json!([rows])),
+        ("shape", serde_json::json!([0, 0])),
+        ("shape", serde_json::json!([1_u64 << 33, 1_u64 << 33])),
+        ("shape", serde_json::json!([u64::MAX, 2])),
+        ("shape", serde_json::json!([-1, -1])),
+        ("data_offsets", serde_json::json!([0, 1])),
+        ("data_offsets", serde_json::json!([8, 0])),
+        ("data_offsets", serde_json::json!([size, size + 64])),
+        ("data_offsets", serde_json::json!([0, u64::MAX])),
+        ("data_offsets", serde_json::json!([-8, 8])),
+    ] {
+        let mut changed = parsed.clone();
+        changed[word][key] = lie;
+        let lie = with_header(&whole, &changed.to_string());
+        let message = refusal(&beside(&quantized, "lie", &lie));
+        assert!(message.contains("lie: "), "{key}: {message}");
+    }
+
+    let deep = format!("{{\"a\":{}", "[".repeat(200_000));
+    for header in [&deep, "{}", "[]", "", "null"] {
+        refusal(&beside(&quantized, "lie", &with_header(&whole, header)));
+    }
+}
+
+/// Bytes that are put in the place of others: where, as a share of the whole, and what.
+fn changes() -> impl Strategy<Value = Vec<(f64, u8)>> {
+    prop::collection::vec((0.0..1.0, any::<u8>()), 1..8)
+}
+
+/// The model file that is damaged over and over, and its bytes.
+fn with_victim(check: impl FnOnce(&Quantized, &[u8])) {
+    thread_local! {
+        static VICTIM: (Quantized, Vec<u8>) = {
+            let quantized = quantized(fixture("bert"));
+            let bytes = std::fs::read(&quantized.file).expect("it is there");
+            (quantized, bytes)
+        };
+    }
+    VICTIM.with(|(quantized, bytes)| check(quantized, bytes));
+}
+
+/// What loads also computes; the numbers are whatever the weights make them.
+fn compute(model: &model::Model) {
+    let mut arenas = [model.network.arena()];
+    if let Ok(sequence) = model.tokenizer.take(vec![2, 5, 3]) {
+        let want = model::Want::Result;
+        let _ = model.network.compute(&[&sequence], want, &mut arenas);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    /// Damage anywhere, in the header or in the data, is never taken for the model.
     #[test]
-    fn changed_bytes_never_panic(
-        changes in prop::collection::vec((0.0..1.0_f64, any::<u8>()), 1..8),
+    fn a_damaged_file_is_refused(
+        changes in changes(),
         in_header: bool,
-        sealed: bool,
+        length in 0.5..2.0_f64,
     ) {
-        thread_local! {
-            static MODEL: (Quantized, Vec<u8>) = {
-                let quantized = quantized(fixture("bert"));
-                let bytes = std::fs::read(&quantized.file).expect("it is there");
-                (quantized, bytes)
-            };
-        }
-        MODEL.with(|(quantized, whole)| {
-            let mut bytes = whole.clone();
-            if sealed {
-                let mut parts = Parts::of(&bytes);
-                for (place, value) in &changes {
-                    let tensor = (place * parts.tensors.len() as f64) as usize;
-                    let data = &mut parts.tensors[tensor].3;
-                    let at = (place * 7919.0).fract() * data.len() as f64;
-                    if let Some(byte) = data.get_mut(at as usize) {
-                        *byte = *value;
-                    }
-                }
-                bytes = parts.sealed();
-            } else {
-                let end = match in_header {
-                    true => 8 + u64::from_le_bytes(bytes[..8].try_into().expect("8")) as usize,
-                    false => bytes.len(),
-                };
-                for (place, value) in &changes {
-                    bytes[(place * end as f64) as usize] = *value;
+        with_victim(|quantized, whole| {
+            let mut bytes = whole.to_vec();
+            let end = if in_header { data_at(whole) } else { bytes.len() };
+            for (place, value) in &changes {
+                bytes[(place * end as f64) as usize] = *value;
+            }
+            // One in three is cut off as well.
+            bytes.truncate((length * bytes.len() as f64) as usize);
+            if let Ok(model) = model::load(&beside(quantized, "damaged", &bytes)) {
+                // What the header's parser passes over.
+                assert!(bytes.ends_with(&whole[data_at(whole)..]), "damage was loaded");
+                compute(&model);
+            }
+        });
+    }
+
+    /// A forger can seal what was changed: it loads or is refused, but it never panics, hangs or
+    /// takes memory that it does not have.
+    #[test]
+    fn a_forged_file_never_panics(changes in changes()) {
+        with_victim(|quantized, whole| {
+            let mut parts = Parts::of(whole);
+            for (place, value) in &changes {
+                let tensor = (place * parts.tensors.len() as f64) as usize;
+                let data = &mut parts.tensors[tensor].3;
+                let at = (place * 7919.0).fract() * data.len() as f64;
+                if let Some(byte) = data.get_mut(at as usize) {
+                    *byte = *value;
                 }
             }
-            let path = beside(quantized, "fuzzed", &bytes);
-            if let Ok(model) = model::load(&path) {
-                let mut arenas = [model.network.arena()];
-                if let Ok(sequence) = model.tokenizer.take(vec![2, 5, 3]) {
-                    let want = model::Want::Result;
-                    // Refused or computed; the numbers are whatever the weights make them.
-                    let _ = model.network.compute(&[&sequence], want, &mut arenas);
-                }
+            if let Ok(model) = model::load(&beside(quantized, "forged", &parts.sealed())) {
+                compute(&model);
             }
         });
     }

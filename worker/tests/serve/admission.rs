@@ -42,6 +42,25 @@ async fn beyond_its_slots_a_worker_refuses_at_once_and_answers_health() {
 }
 
 #[tokio::test]
+async fn health_and_requests_never_wait_for_the_cores_that_compute() {
+    let cores = std::thread::available_parallelism().expect("a number of cores");
+    let worker = worker::with_model(SLOW).threads(cores.get()).ready().await;
+    let running = worker.keep_busy(10 * LONG);
+    worker.until_computing().await;
+    let mut answers = 0;
+    while answers < 100 && !running.is_finished() {
+        for path in ["/healthz", "/readyz", "/metrics", "/v1/models"] {
+            assert_eq!(worker.get(path).await.status, 200, "{path}");
+        }
+        let tokens = json!({ "inputs": "a cat" });
+        assert_eq!(worker.post_to("/tokenize", &tokens).await.status, 200);
+        answers += 5;
+    }
+    assert!(!running.is_finished(), "{answers} answers in all that time");
+    running.abort();
+}
+
+#[tokio::test]
 async fn who_leaves_the_queue_is_not_computed_and_frees_the_slot() {
     let worker = worker::with_model(SLOW)
         .config("[batch]\nmax_tokens = 512")

@@ -20,6 +20,7 @@ pub struct Worker {
 pub struct Plan {
     command: Command,
     listen: &'static str,
+    threads: usize,
     home: TempDir,
 }
 
@@ -56,12 +57,11 @@ pub fn with_default_model() -> Plan {
 /// `tidegate-worker serve` with whatever `--model` says.
 pub fn plan(home: TempDir, model: impl AsRef<std::ffi::OsStr>) -> Plan {
     let mut command = command();
-    command
-        .args(["serve", "--threads", "1", "--model"])
-        .arg(model);
+    command.args(["serve", "--model"]).arg(model);
     Plan {
         command,
         listen: "127.0.0.1:0",
+        threads: 1,
         home,
     }
 }
@@ -81,13 +81,16 @@ impl Plan {
         self
     }
 
+    pub fn threads(mut self, threads: usize) -> Plan {
+        self.threads = threads;
+        self
+    }
+
     fn start(&mut self) -> Process {
         let log = self.home.path().join("log");
-        Process::start(
-            "tidegate-worker",
-            self.command.args(["--listen", self.listen]),
-            log,
-        )
+        let threads = self.threads.to_string();
+        let options = ["--listen", self.listen, "--threads", &threads];
+        Process::start("tidegate-worker", self.command.args(options), log)
     }
 
     pub fn args<const N: usize>(mut self, args: [&str; N]) -> Plan {

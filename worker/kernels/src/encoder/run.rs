@@ -159,7 +159,11 @@ impl<'a, I: Iterator<Item = Chunk<'a>> + Send> Jobs<'a, I> {
             }
             Ok(())
         };
-        fork(arenas.iter_mut(), work)
+        match arenas {
+            // A scope for threads would be an allocation.
+            [arena] => work(arena),
+            arenas => fork(arenas.iter_mut(), work),
+        }
     }
 }
 
