@@ -1,5 +1,6 @@
 //! From text to token ids, and the one place that knows how long a text may be.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use thiserror::Error;
@@ -97,6 +98,8 @@ impl From<tokenizers::Error> for TokenizeError {
 impl TextTokenizer {
     /// Parses a tokenizer.json; `file` is its name for messages. Its own truncation and padding
     /// are dropped: they belong to how the model was trained, not to how it is served.
+    ///
+    /// The tokenizers library panics on some files that are damaged: those are refused like others.
     pub fn parse(
         json: &[u8],
         file: &Path,
@@ -107,28 +110,37 @@ impl TextTokenizer {
             file: file.to_owned(),
             problem,
         };
-        let mut tokenizer =
-            Tokenizer::from_bytes(json).map_err(|error| invalid(error.to_string()))?;
+        let read = catch_unwind(AssertUnwindSafe(|| Self::read(json, limits, casing)));
+        read.unwrap_or_else(|_| Err("the tokenizers library panicked on it".to_owned()))
+            .map_err(invalid)
+    }
+
+    fn read(json: &[u8], limits: Limits, casing: Casing) -> Result<Self, String> {
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
         let entries = tokenizer.get_vocab_size(true);
         if entries > limits.vocabulary {
-            return Err(invalid(format!(
+            return Err(format!(
                 "it has {entries} tokens, config.json has a vocab_size of {}",
                 limits.vocabulary
-            )));
+            ));
         }
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(None)
-            .map_err(|error| invalid(error.to_string()))?;
+            .map_err(|error| error.to_string())?;
+        // The frame of a text and that of a pair are tried here, not on a request.
+        tokenizer
+            .encode("a", true)
+            .map_err(|error| error.to_string())?;
         // Kinds come from the frame alone, so that one pair shows all there are.
         let pair = tokenizer.encode(("a", "b"), true);
-        let pair = pair.map_err(|error| invalid(error.to_string()))?;
+        let pair = pair.map_err(|error| error.to_string())?;
         let kind = pair.get_type_ids().iter().copied().max().unwrap_or(0);
         if kind as usize >= limits.kinds {
-            return Err(invalid(format!(
+            return Err(format!(
                 "it gives tokens the type id {kind}, config.json has a type_vocab_size of {}",
                 limits.kinds
-            )));
+            ));
         }
         Ok(TextTokenizer {
             tokenizer,

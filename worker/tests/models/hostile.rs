@@ -183,6 +183,10 @@ fn sealed_lies_are_found_out() {
     }
     for (name, content) in [
         ("tokenizer.json", &b"{}"[..]),
+        // On these the tokenizers library panics.
+        ("tokenizer.json", b"{\"decoder\": {\"type\": \"\xff\"}}"),
+        ("tokenizer.json", b"{\"decoder\": {\"type\": \"\\ud800\"}}"),
+        ("tokenizer.json", b"{\"decoder\": "),
         ("config.json", b"[[[[[["),
         ("modules.json", b"[{\"path\": \"\", \"type\": \"a.Dense\"}]"),
     ] {
@@ -328,16 +332,18 @@ proptest! {
     /// A forger can seal what was changed: it loads or is refused, but it never panics, hangs or
     /// takes memory that it does not have.
     #[test]
-    fn a_forged_file_never_panics(changes in changes()) {
+    fn a_forged_file_never_panics(changes in changes(), only_small_files: bool) {
         with_victim(|quantized, whole| {
             let mut parts = Parts::of(whole);
+            let mut victims: Vec<&mut Vec<u8>> = (parts.tensors.iter_mut())
+                .filter(|tensor| !only_small_files || tensor.0.starts_with("file/"))
+                .map(|tensor| &mut tensor.3)
+                .filter(|data| !data.is_empty())
+                .collect();
             for (place, value) in &changes {
-                let tensor = (place * parts.tensors.len() as f64) as usize;
-                let data = &mut parts.tensors[tensor].3;
-                let at = (place * 7919.0).fract() * data.len() as f64;
-                if let Some(byte) = data.get_mut(at as usize) {
-                    *byte = *value;
-                }
+                let victim = (place * victims.len() as f64) as usize;
+                let at = (place * 7919.0).fract() * victims[victim].len() as f64;
+                victims[victim][at as usize] = *value;
             }
             if let Ok(model) = model::load(&beside(quantized, "forged", &parts.sealed())) {
                 compute(&model);
