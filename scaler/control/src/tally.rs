@@ -5,14 +5,27 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_wire::{Histogram, bound_ms, bounds};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Counts by bucket, not cumulative; empty buckets are left out.
+    #[serde(deserialize_with = "by_name")]
     buckets: BTreeMap<u16, u64>,
     sum_ms: f64,
+}
+
+/// JSON names buckets by text. Inside of a ledger's line serde has read it already when a tally is
+/// made of it, and turns no text into a number any more.
+fn by_name<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u16, u64>, D::Error> {
+    let named = BTreeMap::<String, u64>::deserialize(from)?;
+    let numbered = named.into_iter().map(|(name, count)| {
+        let bucket = name.parse().ok().map(|bucket| (bucket, count));
+        bucket.ok_or_else(|| D::Error::custom(format!("\"{name}\" names no bucket")))
+    });
+    numbered.collect()
 }
 
 impl Tally {

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_control::{Fleet, Law, Observation, Roster, Stage, Time, Worker};
+use tidegate_control::{
+    Fleet, Law, Observation, ProxySight, Roster, Seen, Stage, Tally, Time, Worker,
+};
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::ledger::{Entry, Ledger, LedgerRules, Outcome, Tick, fold};
+use tidegate_wire::Histogram;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -63,6 +66,33 @@ fn ticks_are_folded_but_old_ones_and_numbers_are_never_given_twice() {
     assert_eq!(folded.ticks.len(), 2);
     assert_eq!(folded.last_number(), 10);
     folded.recall(&mut Law::new(policy()), &mut Roster::default());
+}
+
+#[test]
+fn what_a_tick_measured_is_read_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("ledger.jsonl");
+    let mut latency = Histogram::default();
+    for ms in [3, 40, 900] {
+        latency.record(Duration::from_millis(ms));
+    }
+    let seen = Seen {
+        latency: Tally::from(&latency),
+        ..Seen::default()
+    };
+    let Entry::Tick(mut measured) = tick(&mut Law::new(policy()), at(0)) else {
+        panic!("a tick is a tick");
+    };
+    measured.observation.proxies = vec![ProxySight {
+        source: "p".to_owned(),
+        seen: Some(seen),
+    }];
+    let observation = measured.observation.clone();
+    let mut ledger = Ledger::open(rules(file.clone(), 1 << 20)).expect("it opens");
+    (ledger.write(at(0), Entry::Tick(measured))).expect("it is written");
+    let folded = fold(&file, at(1), HOUR).expect("it is read");
+    let read: Vec<&Observation> = folded.ticks.iter().map(|t| &t.tick.observation).collect();
+    assert_eq!(read, [&observation]);
 }
 
 #[test]
