@@ -33,6 +33,7 @@ pub struct Config {
     pub line: LineRules,
     pub retry: RetryRules,
     pub clients: ClientRules,
+    pub access: AccessRules,
     /// How long the unfinished requests may take after SIGTERM.
     pub drain_limit: Duration,
 }
@@ -114,6 +115,16 @@ pub struct ClientRules {
     pub idle: Duration,
 }
 
+/// The access log; off unless it has a file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessRules {
+    /// A line for each request is added to this file.
+    pub log: Option<PathBuf>,
+    /// A larger one is put aside as FILE.1, in place of the one before.
+    pub bytes: u64,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -128,6 +139,7 @@ impl Default for Config {
             line: LineRules::default(),
             retry: RetryRules::default(),
             clients: ClientRules::default(),
+            access: AccessRules::default(),
             drain_limit: Duration::from_secs(60),
         }
     }
@@ -194,6 +206,15 @@ impl Default for ClientRules {
     }
 }
 
+impl Default for AccessRules {
+    fn default() -> Self {
+        AccessRules {
+            log: None,
+            bytes: 64 << 20,
+        }
+    }
+}
+
 impl Config {
     /// What the line crate is to know of this config.
     pub fn floor(&self) -> FloorConfig {
@@ -228,6 +249,9 @@ impl Check for Config {
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(Problem::new(key, 0, "1 or more"));
+        }
+        if self.access.bytes == 0 {
+            return Err(Problem::new("access.bytes", 0, "1 or more"));
         }
         if !(0.0..=1.0).contains(&self.retry.ratio) {
             return Err(Problem::new("retry.ratio", self.retry.ratio, "0.0 to 1.0"));

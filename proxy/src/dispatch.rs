@@ -10,6 +10,7 @@ use tidegate_line::{
 };
 use tokio::sync::oneshot;
 
+use crate::access::AccessLog;
 use crate::metrics;
 
 /// How often silence and pauses are looked at.
@@ -18,6 +19,7 @@ const REFRESH: Duration = Duration::from_millis(20);
 /// Hands free slots to waiting requests. Cloned by reference; one for the process.
 pub struct Dispatcher {
     began: Instant,
+    access: Option<AccessLog>,
     state: Mutex<State>,
 }
 
@@ -27,9 +29,10 @@ struct State {
 }
 
 impl Dispatcher {
-    pub fn new(config: FloorConfig) -> Arc<Self> {
+    pub fn new(config: FloorConfig, access: Option<AccessLog>) -> Arc<Self> {
         Arc::new(Dispatcher {
             began: Instant::now(),
+            access,
             state: Mutex::new(State {
                 floor: Floor::new(config),
                 waiters: BTreeMap::new(),
@@ -62,7 +65,10 @@ impl Dispatcher {
     pub fn enter(self: &Arc<Self>, line: LineId, ask: Ask) -> Result<Place, Refusal> {
         let mut state = self.lock();
         let now = self.now();
-        let ticket = state.floor.arrive(now, line, ask)?;
+        let ticket = state.floor.arrive(now, line, ask).inspect_err(|_| {
+            let model = state.floor.model(line).to_owned();
+            self.note(&model, now.saturating_sub(ask.arrived), "shed");
+        })?;
         let turn = state.wait(line, ticket);
         let model = state.floor.model(line).to_owned();
         state.hand_out(now, line);
@@ -86,6 +92,19 @@ impl Dispatcher {
         loop {
             interval.tick().await;
             self.change(|floor, now| floor.refresh(now));
+        }
+    }
+
+    fn note(&self, model: &str, took: Duration, outcome: &'static str) {
+        if let Some(access) = &self.access {
+            access.note(model, took, outcome);
+        }
+    }
+
+    /// Brings what was noted of requests to the disk.
+    pub fn flush(&self) {
+        if let Some(access) = &self.access {
+            access.flush();
         }
     }
 
@@ -188,7 +207,19 @@ impl Drop for Place {
         state.waiters.remove(&(line, ticket));
         let seat = self.held.as_ref().map(|placement| placement.seat);
         state.floor.end(now, line, ticket, seat, outcome);
-        metrics::request_ended(&self.model, now.saturating_sub(self.ask.arrived));
+        let took = now.saturating_sub(self.ask.arrived);
+        metrics::request_ended(&self.model, took);
+        self.dispatcher.note(&self.model, took, name(outcome));
         state.hand_out(now, line);
+    }
+}
+
+/// As the metrics name it.
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered => "answered",
+        Outcome::Failed => "failed",
+        Outcome::Expired => "expired",
+        Outcome::Aborted => "aborted",
     }
 }

@@ -5,6 +5,7 @@
 //! in line or in flight, for at most `drain_limit`, and exits as soon as nothing is left.
 //! The admin port stays open to the end, so that workers can still announce themselves.
 
+mod access;
 mod admin;
 mod command;
 mod config;

@@ -22,6 +22,7 @@ const SLOTS: &str = "tidegate_slots";
 const WORKERS: &str = "tidegate_workers";
 const DURATION: &str = "tidegate_request_duration_seconds";
 const QUEUE_WAIT: &str = "tidegate_queue_wait_seconds";
+const ACCESS_DROPPED: &str = "tidegate_access_lines_dropped_total";
 
 /// How often durations are folded into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -50,6 +51,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(SLOTS, "Slots of the workers that take requests");
     describe_gauge!(WORKERS, "Workers by state");
     describe_histogram!(DURATION, "From arrival to the end, however it ended");
+    describe_counter!(
+        ACCESS_DROPPED,
+        "Requests that the access log had no room for"
+    );
     describe_histogram!(QUEUE_WAIT, "From arrival to the first permit");
     Ok(handle)
 }
@@ -71,6 +76,11 @@ pub fn request_ended(model: &str, age: Duration) {
 /// Records the first permit of a request.
 pub fn request_waited(model: &str, age: Duration) {
     histogram!(QUEUE_WAIT, "model" => model.to_owned()).record(age.as_secs_f64());
+}
+
+/// A request is missing in the access log.
+pub fn access_line_dropped() {
+    counter!(ACCESS_DROPPED).increment(1);
 }
 
 /// Sets counters and gauges to what the signal says.

@@ -12,6 +12,7 @@ use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
 use tidegate_config::Tokens;
 
+use crate::access::AccessLog;
 use crate::admin::{self, Admin};
 use crate::command::Command;
 use crate::config::Config;
@@ -39,7 +40,8 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
     is_free(config.listen, "listen")?;
     let admin_socket = is_free(config.admin, "admin")?;
 
-    let dispatcher = Dispatcher::new(config.floor());
+    let access = AccessLog::start(&config.access)?;
+    let dispatcher = Dispatcher::new(config.floor(), access);
     let drain = Drain::new();
     let forwarder = Forwarder::new(&config.name, worker_tokens.current(), &config.workers);
     let backstage = Backstage {
@@ -125,7 +127,9 @@ impl BackgroundService for Backstage {
         };
         let _ = shutdown.wait_for(|begun| *begun).await;
         self.admin.drain.begin();
-        match self.admin.drain.finish(self.drain_limit).await {
+        let cut = self.admin.drain.finish(self.drain_limit).await;
+        self.admin.dispatcher.flush();
+        match cut {
             0 => std::process::exit(0),
             cut => {
                 tracing::error!(cut, "requests were unfinished at the drain limit");

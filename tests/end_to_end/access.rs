@@ -1,0 +1,88 @@
+//! The access log: a line for each request, however it ended, and a trace for backtests.
+
+use std::path::Path;
+
+use serde_json::json;
+use tidegate_control::trace;
+use tidegate_tests::{Stand, StandConfig, eventually};
+
+/// The lines below the header, as columns.
+fn lines(log: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = text.lines().skip(1);
+    let columns = |line: &str| line.split(',').map(str::to_owned).collect();
+    lines.map(columns).collect()
+}
+
+#[tokio::test]
+async fn every_request_has_a_line_and_the_log_is_a_trace() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let log = dir.path().join("access.csv");
+    let stand = Stand::start(StandConfig {
+        proxy: format!(
+            "models = ['timed']\n[access]\nlog = '{}'\n[line]\nwaiting = 1",
+            log.display()
+        ),
+    })
+    .await;
+    let client = stand.client();
+    let hasty = [("x-request-timeout-ms", "100")];
+    assert_eq!(client.post_with(&json!({}), &hasty).await.status, 504);
+    let waiting = {
+        let client = client.clone();
+        tokio::spawn(async move { client.timed(120).await })
+    };
+    eventually("it waits", async || {
+        (stand.signal().await.models[0].waiting == 1).then_some(())
+    })
+    .await;
+    assert_eq!(client.timed(1).await.status, 503, "the line is full");
+    let _worker = stand.timed_worker("w", &[]).await;
+    let body = json!({"service_ms": 120, "input": "nobody may read this"});
+    assert_eq!(client.post(&body).await.status, 200);
+    assert_eq!(waiting.await.expect("it is answered").status, 200);
+
+    let found = eventually("four lines are written", async || {
+        Some(lines(&log)).filter(|lines| lines.len() == 4)
+    })
+    .await;
+    let mut outcomes: Vec<&str> = found.iter().map(|line| line[2].as_str()).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["answered", "answered", "expired", "shed"]);
+    for line in &found {
+        assert_eq!(line[1], "timed");
+        let took_ms: u64 = line[3].parse().expect("milliseconds");
+        let range = match line[2].as_str() {
+            "answered" => 120..20_000,
+            "expired" => 100..20_000,
+            _ => 0..20_000,
+        };
+        assert!(range.contains(&took_ms), "{line:?}");
+    }
+    let text = std::fs::read_to_string(&log).expect("there is a log");
+    assert!(!text.contains("nobody"), "no text of a request is logged");
+    let demand = trace::parse(&text).expect("it is a trace");
+    assert_eq!(demand.requests(), 3.0, "the first only marks the beginning");
+}
+
+#[tokio::test]
+async fn a_full_log_is_put_aside_and_the_last_lines_survive_the_end() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let log = dir.path().join("access.csv");
+    let mut stand = Stand::start(StandConfig {
+        proxy: format!("[access]\nlog = '{}'\nbytes = 200", log.display()),
+    })
+    .await;
+    let _worker = stand.timed_worker("w", &[]).await;
+    for _ in 0..12 {
+        stand.client().timed(1).await.timed();
+    }
+    stand.proxy.terminate();
+    eventually("the proxy ends", async || stand.proxy.ended()).await;
+    let aside = lines(&dir.path().join("access.csv.1"));
+    let current = lines(&log);
+    assert!(!aside.is_empty() && !current.is_empty());
+    assert!(aside.len() + current.len() <= 12);
+    let size = std::fs::metadata(&log).expect("there is a log").len();
+    assert!(size < 300, "{size} bytes");
+}
