@@ -1,5 +1,6 @@
 //! Tidegate as its users meet it: real processes, real sockets.
 
+mod access;
 mod beats;
 mod bodies;
 mod departures;
@@ -9,3 +10,4 @@ mod keys;
 mod line;
 mod retries;
 mod scaling;
+mod simulated;

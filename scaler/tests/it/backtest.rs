@@ -269,7 +269,7 @@ fn the_report_is_one_page_that_needs_nothing_else() {
         "kpa-tuned",
         "Hours against violations",
         "tidegate at other attainments",
-        "Violations at the hours of the best tuned rival",
+        "Requests killed in flight",
         "busy_workers = 20.0",
         "Seeds: 1.",
     ] {

@@ -11,6 +11,7 @@ mod fake_engine;
 mod lease;
 mod ledger;
 mod mistakes;
+mod odd_traces;
 mod orders;
 mod other_policies;
 mod overrides;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
 
+use super::Percentiles;
 use crate::chance::normal_tail;
 use crate::trace::Demand;
 
@@ -88,9 +89,12 @@ impl Default for Scenario {
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceTime {
     pub distribution: Distribution,
+    /// Of distributions that are given; measured ones have their own.
     pub mean: Duration,
-    /// Standard deviation over the mean. Without effect on exponential times, where it is 1.
+    /// Standard deviation over the mean, of log-normal times.
     pub variation: f64,
+    /// Of measured times.
+    pub percentiles: Option<Percentiles>,
 }
 
 impl Default for ServiceTime {
@@ -99,6 +103,7 @@ impl Default for ServiceTime {
             distribution: Distribution::LogNormal,
             mean: Duration::from_secs(2),
             variation: 1.0,
+            percentiles: None,
         }
     }
 }
@@ -108,11 +113,21 @@ impl Default for ServiceTime {
 pub enum Distribution {
     LogNormal,
     Exponential,
+    Measured,
 }
 
 impl ServiceTime {
     pub fn mean_s(&self) -> f64 {
-        self.mean.as_secs_f64()
+        match self.measured() {
+            Some(percentiles) => percentiles.mean_s(),
+            None => self.mean.as_secs_f64(),
+        }
+    }
+
+    /// The percentiles, where these are what counts.
+    pub(super) fn measured(&self) -> Option<Percentiles> {
+        let percentiles = self.percentiles;
+        percentiles.filter(|_| self.distribution == Distribution::Measured)
     }
 
     /// Mean and standard deviation of the logarithm of log-normal seconds.
@@ -123,11 +138,40 @@ impl ServiceTime {
 
     /// Probability that a request takes longer than this.
     pub fn longer_than(&self, seconds: f64) -> f64 {
+        if let Some(percentiles) = self.measured() {
+            return percentiles.longer_than(seconds);
+        }
         let (mean, deviation) = self.log_moments();
         match self.distribution {
             Distribution::Exponential => (-seconds / self.mean_s()).exp(),
-            Distribution::LogNormal if deviation == 0.0 => f64::from(self.mean_s() > seconds),
-            Distribution::LogNormal => normal_tail((seconds.ln() - mean) / deviation),
+            _ if deviation == 0.0 => f64::from(self.mean_s() > seconds),
+            Distribution::LogNormal | Distribution::Measured => {
+                normal_tail((seconds.ln() - mean) / deviation)
+            }
+        }
+    }
+}
+
+impl ServiceTime {
+    /// Percentiles go with measured times alone, and are needed there.
+    fn check_measured(&self) -> Result<(), Problem> {
+        let is_measured = self.distribution == Distribution::Measured;
+        match (is_measured, &self.percentiles) {
+            (true, Some(percentiles)) => percentiles.check(),
+            (false, None) => Ok(()),
+            (true, None) => {
+                let expected = "min, p25, p50, p75, p90, p95, p99 and max, since distribution is \
+                    \"measured\"";
+                Err(Problem::new("service.percentiles", "none", expected))
+            }
+            (false, Some(_)) => {
+                let expected = "\"measured\", since there are percentiles";
+                Err(Problem::new(
+                    "service.distribution",
+                    "another one",
+                    expected,
+                ))
+            }
         }
     }
 }
@@ -235,6 +279,7 @@ impl Check for Scenario {
         if self.slots == 0 {
             return Err(Problem::new("slots", self.slots, "1 or more"));
         }
+        self.service.check_measured()?;
         if !(0.0..=100.0).contains(&self.service.variation) {
             let found = self.service.variation;
             return Err(Problem::new("service.variation", found, "0 to 100"));

@@ -45,6 +45,11 @@ impl<'a> Workload<'a> {
             Distribution::LogNormal => {
                 (self.log_mean + self.log_deviation * self.chance.normal()).exp()
             }
+            Distribution::Measured => {
+                let share = 1.0 - self.chance.unit();
+                let measured = self.service.measured();
+                measured.map_or(self.service.mean_s(), |percentiles| percentiles.at_s(share))
+            }
         };
         Duration::from_secs_f64(seconds.min(LONGEST_S))
     }

@@ -42,7 +42,7 @@ pub enum TraceError {
     Silent,
 }
 
-const FORMS: &str = "\"timestamp,cost\", \"TIMESTAMP,ContextTokens,GeneratedTokens\", \
+const FORMS: &str = "\"timestamp,cost\", \"timestamp,model,outcome,ms\", \"TIMESTAMP,ContextTokens,GeneratedTokens\", \
     \"timestamp_ms,input_length,output_length\", \"timestamp,value\", \
     \"t_s,total_rps,asym_idc,...\", the JSON of a Prometheus range query, or a ledger";
 
@@ -80,7 +80,7 @@ fn table(text: &str) -> Result<Demand, TraceError> {
     })?;
     let rows = rows::read(lines, &columns)?;
     match form {
-        Form::Request { unit_s } => requests(&rows, unit_s),
+        Form::Request { unit_s } => requests(rows, unit_s),
         Form::Count => counts(&rows),
         Form::Rate => rates(&rows),
     }
@@ -91,6 +91,8 @@ fn form(columns: &[&str]) -> Option<Form> {
         ["timestamp", "cost"] | ["TIMESTAMP", "ContextTokens", "GeneratedTokens"] => {
             Some(Form::Request { unit_s: 1.0 })
         }
+        // The proxy's access log.
+        ["timestamp", "model", "outcome", "ms"] => Some(Form::Request { unit_s: 1.0 }),
         ["timestamp_ms", "input_length", "output_length"] => Some(Form::Request { unit_s: 0.001 }),
         ["timestamp", "value"] => Some(Form::Count),
         ["t_s", "total_rps", "asym_idc", ..] => Some(Form::Rate),
@@ -98,9 +100,11 @@ fn form(columns: &[&str]) -> Option<Form> {
     }
 }
 
-/// One segment per gap between requests. The first request only marks the beginning.
-fn requests(rows: &[Row], unit_s: f64) -> Result<Demand, TraceError> {
-    let span = span(rows)?;
+/// One segment per gap between requests. The first request only marks the beginning. A log that is
+/// written as answers end is not in the order of arrivals.
+fn requests(mut rows: Vec<Row>, unit_s: f64) -> Result<Demand, TraceError> {
+    rows.sort_by(|a, b| a.at.total_cmp(&b.at));
+    let span = span(&rows)?;
     let segments = rows.iter().skip(1).map(|row| Segment {
         ends_s: (row.at - span.begin) * unit_s,
         requests: 1.0,
@@ -207,6 +211,9 @@ mod tests {
         assert_eq!(shape(azure), [(1.5, 1.0)]);
         let mooncake = "timestamp_ms,input_length,output_length\n0,4,6\n1500,3,1\n";
         assert_eq!(shape(mooncake), [(1.5, 1.0)]);
+        let log = "timestamp,model,outcome,ms\n\
+            1700000001.500,mini-lm,answered,90\n1700000000.250,mini-lm,shed,0\n";
+        assert_eq!(shape(log), [(1.25, 1.0)], "in the order of arrivals");
         let counts = "timestamp,value\n2014-04-10 00:04:00,94.0\n2014-04-10 00:09:00,56\n";
         assert_eq!(shape(counts), [(300.0, 94.0), (600.0, 56.0)]);
     }
@@ -244,7 +251,7 @@ mod tests {
                 "line 2: timestamp is \"noon\"; expected seconds or YYYY-MM-DD HH:MM:SS",
             ),
             (
-                "timestamp,cost\n1,2\n0,2\n5,1\n",
+                "timestamp,value\n1,2\n0,2\n5,1\n",
                 "line 3: its time is before that of the row above",
             ),
             (

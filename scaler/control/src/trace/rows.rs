@@ -3,13 +3,16 @@
 use super::TraceError;
 use super::timestamp;
 
+/// Columns that hold words; they are left as they are.
+const WORDS: [&str; 2] = ["model", "outcome"];
+
 /// One row below the header.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub line: usize,
     /// In the unit of the trace; seconds for calendar times.
     pub at: f64,
-    /// The columns after the time, none negative.
+    /// The columns of numbers after the time, none negative.
     pub values: Vec<f64>,
 }
 
@@ -46,7 +49,9 @@ fn row(line: usize, text: &str, columns: &[&str]) -> Result<Row, TraceError> {
     };
     let at =
         timestamp::seconds(fields[0]).ok_or_else(|| wrong(0, "seconds or YYYY-MM-DD HH:MM:SS"))?;
-    let values = fields.iter().enumerate().skip(1).map(|(column, field)| {
+    let numbers = fields.iter().enumerate().skip(1);
+    let numbers = numbers.filter(|(column, _)| !WORDS.contains(&columns[*column]));
+    let values = numbers.map(|(column, field)| {
         let value = field.parse::<f64>().ok();
         let value = value.filter(|value| value.is_finite() && *value >= 0.0);
         value.ok_or_else(|| wrong(column, "a number from 0 on"))

@@ -2,6 +2,7 @@
 
 use tidegate_control::Policy;
 use tidegate_control::backtest::{Case, Mode, Rank};
+use tidegate_control::bound::oracle;
 use tidegate_control::sim::Scenario;
 use tidegate_control::trace::Demand;
 
@@ -59,6 +60,10 @@ impl Ground {
                     target,
                     figures: Figures::of(&outcome),
                 })
+            }
+            Job::Hindsight => {
+                let outcome = oracle(&self.scenario, &self.judged_on, TUNING_SEED);
+                Found::Hindsight(Box::new(outcome))
             }
             Job::SweepRival(rival, setting) => {
                 let outcome = judged(TUNING_SEED).run_rival(rival, setting);

@@ -8,7 +8,7 @@ use tidegate_control::sim::Outcome;
 
 use super::ground::Ground;
 use super::sweep::{Figures, Swept};
-use super::{Found, OURS};
+use super::{Found, OURS, TUNING_SEED};
 
 /// One run and its row.
 pub struct Run {
@@ -36,6 +36,9 @@ pub struct Judged<'a> {
     pub rivals: Vec<Run>,
     /// At other targets; what is judged above is not among them.
     pub swept: Vec<Swept>,
+    /// Hours above the bound of a schedule made with hindsight, as a share of it, by the first
+    /// seed; `None` where none was found that keeps the promise.
+    pub hindsight: Option<f64>,
 }
 
 impl Judged<'_> {
@@ -65,6 +68,7 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
         ours: Vec::new(),
         rivals: Vec::new(),
         swept: Vec::new(),
+        hindsight: None,
     };
     for (found, suffix) in (first.into_iter().map(|found| (found, "")))
         .chain(tuned.into_iter().map(|found| (found, TUNED)))
@@ -73,6 +77,10 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
             Found::Outcome(whose, seed, outcome) => (whose, seed, outcome),
             Found::Swept(swept) => {
                 judged.swept.push(swept);
+                continue;
+            }
+            Found::Hindsight(outcome) => {
+                judged.hindsight = over_bound(ground, &outcome, &bounds);
                 continue;
             }
             Found::Bound(..) | Found::Tried(..) => continue,
@@ -94,4 +102,11 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
         }
     }
     judged
+}
+
+/// Of a schedule by the seed that is tuned by, where it keeps the promise.
+fn over_bound(ground: &Ground, outcome: &Outcome, bounds: &BTreeMap<u64, f64>) -> Option<f64> {
+    let bound = bounds.get(&TUNING_SEED).filter(|bound| **bound > 0.0)?;
+    let keeps = outcome.attainment() >= ground.scenario.attainment;
+    keeps.then(|| outcome.instance_hours / bound - 1.0)
 }

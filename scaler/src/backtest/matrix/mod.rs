@@ -60,6 +60,8 @@ enum Job {
     /// Ours with another attainment in mind.
     Sweep(f64),
     SweepRival(Rival, Setting),
+    /// The schedule of somebody who knows every request.
+    Hindsight,
 }
 
 enum Found {
@@ -67,6 +69,7 @@ enum Found {
     Outcome(Option<(Rival, Setting)>, u64, Box<Outcome>),
     Tried(Rival, Setting, Rank),
     Swept(Swept),
+    Hindsight(Box<Outcome>),
 }
 
 impl Plan {
@@ -160,6 +163,7 @@ impl Plan {
         if self.field == Field::Rivals {
             let attainments = sweep::attainments(&self.policy, self.effort).into_iter();
             jobs.extend(attainments.map(Job::Sweep));
+            jobs.push(Job::Hindsight);
             for rival in Rival::ALL {
                 jobs.extend(seeds().map(|seed| Job::Rival(rival, rival.defaults(), seed)));
                 let settings = self.settings(rival).into_iter();

@@ -258,5 +258,5 @@ pub fn pareto_of_all(results: &[Judged<'_>]) -> String {
         "instance-hours over the proven minimum",
         dots.collect(),
     );
-    format!("<div class=\"plots\">{}</div>", chart.svg())
+    format!("<div class=\"whole\">{}</div>", chart.svg())
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::Text;
 
 const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 220.0;
+const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 18.0;
@@ -88,6 +88,9 @@ impl Chart {
                 WIDTH - RIGHT
             )?;
         }
+        if self.scale == Scale::Linear {
+            self.shade(svg, &x, &y)?;
+        }
         for curve in &self.curves {
             write!(svg, "<path class=\"line {}\" d=\"", curve.class)?;
             for (index, (px, py)) in thinned(&curve.points).into_iter().enumerate() {
@@ -96,12 +99,34 @@ impl Chart {
             }
             write!(svg, "\"><title>{}</title></path>", Text(&curve.name))?;
         }
+        let mut labels = Labels::default();
         for dot in &self.dots {
-            dot.write(svg, x.place(dot.at.0), y.place(dot.at.1))?;
+            dot.write(svg, x.place(dot.at.0), y.place(dot.at.1), &mut labels)?;
         }
         svg.push_str("</svg>");
         self.key(svg)?;
         svg.push_str("</figure>\n");
+        Ok(())
+    }
+
+    /// The ground under the demand.
+    fn shade(&self, svg: &mut String, x: &Axis, y: &Axis) -> fmt::Result {
+        for curve in self.curves.iter().filter(|curve| curve.class == "demand") {
+            let points = thinned(&curve.points);
+            let (Some(first), Some(last)) = (points.first(), points.last()) else {
+                continue;
+            };
+            write!(
+                svg,
+                "<path class=\"ground\" d=\"M{:.1} {:.1}",
+                x.place(first.0),
+                y.place(0.0)
+            )?;
+            for (px, py) in &points {
+                write!(svg, "L{:.1} {:.1}", x.place(*px), y.place(*py))?;
+            }
+            write!(svg, "L{:.1} {:.1}Z\"/>", x.place(last.0), y.place(0.0))?;
+        }
         Ok(())
     }
 
@@ -225,7 +250,7 @@ impl Chart {
 }
 
 impl Dot {
-    fn write(&self, svg: &mut String, x: f64, y: f64) -> fmt::Result {
+    fn write(&self, svg: &mut String, x: f64, y: f64, labels: &mut Labels) -> fmt::Result {
         write!(
             svg,
             "<circle class=\"dot {}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{}</title></circle>",
@@ -239,12 +264,50 @@ impl Dot {
             true => (x - 7.0, "end"),
             false => (x + 7.0, "start"),
         };
-        let below = y + 12.0;
+        let width = label.len() as f64 * LETTER;
+        let begins = if anchor == "end" {
+            aside - width
+        } else {
+            aside
+        };
+        let Some(at) = labels.place(begins, width, y) else {
+            return Ok(());
+        };
         write!(
             svg,
-            "<text x=\"{aside:.1}\" y=\"{below:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            "<text class=\"label {}\" x=\"{aside:.1}\" y=\"{at:.1}\" \
+             text-anchor=\"{anchor}\">{}</text>",
+            self.class,
             Text(label)
         )
+    }
+}
+
+/// Width of a letter and height of a line, about.
+const LETTER: f64 = 6.0;
+const LINE: f64 = 11.0;
+
+/// Where labels stand already, so that none is written over another.
+#[derive(Default)]
+struct Labels {
+    boxes: Vec<(f64, f64, f64)>,
+}
+
+impl Labels {
+    /// The base line of a label beside a dot at height `y`: below it, above it, or a line further;
+    /// `None` where there is no room.
+    fn place(&mut self, begins: f64, width: f64, y: f64) -> Option<f64> {
+        let heights = [12.0, -5.0, 23.0, -16.0, 34.0, -27.0].map(|aside| y + aside);
+        let inside = |at: &f64| (TOP..HEIGHT - BOTTOM).contains(at);
+        let is_free = |at: &f64| {
+            let apart = |(left, right, height): &(f64, f64, f64)| {
+                begins > *right || begins + width < *left || (at - height).abs() >= LINE
+            };
+            self.boxes.iter().all(apart)
+        };
+        let at = heights.into_iter().filter(inside).find(is_free)?;
+        self.boxes.push((begins, begins + width, at));
+        Some(at)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Summary {
     worse: Vec<String>,
     /// Where nobody keeps it.
     hopeless: Vec<String>,
+    /// Hours above the bound of schedules made with hindsight.
+    hindsight: Vec<(f64, String)>,
     kept: usize,
     runs: usize,
     killed: u64,
@@ -126,6 +128,8 @@ impl Summary {
         let tuned = || rivals().filter(|run| run.is_tuned());
         let keeps = |run: &&Run| run.row.attainment >= promised;
         let place = judged.ground.name();
+        self.hindsight
+            .extend(judged.hindsight.map(|over| (over, place.clone())));
         let nearest = || tuned().max_by(|a, b| a.row.attainment.total_cmp(&b.row.attainment));
         if let Some(best) = cheapest(tuned().filter(keeps)).or_else(nearest) {
             match curve.against(best) {
@@ -172,11 +176,21 @@ impl Summary {
         let points = worst.map(|(points, place)| {
             format!("Attainment less that of Knative's autoscaler at 10 s: {points:+.2} points at worst ({place})")
         });
+        let most = (self.hindsight.iter()).max_by(|a, b| a.0.total_cmp(&b.0));
+        let hindsight = most.map(|(worst, place)| {
+            let count = self.hindsight.len();
+            let mean = self.hindsight.iter().map(|(over, _)| over).sum::<f64>() / count as f64;
+            format!(
+                "A schedule made with hindsight: {:+.1} % above the minimum in the mean of {count}, \
+                 {:+.1} % at worst ({place})",
+                mean * 100.0,
+                worst * 100.0
+            )
+        });
         let (kept, runs, killed) = (self.kept, self.runs, self.killed);
         let of_ours = [
-            format!(
-                "The policy keeps the promise in {kept} of {runs} runs; {killed} requests were killed in flight"
-            ),
+            format!("Runs in which the policy keeps the promise: {kept} of {runs}"),
+            format!("Requests killed in flight: {killed}"),
             format!(
                 "Reversals an hour at constant load: {}",
                 self.steady.join(", ")
@@ -199,6 +213,7 @@ impl Summary {
             .into_iter()
             .chain(ratios)
             .chain(points)
+            .chain(hindsight)
             .chain(places)
             .collect()
     }
