@@ -42,5 +42,6 @@ if [ -n "$elsewhere" ]; then
     echo "the AWS SDK is known to scaler/src/aws alone, not to $elsewhere"
     failed=1
 fi
+forbid tidegate-proxy 'aws_.*' "the proxy calls nobody but workers"
 
 exit $failed

@@ -68,3 +68,51 @@ fn unite(first: &mut WorkerSignal, other: &WorkerSignal) {
     first.elsewhere = first.elsewhere.saturating_add(other.elsewhere);
     first.beat_age_ms = first.beat_age_ms.min(other.beat_age_ms);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(name: &str, instance: Option<&str>, model: &str, permits: u32) -> WorkerSignal {
+        WorkerSignal {
+            worker: name.to_owned(),
+            boot: "b".to_owned(),
+            instance: instance.map(str::to_owned),
+            address: ([127, 0, 0, 1], 1).into(),
+            model: model.to_owned(),
+            state: WorkerState::Ready,
+            draining: permits == 0,
+            taking: true,
+            slots: 4,
+            permits,
+            elsewhere: 0,
+            beat_age_ms: 100,
+        }
+    }
+
+    #[test]
+    fn workers_of_an_instance_are_one_and_orders_reach_each_of_them() {
+        let workers = vec![
+            worker("host-1", Some("i-1"), "m", 2),
+            worker("host-2", Some("i-1"), "m", 0),
+            worker("host-3", Some("i-1"), "other", 4),
+            worker("alone", None, "m", 1),
+        ];
+        let signal = tidegate_wire::Signal {
+            workers,
+            ..Default::default()
+        };
+        let mut answers = [Answer {
+            source: "p".to_owned(),
+            signal: Some(signal),
+        }];
+        let names = Names::of_instances(&mut answers, Some("m"));
+        let seen = answers[0].signal.as_ref().expect("it is there");
+        let seen: Vec<_> = (seen.workers.iter())
+            .map(|w| (w.worker.as_str(), w.permits, w.slots, w.draining))
+            .collect();
+        assert_eq!(seen, [("alone", 1, 4, false), ("i-1", 2, 8, false)]);
+        assert_eq!(names.behind("p", "i-1"), ["host-1", "host-2"]);
+        assert_eq!(names.behind("p", "alone"), ["alone"]);
+    }
+}

@@ -290,6 +290,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     move |error| match &error {
+        error if error.raw_response().is_some_and(is_a_page) => GroupError::Unsupported { call },
         SdkError::ServiceError(answer) => {
             let why = (answer.err().message().unwrap_or_default()).to_owned();
             refusal(
@@ -304,6 +305,13 @@ where
             GroupError::NoReply { call, why }
         }
     }
+}
+
+/// A page for people: what emulators answer to a call that they do not know. AWS never does.
+fn is_a_page(answer: &HttpResponse) -> bool {
+    let body = answer.body().bytes().unwrap_or_default();
+    let begin = body.get(..14).unwrap_or(body);
+    answer.status().as_u16() == 500 && begin.eq_ignore_ascii_case(b"<!doctype html")
 }
 
 fn refusal(call: &'static str, code: Option<&str>, status: u16, why: String) -> GroupError {

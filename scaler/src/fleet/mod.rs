@@ -146,9 +146,9 @@ pub enum FleetError {
         "the group's capacity is counted in other units than instances, which is not supported"
     )]
     Weighted,
-    #[error("the group's minimum of {min} is reached")]
+    #[error("the fleet's minimum of {min} is reached")]
     AtMinimum { min: u32 },
-    #[error("the group's maximum of {max} is reached")]
+    #[error("the fleet's maximum of {max} is reached")]
     AtMaximum { max: u32 },
     #[error("AWS has no {what}; tried again in {} s", for_ms.div_ceil(1000))]
     Short { what: String, for_ms: u64 },

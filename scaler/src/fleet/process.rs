@@ -173,6 +173,11 @@ impl Fleet for ProcessFleet {
     }
 
     async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError> {
+        let staying = self.processes.values().filter(|p| !p.asked_to_stop);
+        let max = self.setup.most();
+        if (staying.count() as u32).saturating_add(count) > max {
+            return Err(FleetError::AtMaximum { max });
+        }
         (0..count).map(|_| self.launch(now)).collect()
     }
 

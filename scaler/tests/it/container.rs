@@ -15,7 +15,7 @@ use crate::fake_engine::{CREATED_S, FakeEngine};
 const NOW: Time = Time::from_ms(CREATED_S * 1000 + 500);
 
 /// The rules of the policy beside the compose file.
-fn rules(engine: &FakeEngine) -> ContainerRules {
+pub fn rules(engine: &FakeEngine) -> ContainerRules {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/policy-compose.toml");
     let file: PolicyFile = tidegate_config::load(&file).unwrap_or_else(|error| panic!("{error}"));
     ContainerRules {

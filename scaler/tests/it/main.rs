@@ -1,9 +1,11 @@
 //! The scaler through its public API and its binary, with proxies and workers that are not real.
 
 mod asg;
+mod aws_group;
 mod aws_sources;
 mod backtest;
 mod cloudwatch;
+mod conformance;
 mod container;
 mod cost;
 mod daemon;

@@ -506,3 +506,45 @@ fn sources_on_aws() {
         assert_eq!(said, message, "{line}: {found}");
     }
 }
+
+#[test]
+fn an_auto_scaling_group() {
+    mistake_in(
+        "policy-aws.toml",
+        "[asg]\ngroup = \"tidegate-workers\"",
+        "[asg]\ngroup = \"\"",
+        "policy-aws.toml:15: asg.group: found \"\", expected a name of 1 to 255 characters",
+    );
+    mistake_in(
+        "policy-aws.toml",
+        "timeout = \"800ms\"            # for one call",
+        "timeout = \"30s\" # for one call",
+        "policy-aws.toml:LINE: asg.timeout: found \"30s\", expected more than 0 and at most \"5s\"",
+    );
+    mistake_in(
+        "policy-aws.toml",
+        "describe_every = \"10s\"",
+        "describe_every = \"100ms\"",
+        "policy-aws.toml:LINE: asg.describe_every: found \"100ms\", expected \"2s\" to \"1m\"",
+    );
+    mistake_in(
+        "policy-aws.toml",
+        "terminate_hook = \"tidegate-drained\"",
+        "terminate_hook = \"tidegate-ready\"",
+        "policy-aws.toml:LINE: asg.terminate_hook: found \"tidegate-ready\", expected another hook \
+         than launch_hook",
+    );
+    mistake_in(
+        "policy-aws.toml",
+        "region = \"eu-central-1\"",
+        "region = \"Frankfurt\"",
+        "policy-aws.toml:LINE: asg.region: found \"Frankfurt\", expected a region such as \
+         \"eu-central-1\"",
+    );
+    mistake_in(
+        "policy-aws.toml",
+        "kind = \"asg\"",
+        "kind = \"process\"",
+        "policy-aws.toml:1: process: found nothing, expected a table, as fleet.kind is \"process\"",
+    );
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_control::{Observation, Time, WorkerSight};
 
-use super::group::{Hook, Instance, State};
+use super::group::{Hook, Instance, State, Transition};
 
 /// A completion that does not show is given again.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -70,16 +70,24 @@ impl Hooks {
         }
     }
 
-    /// Takes in the hooks that the group has. Returns the names of ours that it does not have.
+    /// Takes in the hooks that the group has. Returns the names of ours that it does not have, or
+    /// has for the other transition.
     pub fn take(&mut self, hooks: &[Hook]) -> Vec<String> {
-        let there = |name: &&String| hooks.iter().any(|hook| hook.name == **name);
+        let on = |name: &&String, on| {
+            hooks
+                .iter()
+                .any(|hook| hook.name == **name && hook.on == on)
+        };
         if let Some(name) = &self.terminate
             && let Some(hook) = hooks.iter().find(|hook| hook.name == *name)
         {
             self.terminate_timeout_s = hook.timeout_s;
         }
-        let ours = self.launch.iter().chain(&self.terminate);
-        ours.filter(|name| !there(name)).cloned().collect()
+        let launch = self.launch.iter();
+        let launch = launch.filter(|name| !on(name, Transition::Launch));
+        let terminate = self.terminate.iter();
+        let terminate = terminate.filter(|name| !on(name, Transition::Terminate));
+        launch.chain(terminate).cloned().collect()
     }
 
     /// Whether the model of an instance that waits for a hook has answered.

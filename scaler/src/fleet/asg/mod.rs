@@ -7,6 +7,7 @@
 //! A tick makes at most one read, and no call takes longer than `asg.timeout`. Between two looks
 //! the [`Book`] says what is known.
 
+mod acts;
 pub mod book;
 pub mod desired;
 pub mod fake;
@@ -20,19 +21,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use tidegate_control::{Bounds, Observation, Time};
 
-use self::book::{Book, Reply};
-use self::group::{Group, GroupError, MOST_PROTECTED, Sight, State, Then};
-use self::hooks::{Due, Hooks, What};
+use self::book::Book;
+use self::group::{Group, GroupError, Sight, State, Then};
+use self::hooks::Hooks;
 use self::told::Told;
 use self::watch::{Read, Watch};
 use super::{Capabilities, Census, Fleet, FleetError, Limits, Notice};
 use crate::config::AsgRules;
-
-/// An instance that was told to be protected is told again when that does not show.
-const PROTECTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the fleet is made of.
 pub struct Setup<G> {
@@ -187,124 +184,6 @@ impl<G: Group> AsgFleet<G> {
             return Err(FleetError::HeldBack { for_ms });
         }
         self.sight.as_ref().ok_or(FleetError::NotSeen)
-    }
-
-    async fn set_desired(&mut self, now: Time, desired: u32) -> Result<(), FleetError> {
-        self.watch.acted(now);
-        match self.group.set_desired(desired).await {
-            Ok(()) => {
-                self.watch.answered();
-                self.book.desired.wrote(now, desired);
-                Ok(())
-            }
-            Err(error) => {
-                if let GroupError::NoReply { .. } = error {
-                    self.book.desired.tried(now, desired);
-                }
-                self.failed(now, &error);
-                Err(error.into())
-            }
-        }
-    }
-
-    async fn terminate(&mut self, id: &str, then: Then) -> Result<(), FleetError> {
-        let now = self.now;
-        let desired = match then {
-            Then::Shrink => self.book.desired.value().saturating_sub(1),
-            Then::Stay => self.book.desired.value(),
-        };
-        self.watch.acted(now);
-        match self.group.terminate(id, then).await {
-            Ok(()) => {
-                self.watch.answered();
-                self.book.desired.wrote(now, desired);
-                self.book.removed(now, id, Reply::Yes);
-                Ok(())
-            }
-            Err(error) => {
-                if let GroupError::NoReply { .. } = error {
-                    self.book.desired.tried(now, desired);
-                    self.book.removed(now, id, Reply::None);
-                }
-                self.failed(now, &error);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// The fleet shrinks, so launches that did not come are not waited for any more. Nobody is
-    /// chosen by AWS for that: there are no more instances than are asked for, all protected.
-    async fn cancel_launches(&mut self) -> Result<(), FleetError> {
-        let target = self.book.counted();
-        let (desired, given_up) = (self.book.desired.value(), self.book.given_up());
-        let Some(sight) = &self.sight else {
-            return Ok(());
-        };
-        let is_safe = sight.protects_new && self.book.instances().all(|i| i.protected);
-        if given_up == 0 || !is_safe || target >= desired || target < sight.min {
-            return Ok(());
-        }
-        self.set_desired(self.now, target).await?;
-        self.book.forget_given_up();
-        Ok(())
-    }
-
-    /// Whether the member is there and stays, so that it can be taken away.
-    fn is_removable(&self, id: &str) -> Result<bool, FleetError> {
-        match self.book.knows(id) {
-            true => Ok(!self.book.is_leaving(id)),
-            false => Err(FleetError::Unknown { id: id.to_owned() }),
-        }
-    }
-
-    /// Instances in service that the group might choose when it shrinks by itself.
-    async fn protect(&mut self, now: Time) {
-        let protected = &mut self.protected;
-        protected.retain(|_, at| now.since(*at) < PROTECTS_WITHIN);
-        let open = self.book.instances().filter(|instance| {
-            instance.state == State::InService
-                && !instance.protected
-                && !self.book.is_leaving(&instance.id)
-                && !protected.contains_key(&instance.id)
-        });
-        let ids = open.map(|instance| instance.id.clone());
-        let ids: Vec<String> = ids.take(MOST_PROTECTED).collect();
-        if ids.is_empty() {
-            return;
-        }
-        match self.group.protect(&ids).await {
-            Ok(()) => self.watch.answered(),
-            Err(error) => self.complain(now, &error),
-        }
-        self.protected.extend(ids.into_iter().map(|id| (id, now)));
-    }
-
-    async fn complete_hooks(&mut self, now: Time, seen: &Observation) {
-        let due = self.hooks.due(now, self.book.instances(), seen);
-        if due.is_empty() {
-            return;
-        }
-        self.watch.acted(now);
-        let group = &self.group;
-        let calls = due.iter().map(async |Due { id, hook, what }| match what {
-            What::GoOn => group.go_on(hook, id).await,
-            What::Wait => group.wait_on(hook, id).await,
-        });
-        let answers = join_all(calls).await;
-        for error in answers.into_iter().filter_map(Result::err) {
-            self.complain(now, &error);
-        }
-    }
-
-    /// A call failed that no decision waits for.
-    fn complain(&mut self, now: Time, error: &GroupError) {
-        self.failed(now, error);
-        let why = error.to_string();
-        match error {
-            GroupError::Throttled { .. } | GroupError::NoReply { .. } => {}
-            error if error.is_lasting() => self.told.once(Notice::CallFailed { why }),
-            _ => self.told.tell(Notice::CallFailed { why }),
-        }
     }
 }
 

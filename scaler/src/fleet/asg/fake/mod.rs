@@ -5,6 +5,8 @@
 //! `now`; [`FakeGroup`] is how a fleet calls it, with a clock of the caller's; [`Weather`] is
 //! what goes wrong. For tests and rehearsals: nothing of it is used by the daemons.
 
+mod calls;
+mod launches;
 mod machine;
 mod weather;
 mod world;

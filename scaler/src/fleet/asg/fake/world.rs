@@ -12,22 +12,13 @@ use tidegate_control::chance::Chance;
 
 use super::machine::Machine;
 use super::weather::{Fate, Weather};
-use crate::fleet::asg::group::{
-    Failure, GroupError, Hook, Instance, Refresh, Sight, State, Then, Transition,
-};
+use crate::fleet::asg::group::{Failure, Hook, Refresh, Sight, State, Transition};
 
-/// A launch that failed is tried again after this.
-const RETRY: Duration = Duration::from_secs(20);
-
-/// From the launch to the launch hook, and from the end's begin to the end.
-const ENTERS_WITHIN: (f64, f64) = (2.0, 15.0);
+/// From the end's begin to the end.
 const ENDS_WITHIN: (f64, f64) = (5.0, 40.0);
 
 /// The group notices within this time that an instance is broken.
 const NOTICED_WITHIN: (f64, f64) = (30.0, 120.0);
-
-/// Failed launches that are remembered.
-const FAILURES: usize = 20;
 
 /// How a group is set up.
 #[derive(Clone, Debug)]
@@ -68,13 +59,13 @@ pub struct World {
     pub weather: Weather,
     /// How often each call came.
     pub calls: BTreeMap<&'static str, u32>,
-    shape: Shape,
-    chance: Chance,
-    now: Time,
-    machines: BTreeMap<String, Machine>,
-    launched: u32,
-    retry_at: Time,
-    failures: VecDeque<(Time, Failure)>,
+    pub(super) shape: Shape,
+    pub(super) chance: Chance,
+    pub(super) now: Time,
+    pub(super) machines: BTreeMap<String, Machine>,
+    pub(super) launched: u32,
+    pub(super) retry_at: Time,
+    pub(super) failures: VecDeque<(Time, Failure)>,
     refresh: Option<Refresh>,
     /// How the group was, the oldest first.
     past: VecDeque<(Time, Sight)>,
@@ -206,103 +197,7 @@ impl World {
         aged.collect()
     }
 
-    pub fn set_desired(&mut self, desired: u32) -> Result<(), GroupError> {
-        let (min, max) = (self.shape.min, self.shape.max);
-        if desired < min || desired > max {
-            let why = format!("New SetDesiredCapacity value {desired} is not in {min} to {max}");
-            return Err(invalid("SetDesiredCapacity", why));
-        }
-        self.shape.desired = desired;
-        self.step();
-        Ok(())
-    }
-
-    pub fn terminate(&mut self, id: &str, then: Then) -> Result<(), GroupError> {
-        let call = "TerminateInstanceInAutoScalingGroup";
-        let stays = self.machines.get(id).map(Machine::stays);
-        match stays {
-            None => return Err(invalid(call, format!("Instance Id not found - {id}"))),
-            Some(false) => {
-                let why = format!("{id} is terminating");
-                return Err(GroupError::Busy { call, why });
-            }
-            Some(true) => {}
-        }
-        if then == Then::Shrink {
-            let (desired, min) = (self.shape.desired, self.shape.min);
-            if desired <= min {
-                let why = format!("Terminating {id} would violate the minimum of {min}");
-                return Err(invalid(call, why));
-            }
-            self.shape.desired = desired - 1;
-        }
-        self.end(id);
-        self.step();
-        Ok(())
-    }
-
-    pub fn protect(&mut self, ids: &[String]) -> Result<(), GroupError> {
-        for id in ids {
-            let machine = self.machines.get_mut(id);
-            match machine.filter(|machine| machine.instance.state == State::InService) {
-                Some(machine) => machine.instance.protected = true,
-                None => {
-                    let why = format!("The instance {id} is not in InService");
-                    return Err(invalid("SetInstanceProtection", why));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub fn go_on(&mut self, hook: &str, id: &str) -> Result<(), GroupError> {
-        let call = "CompleteLifecycleAction";
-        match self.waits_for(hook, id) {
-            Some(State::PendingWait) => self.enter_service(id),
-            Some(_) => self.leave(id),
-            None => {
-                return Err(invalid(
-                    call,
-                    format!("No active Lifecycle Action for {id}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    pub fn wait_on(&mut self, hook: &str, id: &str) -> Result<(), GroupError> {
-        let Some(state) = self.waits_for(hook, id) else {
-            let call = "RecordLifecycleActionHeartbeat";
-            return Err(invalid(
-                call,
-                format!("No active Lifecycle Action for {id}"),
-            ));
-        };
-        let hook = match state {
-            State::PendingWait => &self.shape.launch_hook,
-            _ => &self.shape.terminate_hook,
-        };
-        let timeout = hook.as_ref().map(|(_, timeout)| *timeout);
-        let until = timeout.map(|timeout| self.now + timeout);
-        if let Some(machine) = self.machines.get_mut(id) {
-            machine.until = until;
-        }
-        Ok(())
-    }
-
-    /// The state in which the instance waits for this hook.
-    fn waits_for(&self, hook: &str, id: &str) -> Option<State> {
-        let state = self.machines.get(id)?.instance.state;
-        let awaited = match state {
-            State::PendingWait => &self.shape.launch_hook,
-            State::LeavingWait => &self.shape.terminate_hook,
-            _ => return None,
-        };
-        let is_it = awaited.as_ref().is_some_and(|(name, _)| name == hook);
-        is_it.then_some(state)
-    }
-
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.end_what_is_broken();
         self.follow_states();
         self.move_the_refresh_on();
@@ -354,7 +249,7 @@ impl World {
         }
     }
 
-    fn enter_service(&mut self, id: &str) {
+    pub(super) fn enter_service(&mut self, id: &str) {
         if let Some(machine) = self.machines.get_mut(id) {
             machine.enter(State::InService, None);
             machine.instance.protected = self.shape.protects_new;
@@ -362,7 +257,7 @@ impl World {
     }
 
     /// The instance is on its way out, by its hook if there is one.
-    fn end(&mut self, id: &str) {
+    pub(super) fn end(&mut self, id: &str) {
         let Some((_, timeout)) = self.shape.terminate_hook.clone() else {
             return self.leave(id);
         };
@@ -372,7 +267,7 @@ impl World {
         }
     }
 
-    fn leave(&mut self, id: &str) {
+    pub(super) fn leave(&mut self, id: &str) {
         let until = Some(self.later(ENDS_WITHIN));
         if let Some(machine) = self.machines.get_mut(id) {
             machine.answers_from = None;
@@ -395,82 +290,6 @@ impl World {
         match oldest.map(|machine| machine.instance.id.clone()) {
             Some(id) => self.end(&id),
             None => self.refresh = None,
-        }
-    }
-
-    fn launch_what_is_missing(&mut self) {
-        let here = self.machines.values().filter(|machine| machine.stays());
-        let missing = self.shape.desired.saturating_sub(here.count() as u32);
-        if missing == 0 || self.now < self.retry_at {
-            return;
-        }
-        for _ in 0..missing {
-            if !self.launch() {
-                self.retry_at = self.now + RETRY;
-                return;
-            }
-        }
-    }
-
-    /// Tries every type in every zone. Whether one was to be had.
-    fn launch(&mut self) -> bool {
-        let turn = self.launched as usize;
-        let (kinds, zones) = (self.shape.kinds.len(), self.shape.zones.len());
-        for index in 0..kinds * zones {
-            let kind = self.shape.kinds[index / zones].clone();
-            let zone = self.shape.zones[(index + turn) % zones].clone();
-            if self.weather.short.contains(&(kind.clone(), zone.clone())) {
-                self.fail_for_want_of(&kind, &zone);
-                continue;
-            }
-            self.launched += 1;
-            let id = format!("i-{:08x}", self.launched);
-            let machine = self.machine(&id, kind, zone);
-            self.machines.insert(id, machine);
-            return true;
-        }
-        false
-    }
-
-    fn machine(&mut self, id: &str, kind: String, zone: String) -> Machine {
-        let (least, median, most) = self.shape.boot_s;
-        // Log-normal around the median, with a tail up to the most.
-        let boot = (median * (0.35 * self.chance.normal()).exp()).clamp(least, most);
-        let answers = self.chance.between(0.0, 1.0) >= self.weather.stillborn;
-        let from = self.now + Duration::from_secs_f64(boot);
-        Machine {
-            instance: Instance {
-                id: id.to_owned(),
-                kind,
-                zone,
-                state: State::Pending,
-                healthy: true,
-                protected: false,
-            },
-            launched: self.now,
-            answers_from: answers.then_some(from),
-            until: Some(self.later(ENTERS_WITHIN)),
-            noticed_broken_at: None,
-            is_old: false,
-        }
-    }
-
-    fn fail_for_want_of(&mut self, kind: &str, zone: &str) {
-        let message = format!(
-            "We currently do not have sufficient {kind} capacity in the Availability Zone you \
-             requested ({zone}). Our system will be working on provisioning additional capacity. \
-             Launching EC2 instance failed."
-        );
-        let id = format!("activity-{}-{zone}", self.now.as_ms());
-        let failure = Failure {
-            id,
-            message,
-            zone: Some(zone.to_owned()),
-            age_ms: 0,
-        };
-        self.failures.push_back((self.now, failure));
-        if self.failures.len() > FAILURES {
-            self.failures.pop_front();
         }
     }
 
@@ -503,15 +322,7 @@ impl World {
         }
     }
 
-    fn later(&mut self, (least, most): (f64, f64)) -> Time {
+    pub(super) fn later(&mut self, (least, most): (f64, f64)) -> Time {
         self.now + Duration::from_secs_f64(self.chance.between(least, most))
-    }
-}
-
-fn invalid(call: &'static str, why: String) -> GroupError {
-    GroupError::Refused {
-        call,
-        code: "ValidationError".to_owned(),
-        why,
     }
 }
