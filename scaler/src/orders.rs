@@ -28,6 +28,11 @@ impl Orders {
         self.undrained.insert(worker.to_owned());
     }
 
+    /// Workers whose drain was taken back, and who are not seen ready at every proxy yet.
+    pub fn undrained(&self) -> impl Iterator<Item = &str> {
+        self.undrained.iter().map(String::as_str)
+    }
+
     /// The worker shall end after all: it drains, or was told to stop.
     pub fn ends(&mut self, worker: &str) {
         self.undrained.remove(worker);

@@ -4,7 +4,7 @@
 //! All else it has seen itself, as it watched the same proxies and the same fleet. Times are by
 //! the clock of whoever wrote them; a second more or less decides nothing about who may act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ pub struct Memory {
     pub version: u32,
     /// Who drains on our order, and since when.
     pub draining: BTreeMap<String, Time>,
-    /// Whose drain was taken back within the last minute: a proxy may not know yet.
-    pub undrained: BTreeMap<String, Time>,
+    /// Whose drain was taken back, and who is not seen ready at every proxy yet.
+    pub undrained: BTreeSet<String>,
     /// Who was told to go within the last minute: a look may still show them.
     pub removed: BTreeMap<String, Time>,
     /// The size that somebody set by hand.
@@ -58,17 +58,12 @@ impl Memory {
         }
     }
 
-    /// Takes in what is about to be done, before it is done; who drains is not in here.
+    /// Takes in what is about to be done, before it is done; who drains, or does no more, is
+    /// not in here.
     pub fn intend(&mut self, now: Time, action: &Action) {
         let removed = action.remove.iter();
         for id in removed.chain(action.replace.iter().map(|failed| &failed.id)) {
             self.removed.insert(id.clone(), now);
-        }
-        for id in &action.undrain {
-            self.undrained.insert(id.clone(), now);
-        }
-        for id in &action.drain {
-            self.undrained.remove(id);
         }
         let added = action.launch + action.undrain.len() as u32;
         let removed = action.drain.len() as u32;
@@ -80,9 +75,7 @@ impl Memory {
     }
 
     fn forget(&mut self, now: Time) {
-        for recent in [&mut self.removed, &mut self.undrained] {
-            recent.retain(|_, at| now.since(*at) <= SETTLED_AFTER);
-        }
+        self.removed.retain(|_, at| now.since(*at) <= SETTLED_AFTER);
         self.acts.retain(|act| now.since(act.at) <= ACTS_COUNT_FOR);
         let surplus = self.acts.len().saturating_sub(MOST_ACTS);
         self.acts.drain(..surplus);

@@ -59,7 +59,7 @@ impl Scaler {
         for (id, since) in &memory.draining {
             self.roster.drain(*since, id);
         }
-        for id in memory.undrained.keys() {
+        for id in &memory.undrained {
             self.roster.undrain(now, id);
             self.orders.undrain(id);
         }
@@ -94,7 +94,10 @@ impl Scaler {
             self.orders.ends(id);
         }
         if !action.is_none()
-            && let Err(error) = self.helm.intend(now, action, &self.roster).await
+            && let Err(error) = self
+                .helm
+                .intend(now, action, &self.roster, &self.orders)
+                .await
         {
             return self.take_turn(now, unkept(error));
         }

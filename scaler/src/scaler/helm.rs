@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_control::{Action, Law, Roster, Time};
 
 use crate::lease::{Act, Lease, LeaseError, Memory, SETTLED_AFTER, Turn};
+use crate::orders::Orders;
 
 pub struct Helm {
     lease: Lease,
@@ -85,17 +86,22 @@ impl Helm {
         now: Time,
         action: &Action,
         roster: &Roster,
+        orders: &Orders,
     ) -> Result<(), LeaseError> {
         self.memory.intend(now, action);
-        self.follow(roster);
+        self.follow(roster, orders);
         self.lease.keep(&self.memory).await
     }
 
-    /// Keeps up with who drains.
-    pub fn follow(&mut self, roster: &Roster) {
+    /// Keeps up with who drains, and who shall not any more.
+    pub fn follow(&mut self, roster: &Roster, orders: &Orders) {
+        if !self.leads {
+            return;
+        }
         let draining = roster.draining();
         let draining = draining.map(|(id, since)| (id.to_owned(), since));
         self.memory.draining = draining.collect();
+        self.memory.undrained = orders.undrained().map(str::to_owned).collect();
     }
 
     /// The size is in somebody's hands, or back in the law's; written down with the next turn.

@@ -179,7 +179,7 @@ impl Scaler {
     /// One tick. Takes at most two timeouts of the proxies, and what the fleet takes to act.
     pub async fn tick(&mut self, now: Time) {
         let began = Instant::now();
-        self.helm.follow(&self.roster);
+        self.helm.follow(&self.roster, &self.orders);
         let (replies, turn) = tokio::join!(self.proxies.signals(), self.helm.turn());
         self.take_turn(now, turn);
         self.notes.proxies(&replies);
@@ -223,7 +223,7 @@ impl Scaler {
     /// Lets the next scaler act, ends the fleet, if it is one that ends with the scaler, and
     /// publishes what is left.
     pub async fn close(&mut self) {
-        self.helm.follow(&self.roster);
+        self.helm.follow(&self.roster, &self.orders);
         if let Err(error) = self.helm.give_up().await {
             let why = error.to_string();
             self.notes.tell(Event::LeaseUnreached { why });
