@@ -40,7 +40,7 @@ test-docker: build $(INT8)
 	tests/docker/engine.sh $(MAKE) in-engine
 
 in-engine: images
-	$(CARGO) test --locked --release --package tidegate-tests --test docker
+	$(CARGO) test --locked --release --workspace --test docker
 
 # Images of this machine's binaries.
 images: build roots

@@ -49,12 +49,13 @@ async fn a_request_that_kills_its_workers_is_given_up_after_two() {
     }
     let answer = stand.client().post(&json!({"poison": true})).await;
     assert_eq!((answer.status, answer.error_code()), (502, "worker_failed"));
-    let dead = workers
-        .iter_mut()
-        .filter_map(|worker| worker.ended())
-        .count();
-    assert_eq!(dead, 2, "the third worker was spared");
+    let mut dead = move || {
+        let ended = workers.iter_mut().filter_map(|worker| worker.ended());
+        ended.count()
+    };
+    eventually("two workers are dead", async || (dead() >= 2).then_some(())).await;
     stand.client().timed(1).await.timed();
+    assert_eq!(dead(), 2, "the third worker was spared");
 }
 
 #[tokio::test]

@@ -384,8 +384,8 @@ fn containers() {
         "[container]",
         "[containers]",
         "policy-compose.toml:LINE: containers: unknown key; expected one of fleet, slo, signal, \
-         forecast, formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, process, \
-         container, asg, up; did you mean \"container\"?",
+         forecast, formula, schedule, cost, source, cloudwatch, scale_out, scale_in, proxies, scaler, lease, \
+         process, container, asg, up; did you mean \"container\"?",
     );
     mistake(
         "cpus = 1.0",
