@@ -41,6 +41,8 @@ test-docker: build $(INT8)
 
 in-engine: images
 	$(CARGO) test --locked --release --workspace --test docker
+	$(CARGO) test --locked --release --workspace --test it -- --ignored --nocapture --exact \
+		conformance::containers_of_an_engine_keep_them_too
 
 # Images of this machine's binaries.
 images: build roots

@@ -226,3 +226,12 @@ async fn the_table() {
     let _ = writeln!(std::io::stderr(), "{table}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+/// The same clauses, for containers of a real engine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an engine and the images: `make test-docker`"]
+async fn containers_of_an_engine_keep_them_too() {
+    let (table, failures) = table(&grounds::in_engine()).await;
+    let _ = writeln!(std::io::stderr(), "{table}");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
