@@ -1,28 +1,29 @@
 //! The worker's configuration: every key, its default and the reason for it.
 //! `configs/worker.toml` is the same as a file; a test holds the two together.
 
+mod metadata;
+mod proxy_url;
+mod s3;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::Deserialize;
-use thiserror::Error;
 use tidegate_config::{Check, Duration, Problem};
 
 use crate::model::Source;
 use crate::units::Bytes;
+
+pub use metadata::{MetadataConfig, MetadataUrl, MetadataUrlError, OnRebalance};
+pub use proxy_url::{ProxyUrl, ProxyUrlError};
+pub use s3::S3Config;
 
 /// Where a worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
 
 /// Beats that come faster are load, not news.
 const SHORTEST_BEAT: Duration = Duration::from_millis(100);
-
-/// An instance has two minutes from its notice, and its metadata are asked by others too.
-const METADATA_SPANS: RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -111,147 +112,6 @@ pub struct DrainConfig {
     pub deadline: Duration,
 }
 
-/// What an EC2 instance says of itself, and of its end.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MetadataConfig {
-    /// Base of the instance metadata service; absent, it is not asked.
-    pub url: Option<MetadataUrl>,
-    /// How often it is asked whether the instance is to end.
-    pub interval: Duration,
-    /// For one call.
-    pub timeout: Duration,
-    /// Time to finish what was accepted once the instance is to end.
-    pub deadline: Duration,
-    /// What a rebalance recommendation leads to.
-    pub on_rebalance: OnRebalance,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnRebalance {
-    /// It is said in the log and in the metrics.
-    Tell,
-    /// The worker drains and leaves.
-    Drain,
-}
-
-/// How `s3://` models are fetched and kept.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct S3Config {
-    /// The bucket's; what the environment, the profile or the instance says when absent.
-    pub region: Option<String>,
-    /// Another address than S3's own, such as an emulator's.
-    pub endpoint: Option<String>,
-    /// Where models are kept; the user's cache directory when absent.
-    pub cache: Option<PathBuf>,
-    /// A larger object is not fetched.
-    pub max_size: Bytes,
-    /// Time without a byte after which a download is tried again.
-    pub timeout: Duration,
-}
-
-/// `http://HOST` or `http://HOST:PORT`, without a slash at its end.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct MetadataUrl(String);
-
-#[derive(Debug, Error)]
-#[error("\"{found}\" is not the address of a metadata service; expected http://169.254.169.254")]
-pub struct MetadataUrlError {
-    found: String,
-}
-
-impl MetadataUrl {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for MetadataUrl {
-    type Error = MetadataUrlError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let base = text.trim_end_matches('/');
-        match is_http_base(base) {
-            true => Ok(MetadataUrl(base.to_owned())),
-            false => Err(MetadataUrlError { found: text }),
-        }
-    }
-}
-
-fn is_http_base(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| {
-        url.scheme() == "http"
-            && url.path() == "/"
-            && url.username().is_empty()
-            && url.query().is_none()
-    })
-}
-
-/// Base of a proxy's admin port, `http://HOST:PORT`, without a slash at its end.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct ProxyUrl(String);
-
-#[derive(Debug, Error)]
-#[error("\"{found}\" is not the address of an admin port; expected http://HOST:PORT")]
-pub struct ProxyUrlError {
-    found: String,
-}
-
-impl ProxyUrl {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Where to post beats.
-    pub fn beat(&self) -> String {
-        format!("{}{}", self.0, tidegate_wire::BEAT_PATH)
-    }
-
-    /// The admin port at this address.
-    pub fn at(address: SocketAddr) -> ProxyUrl {
-        ProxyUrl(format!("http://{address}"))
-    }
-
-    /// Whether it leads to one address, and not to whatever a name stands for.
-    pub fn is_address(&self) -> bool {
-        self.host_and_port().parse::<SocketAddr>().is_ok()
-    }
-
-    /// `HOST:PORT`.
-    pub fn host_and_port(&self) -> &str {
-        self.0.trim_start_matches("http://")
-    }
-}
-
-impl FromStr for ProxyUrl {
-    type Err = ProxyUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let base = text.trim_end_matches('/');
-        let with_port = base
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        match is_http_base(base) && with_port {
-            true => Ok(ProxyUrl(base.to_owned())),
-            false => Err(ProxyUrlError {
-                found: text.to_owned(),
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for ProxyUrl {
-    type Error = ProxyUrlError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
 impl Check for WorkerConfig {
     fn check(&self) -> Result<(), Problem> {
         self.quality
@@ -292,39 +152,6 @@ impl Check for LimitsConfig {
             ));
         }
         Ok(())
-    }
-}
-
-impl Check for MetadataConfig {
-    fn check(&self) -> Result<(), Problem> {
-        for (key, duration) in [("interval", self.interval), ("timeout", self.timeout)] {
-            if !METADATA_SPANS.contains(&duration) {
-                let (least, most) = (METADATA_SPANS.start(), METADATA_SPANS.end());
-                return Err(Problem::new(key, duration, format!("{least} to {most}")));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Check for S3Config {
-    fn check(&self) -> Result<(), Problem> {
-        let is_base = |text: &str| {
-            let parsed = reqwest::Url::parse(text);
-            parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        };
-        if let Some(endpoint) = self.endpoint.as_ref().filter(|text| !is_base(text)) {
-            let expected = "a base URL such as \"http://127.0.0.1:9000\"";
-            return Err(Problem::new(
-                "endpoint",
-                format!("\"{endpoint}\""),
-                expected,
-            ));
-        }
-        match self.timeout.is_zero() {
-            true => Err(Problem::new("timeout", self.timeout, "more than 0s")),
-            false => Ok(()),
-        }
     }
 }
 
@@ -405,28 +232,13 @@ impl Default for DrainConfig {
     }
 }
 
-impl Default for MetadataConfig {
-    fn default() -> Self {
-        MetadataConfig {
-            url: None,
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            deadline: Duration::from_secs(110),
-            on_rebalance: OnRebalance::Tell,
-        }
-    }
-}
-
-impl Default for S3Config {
-    fn default() -> Self {
-        S3Config {
-            region: None,
-            endpoint: None,
-            cache: None,
-            max_size: Bytes(20_000_000_000),
-            timeout: Duration::from_secs(30),
-        }
-    }
+fn is_http_base(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        url.scheme() == "http"
+            && url.path() == "/"
+            && url.username().is_empty()
+            && url.query().is_none()
+    })
 }
 
 #[cfg(test)]
