@@ -27,9 +27,10 @@ pub enum Command {
     },
     /// Scale a fleet by a policy. SIGHUP reads the policy again.
     Run {
-        /// A policy file such as configs/policy.toml.
-        #[arg(long, value_name = "FILE")]
-        policy: PathBuf,
+        /// A policy file such as configs/policy.toml. Several may be given, each for a fleet of
+        /// its own.
+        #[arg(long, value_name = "FILE", required = true)]
+        policy: Vec<PathBuf>,
         /// Say what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
@@ -115,6 +116,9 @@ pub struct Desk {
     /// The scaler's own port (scaler.listen).
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
+    /// Which of several fleets: the name of its policy file, without its end.
+    #[arg(long, value_name = "NAME")]
+    pub fleet: Option<String>,
     /// File with the operator token (proxies.token_file).
     #[arg(
         long,

@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod backtest;
+pub mod by_fleet;
 pub mod child;
 pub mod cli;
 pub mod clock;

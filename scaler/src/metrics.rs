@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{SetRecorderError, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Guard, Observation, Stage};
 
+use crate::by_fleet::ByFleet;
 use crate::event::Event;
 use crate::fleet::Census;
 
@@ -14,8 +15,10 @@ use crate::fleet::Census;
 pub const STAGES: [&str; 4] = ["booting", "serving", "draining", "leaving"];
 
 /// Begins to count; what was counted is rendered by the handle.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
+pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<PrometheusRecorder>>> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(ByFleet(recorder))?;
     describe_counter!("tidegate_scaler_ticks_total", "Ticks that decided");
     describe_gauge!("tidegate_scaler_tick_seconds", "Time the last tick took");
     describe_gauge!("tidegate_scaler_workers", "Workers by stage");

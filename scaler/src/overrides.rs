@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -37,8 +38,11 @@ const WAITING: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is sent.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {
+    /// Which of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fleet: Option<String>,
     /// `None`: the law decides again.
     size: Option<Size>,
     for_ms: u64,
@@ -53,18 +57,24 @@ pub struct Wish {
 
 pub type Wishes = mpsc::Receiver<Wish>;
 
-/// Where orders are taken.
+/// Where orders for a fleet are taken.
 #[derive(Clone, Debug)]
 pub struct Counter {
+    fleet: String,
     /// Read anew for each order, so that a changed token counts at once.
     token_file: PathBuf,
     wishes: mpsc::Sender<Wish>,
 }
 
 impl Counter {
-    pub fn new(token_file: PathBuf) -> (Counter, Wishes) {
+    pub fn new(fleet: &str, token_file: PathBuf) -> (Counter, Wishes) {
         let (wishes, waiting) = mpsc::channel(WAITING);
-        (Counter { token_file, wishes }, waiting)
+        let counter = Counter {
+            fleet: fleet.to_owned(),
+            token_file,
+            wishes,
+        };
+        (counter, waiting)
     }
 
     fn accepts(&self, headers: &HeaderMap) -> bool {
@@ -80,30 +90,28 @@ impl Counter {
 impl Wish {
     /// Has it done, between two ticks.
     pub fn grant(self, now: Time, scaler: &mut Scaler) {
-        let Order { size, for_ms } = self.order;
+        let Order { size, for_ms, .. } = self.order;
         let done = scaler.take_order(now, size, Duration::from_millis(for_ms));
         // Who does not wait for the answer any more sees it in the log.
         let _ = self.answer.send(done);
     }
 }
 
-pub fn routes(counter: Counter) -> Router {
+pub fn routes(counters: Vec<Counter>) -> Router {
     Router::new()
         .route(PATH, post(take))
         .layer(DefaultBodyLimit::max(LARGEST_ORDER_BYTES))
-        .with_state(counter)
+        .with_state(Arc::from(counters))
 }
 
 async fn take(
-    State(counter): State<Counter>,
+    State(counters): State<Arc<[Counter]>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, String) {
-    if !counter.accepts(&headers) {
-        return (
-            StatusCode::UNAUTHORIZED,
-            "the operator token is missing or wrong".to_owned(),
-        );
+    // Whoever may order about none of the fleets is told nothing of them.
+    if !counters.iter().any(|counter| counter.accepts(&headers)) {
+        return unauthorized();
     }
     let order = match serde_json::from_slice::<Order>(&body) {
         Ok(order) if Duration::from_millis(order.for_ms) <= LONGEST => order,
@@ -112,6 +120,11 @@ async fn take(
             return (StatusCode::BAD_REQUEST, format!("expected at most {most}h"));
         }
         Err(why) => return (StatusCode::BAD_REQUEST, format!("not an order: {why}")),
+    };
+    let counter = match of_fleet(&counters, order.fleet.as_deref()) {
+        Ok(counter) if counter.accepts(&headers) => counter,
+        Ok(_) => return unauthorized(),
+        Err(why) => return (StatusCode::BAD_REQUEST, why),
     };
     let (answer, done) = oneshot::channel();
     if counter.wishes.send(Wish { order, answer }).await.is_err() {
@@ -130,6 +143,23 @@ async fn take(
     }
 }
 
+/// Whose counter an order is for. Where there is one, it need not be named.
+fn of_fleet<'a>(counters: &'a [Counter], fleet: Option<&str>) -> Result<&'a Counter, String> {
+    let names: Vec<&str> = counters.iter().map(|counter| &*counter.fleet).collect();
+    let names = names.join(", ");
+    match (fleet, counters) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(format!("expected one of {names} as --fleet, found none")),
+        (Some(fleet), _) => (counters.iter().find(|counter| counter.fleet == fleet))
+            .ok_or_else(|| format!("found --fleet \"{fleet}\", expected one of {names}")),
+    }
+}
+
+fn unauthorized() -> (StatusCode, String) {
+    let why = "the operator token is missing or wrong";
+    (StatusCode::UNAUTHORIZED, why.to_owned())
+}
+
 /// Gives an order to the scaler at `desk` and prints what it says.
 ///
 /// # Errors
@@ -140,12 +170,16 @@ pub async fn send(
     span: tidegate_config::Duration,
 ) -> anyhow::Result<()> {
     let tokens = Tokens::read(&desk.token_file)?;
-    let for_ms = span.as_millis() as u64;
+    let order = Order {
+        fleet: desk.fleet.clone(),
+        size,
+        for_ms: span.as_millis() as u64,
+    };
     let request = http::client()
         .post(format!("http://{}{PATH}", desk.listen))
         .bearer_auth(tokens.current())
         .timeout(PATIENCE)
-        .json(&Order { size, for_ms });
+        .json(&order);
     let unreachable = || format!("the scaler at {} cannot be reached", desk.listen);
     let response = request.send().await.with_context(unreachable)?;
     let status = response.status();

@@ -39,7 +39,7 @@ pub type LastTick = watch::Sender<Option<Instant>>;
 #[derive(Clone)]
 struct Own {
     metrics: PrometheusHandle,
-    last_tick: watch::Receiver<Option<Instant>>,
+    last_ticks: Vec<watch::Receiver<Option<Instant>>>,
 }
 
 /// Binds the port, so that a port in use is known before anything is started.
@@ -52,16 +52,16 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     })
 }
 
-/// Serves until the task is aborted.
+/// Serves the fleets of these ticks and counters until the task is aborted.
 pub fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    ticks: &LastTick,
-    counter: Counter,
+    last_ticks: Vec<watch::Receiver<Option<Instant>>>,
+    counters: Vec<Counter>,
 ) -> JoinHandle<()> {
     let own = Own {
         metrics,
-        last_tick: ticks.subscribe(),
+        last_ticks,
     };
     let routes = Router::new()
         .route("/healthz", get(healthz))
@@ -70,7 +70,7 @@ pub fn serve(
             get(|State(own): State<Own>| async move { own.metrics.render() }),
         )
         .with_state(own.clone())
-        .merge(overrides::routes(counter));
+        .merge(overrides::routes(counters));
     tokio::spawn(async move {
         tokio::select! {
             served = axum::serve(listener, routes) => {
@@ -91,8 +91,11 @@ async fn upkeep(metrics: &PrometheusHandle) {
 }
 
 async fn healthz(State(own): State<Own>) -> (StatusCode, &'static str) {
-    let last = *own.last_tick.borrow();
-    match last.is_some_and(|last| last.elapsed() < LONGEST_TICK) {
+    let ticks = |last: &watch::Receiver<Option<Instant>>| {
+        let last = *last.borrow();
+        last.is_some_and(|last| last.elapsed() < LONGEST_TICK)
+    };
+    match own.last_ticks.iter().all(ticks) {
         true => (StatusCode::OK, "ok\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "no tick for 10 s\n"),
     }

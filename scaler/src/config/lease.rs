@@ -101,14 +101,6 @@ impl LeaseRules {
         Ok(())
     }
 
-    /// What no two fleets may share, in words.
-    pub fn name(&self) -> String {
-        let path = self.path.as_ref().map(|path| path.display().to_string());
-        let item = [&self.key, &self.table, &self.region, &self.endpoint_url];
-        let item = item.map(|part| part.as_deref().unwrap_or_default());
-        path.unwrap_or_else(|| item.join(" ").trim_end().to_owned())
-    }
-
     pub fn place(&self) -> Place {
         Place {
             region: self.region.clone(),

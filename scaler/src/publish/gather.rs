@@ -84,17 +84,29 @@ impl Gather {
 
     /// Takes in one tick. Returns the interval before, when this tick begins another.
     pub fn tick(&mut self, now: Time, sight: &Sight<'_>) -> Option<Batch> {
-        let slot = now.as_ms() / self.interval_ms;
-        let finished = match self.slot {
-            Some(current) if current != slot => self.take(),
-            _ => None,
-        };
-        self.slot = Some(slot);
+        let finished = self.finish(now);
+        self.slot = Some(self.slot_of(now));
         self.sample_traffic(sight.seen);
         self.sample_fleet(sight);
         self.count_changes(&sight.decision.action);
         self.count_outcomes(sight);
         finished
+    }
+
+    /// Takes in one tick of which another scaler tells: only where to count on from. Returns what
+    /// is left of an interval before.
+    pub fn watch(&mut self, now: Time, sight: &Sight<'_>) -> Option<Batch> {
+        self.outcomes_since(sight);
+        self.finish(now)
+    }
+
+    fn slot_of(&self, now: Time) -> u64 {
+        now.as_ms() / self.interval_ms
+    }
+
+    fn finish(&mut self, now: Time) -> Option<Batch> {
+        let slot = self.slot?;
+        (slot != self.slot_of(now)).then(|| self.take()).flatten()
     }
 
     /// What is gathered so far, if anything.
@@ -184,6 +196,15 @@ impl Gather {
     }
 
     fn count_outcomes(&mut self, sight: &Sight<'_>) {
+        let counts = self.outcomes_since(sight).into_iter().flatten();
+        for (outcome, count) in OUTCOMES.into_iter().zip(counts) {
+            self.count("Requests", Some(("Outcome", outcome)), count);
+        }
+    }
+
+    /// Requests that ended since the tick before; `None` while no proxy answers.
+    fn outcomes_since(&mut self, sight: &Sight<'_>) -> Option<[u64; 5]> {
+        let mut counts = None;
         let answers = sight.answers;
         self.earlier
             .retain(|source, _| answers.iter().any(|answer| answer.source == *source));
@@ -199,11 +220,12 @@ impl Gather {
                 Some((epoch, earlier)) if epoch == signal.epoch => earlier,
                 Some(_) => [0; 5],
             };
-            for (index, outcome) in OUTCOMES.into_iter().enumerate() {
-                let count = totals[index].saturating_sub(since[index]);
-                self.count("Requests", Some(("Outcome", outcome)), count);
+            let sums = counts.get_or_insert([0; 5]);
+            for (sum, (total, before)) in sums.iter_mut().zip(totals.into_iter().zip(since)) {
+                *sum += total.saturating_sub(before);
             }
         }
+        counts
     }
 
     fn sample(&mut self, name: &'static str, unit: Unit, value: f64) {

@@ -2,7 +2,8 @@
 //! no tick waits for it.
 //!
 //! What it knows of AWS is how metrics look there; the calls are in `aws`. A dry run publishes
-//! nothing: its numbers would be added to those of the scaler that acts.
+//! nothing, nor does a scaler that only watches: its numbers would be added to those of the
+//! scaler that acts.
 
 mod emf;
 mod gather;
@@ -25,6 +26,7 @@ pub use rules::{CloudWatchRules, EmfTarget};
 pub use spread::Spread;
 
 use crate::aws::cloudwatch::CloudWatch;
+use crate::by_fleet::{self, of_fleet};
 use post::Post;
 
 /// Intervals on their way to the task; it empties this whenever it does not call.
@@ -97,7 +99,7 @@ impl Publisher {
         Publisher(Some(Publishing {
             gather: Gather::new(interval),
             inbox: Some(inbox),
-            task: tokio::spawn(post.run()),
+            task: tokio::spawn(of_fleet(by_fleet::current(), post.run())),
             flush_limit,
         }))
     }
@@ -106,6 +108,15 @@ impl Publisher {
     pub fn tick(&mut self, now: Time, sight: &Sight<'_>) {
         if let Some(publishing) = &mut self.0
             && let Some(batch) = publishing.gather.tick(now, sight)
+        {
+            publishing.hand_over(batch);
+        }
+    }
+
+    /// Takes in one tick of which another scaler tells.
+    pub fn watch(&mut self, now: Time, sight: &Sight<'_>) {
+        if let Some(publishing) = &mut self.0
+            && let Some(batch) = publishing.gather.watch(now, sight)
         {
             publishing.hand_over(batch);
         }

@@ -209,7 +209,10 @@ impl Scaler {
             fleet: &fleet,
             decision: &decision,
         };
-        self.publisher.tick(now, &sight);
+        match self.helm.may_act(Duration::ZERO) {
+            true => self.publisher.tick(now, &sight),
+            false => self.publisher.watch(now, &sight),
+        }
         let tick = Tick {
             observation: seen.clone(),
             fleet,

@@ -21,6 +21,7 @@ pub use rules::{MetricRule, QueueRule, QueueValue, SourceRule};
 
 use crate::aws::metric::MetricReader;
 use crate::aws::sqs::QueueReader;
+use crate::by_fleet::{self, of_fleet};
 use crate::http;
 
 /// Why a source gave no number.
@@ -76,7 +77,7 @@ impl Sources {
                 name: rule.name.clone(),
                 fresh_for: rule.fresh_for.into(),
                 newest,
-                task: tokio::spawn(ask_on(rule.clone(), send)),
+                task: tokio::spawn(of_fleet(by_fleet::current(), ask_on(rule.clone(), send))),
             }
         };
         Sources(rules.iter().map(source).collect())

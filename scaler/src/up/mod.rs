@@ -74,8 +74,13 @@ pub async fn up(config: &Path) -> anyhow::Result<()> {
     let mut station = station(file, &rules, &desk, screen);
     let mut scaler = station.assemble(&clock)?;
     let ticks = LastTick::new(None);
-    let (counter, mut wishes) = Counter::new(station.operator_tokens.clone());
-    let server = server::serve(listener, metrics::install()?, &ticks, counter);
+    let (counter, mut wishes) = Counter::new("up", station.operator_tokens.clone());
+    let server = server::serve(
+        listener,
+        metrics::install()?,
+        vec![ticks.subscribe()],
+        vec![counter],
+    );
 
     screen.say(&format!("starting the proxy on {}", rules.listen));
     let started = tokio::select! {

@@ -19,6 +19,7 @@ mod other_policies;
 mod overrides;
 mod process;
 mod proxies;
+mod several;
 mod sources;
 mod stage;
 mod stand;

@@ -9,13 +9,15 @@ use tempfile::TempDir;
 use tidegate_tests::{ENVIRONMENT, Moto, REGION};
 
 use crate::daemon::{Daemon, WORKER, free_port, metrics_with, policy};
-use crate::stage::FakeProxy;
+use crate::stage::{FakeProxy, eventually_async};
 
 /// A place of its own for each scaler, with the same policy but for ports and paths.
 struct Place {
     directory: TempDir,
     port: u16,
     file: PathBuf,
+    /// What it publishes.
+    metrics: PathBuf,
 }
 
 impl Place {
@@ -23,13 +25,33 @@ impl Place {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let file = policy(&directory, proxy, port, WORKER);
-        let whole = fs::read_to_string(&file).expect("the policy") + lease;
+        let metrics = directory.path().join("metrics");
+        let table = format!(
+            "[cloudwatch]\ninterval = '1s'\nemf = '{}'\n",
+            metrics.display()
+        );
+        let whole = fs::read_to_string(&file).expect("the policy") + lease + &table;
         fs::write(&file, whole).expect("it is written");
         Place {
             directory,
             port,
             file,
+            metrics,
         }
+    }
+
+    /// Ticks of which it has told.
+    fn published(&self) -> usize {
+        let text = fs::read_to_string(&self.metrics).unwrap_or_default();
+        text.matches("\"Heartbeat\":").count()
+    }
+
+    async fn publishes_for(&self, intervals: usize) {
+        let before = self.published();
+        eventually_async("what it publishes", async || {
+            (self.published() >= before + intervals).then_some(())
+        })
+        .await;
     }
 
     fn start(&self) -> Daemon {
@@ -38,7 +60,7 @@ impl Place {
     }
 }
 
-/// One acts, one watches; the first is told to stop, and the other acts.
+/// One acts and publishes, one watches; the first is told to stop, and the other acts.
 async fn one_after_the_other(lease: &str) {
     let proxy = FakeProxy::start().await;
     let (first, second) = (Place::new(&proxy.url, lease), Place::new(&proxy.url, lease));
@@ -49,10 +71,13 @@ async fn one_after_the_other(lease: &str) {
     metrics_with(first.port, "tidegate_scaler_leader 1").await;
     metrics_with(second.port, "tidegate_scaler_leader 0").await;
     assert!(!two.said().contains("0 -> 1 worker"), "{}", two.said());
+    first.publishes_for(3).await;
+    assert_eq!(second.published(), 0);
     one.signal(Signal::TERM);
     two.wait_for("has the lease and acts");
     two.wait_for("0 -> 1 worker");
     metrics_with(second.port, "tidegate_scaler_leader 1").await;
+    second.publishes_for(1).await;
     assert_eq!(one.code(), Some(0), "{}", one.said());
 }
 

@@ -1,7 +1,4 @@
-//! `run`: the scaler as a daemon. Also what `up` shares with it: assembling, ticking, ending.
-//!
-//! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot live without it is told
-//! to stop and finishes what it has accepted; a second signal leaves it no more time.
+//! What a scaler is assembled from, and read again from at SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,9 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tidegate_config::Tokens;
 use tidegate_control::{FleetKind, Law, Roster};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::{Mode, Unusable};
 use crate::aws::autoscaling::AwsGroup;
 use crate::aws::dynamo::DynamoDb;
 use crate::clock::Clock;
@@ -23,35 +19,14 @@ use crate::fleet::container::ContainerFleet;
 use crate::fleet::process::{self, ProcessFleet};
 use crate::lease::{FileLease, Lease, Shared, Terms};
 use crate::ledger::{self, Folded, Ledger, LedgerRules};
-use crate::overrides::Counter;
+use crate::place;
 use crate::proxies::{Proxies, Signals};
 use crate::publish::Publisher;
 use crate::scaler::{Hands, Parts, Scaler};
-use crate::server::{self, LastTick};
 use crate::sources::Sources;
-use crate::{metrics, place};
-
-const TICK: Duration = Duration::from_secs(1);
 
 /// As far back as any policy looks.
 const LOOK_BACK: Duration = Duration::from_secs(3600);
-
-/// A configuration that is valid, and not for this command.
-#[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    #[error("{}: has an [up] table and so is for `tidegate-scaler up --config`", .0.display())]
-    ForUp(PathBuf),
-    #[error("{}: has no [up] table and so is for `tidegate-scaler run --policy`", .0.display())]
-    ForRun(PathBuf),
-}
-
-/// Whether decisions are acted upon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Act,
-    /// They are told, and nothing is done.
-    DryRun,
-}
 
 /// What a scaler is assembled from, whoever asks for it.
 pub struct Station {
@@ -63,83 +38,8 @@ pub struct Station {
     pub tell: Box<dyn Tell>,
 }
 
-/// Runs until told to stop.
-pub async fn run(policy: &Path, mode: Mode) -> anyhow::Result<()> {
-    let file: PolicyFile = tidegate_config::load(policy)?;
-    if file.up.is_some() {
-        return Err(Unusable::ForUp(policy.to_owned()).into());
-    }
-    let clock = Clock::start();
-    let listener = server::bind(file.scaler.listen).await?;
-    let started = file.clone();
-    let mut station = Station::of_file(file, mode);
-    let mut scaler = station.assemble(&clock)?;
-    let ticks = LastTick::new(None);
-    let (counter, mut wishes) = Counter::new(station.operator_tokens.clone());
-    let server = server::serve(listener, metrics::install()?, &ticks, counter);
-
-    let mut stop = Stop::new()?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut interval = ticking();
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {
-                scaler.tick(clock.now()).await;
-                ticks.send_replace(Some(Instant::now()));
-            }
-            Some(wish) = wishes.recv() => wish.grant(clock.now(), &mut scaler),
-            _ = hangup.recv() => station.reload(policy, &started, &mut scaler),
-            () = stop.asked() => break,
-        }
-    }
-    tracing::info!("stopping");
-    close(&mut scaler, &mut stop).await;
-    server.abort();
-    Ok(())
-}
-
-/// One tick a second. A tick that took longer is followed by the next at once, not by several.
-pub fn ticking() -> Interval {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
-}
-
-/// Ends the scaler's fleet; when asked to stop once more, without giving it time.
-pub async fn close(scaler: &mut Scaler, stop: &mut Stop) {
-    tokio::select! {
-        () = scaler.close() => return,
-        () = stop.asked() => {}
-    }
-    scaler.abandon();
-    scaler.close().await;
-}
-
-/// What asks this process to end.
-pub struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    pub fn new() -> std::io::Result<Stop> {
-        Ok(Stop {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next time.
-    pub async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 impl Station {
-    fn of_file(file: PolicyFile, mode: Mode) -> Station {
+    pub(super) fn of_file(file: PolicyFile, mode: Mode) -> Station {
         let process = file.process.as_ref();
         Station {
             proxies: file.proxies.admin.clone(),
@@ -257,7 +157,7 @@ impl Station {
     }
 
     /// Reads the policy again. One that cannot be used changes nothing.
-    fn reload(&mut self, policy: &Path, started: &PolicyFile, scaler: &mut Scaler) {
+    pub(super) fn reload(&mut self, policy: &Path, started: &PolicyFile, scaler: &mut Scaler) {
         let event = match self.try_reload(policy, started, scaler) {
             Ok(next_start) => Event::PolicyReloaded {
                 file: policy.to_owned(),

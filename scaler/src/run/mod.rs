@@ -1,0 +1,172 @@
+//! `run`: the scaler as a daemon, for one fleet or several. Also what `up` shares with it:
+//! assembling, ticking, ending.
+//!
+//! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot live without it is told
+//! to stop and finishes what it has accepted; a second signal leaves it no more time.
+
+mod station;
+mod together;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::by_fleet::of_fleet;
+use crate::clock::Clock;
+use crate::metrics;
+use crate::overrides::{Counter, Wishes};
+use crate::scaler::Scaler;
+use crate::server::{self, LastTick};
+pub use station::Station;
+use together::Policy;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// A configuration that is valid, and not for this command.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("{}: has an [up] table and so is for `tidegate-scaler up --config`", .0.display())]
+    ForUp(PathBuf),
+    #[error("{}: has no [up] table and so is for `tidegate-scaler run --policy`", .0.display())]
+    ForRun(PathBuf),
+    #[error(
+        "{}: the file's name is the fleet's among several, \
+         expected 1 to 255 letters, digits and -_. before its end",
+        .0.display()
+    )]
+    Name(PathBuf),
+    #[error("{} and {} cannot be run by one scaler: {why}", first.display(), second.display())]
+    Together {
+        first: PathBuf,
+        second: PathBuf,
+        why: String,
+    },
+}
+
+/// Whether decisions are acted upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Act,
+    /// They are told, and nothing is done.
+    DryRun,
+}
+
+/// Runs the fleets of these policies until told to stop.
+pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
+    let policies = together::load(policies)?;
+    let Some(first) = policies.first() else {
+        return Ok(());
+    };
+    let clock = Clock::start();
+    let listener = server::bind(first.file.scaler.listen).await?;
+    let handle = metrics::install()?;
+    let (mut shifts, mut ticks, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+    for policy in policies {
+        let label = policy.label.clone();
+        let shift = async { Shift::new(policy, mode, clock) };
+        let (shift, counter) = of_fleet(label.clone(), shift).await?;
+        ticks.push(shift.ticks.subscribe());
+        counters.push(counter);
+        shifts.push(of_fleet(label, shift.work()));
+    }
+    let server = server::serve(listener, handle, ticks, counters);
+    join_all(shifts).await;
+    server.abort();
+    Ok(())
+}
+
+/// One fleet at work. No shift waits for another.
+struct Shift {
+    policy: Policy,
+    station: Station,
+    scaler: Scaler,
+    clock: Clock,
+    ticks: LastTick,
+    wishes: Wishes,
+    stop: Stop,
+    hangup: Signal,
+}
+
+impl Shift {
+    fn new(policy: Policy, mode: Mode, clock: Clock) -> anyhow::Result<(Shift, Counter)> {
+        let mut station = Station::of_file(policy.published(), mode);
+        let scaler = station.assemble(&clock)?;
+        let (counter, wishes) = Counter::new(&policy.name, station.operator_tokens.clone());
+        let shift = Shift {
+            policy,
+            station,
+            scaler,
+            clock,
+            ticks: LastTick::new(None),
+            wishes,
+            stop: Stop::new()?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        Ok((shift, counter))
+    }
+
+    /// Ticks until told to stop, and ends the fleet.
+    async fn work(mut self) {
+        let scaler = &mut self.scaler;
+        let mut interval = ticking();
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {
+                    scaler.tick(self.clock.now()).await;
+                    self.ticks.send_replace(Some(Instant::now()));
+                }
+                Some(wish) = self.wishes.recv() => wish.grant(self.clock.now(), scaler),
+                _ = self.hangup.recv() => {
+                    let Policy { path, file, .. } = &self.policy;
+                    self.station.reload(path, file, scaler);
+                }
+                () = self.stop.asked() => break,
+            }
+        }
+        tracing::info!("stopping");
+        close(scaler, &mut self.stop).await;
+    }
+}
+
+/// One tick a second. A tick that took longer is followed by the next at once, not by several.
+pub fn ticking() -> Interval {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Ends the scaler's fleet; when asked to stop once more, without giving it time.
+async fn close(scaler: &mut Scaler, stop: &mut Stop) {
+    tokio::select! {
+        () = scaler.close() => return,
+        () = stop.asked() => {}
+    }
+    scaler.abandon();
+    scaler.close().await;
+}
+
+/// What asks this process to end.
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    pub fn new() -> std::io::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next time.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Several fleets under one scaler: apart in groups, metrics, ledgers and orders, and refused where
+//! they would share what they must not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+use tidegate_tests::{ENVIRONMENT, Moto, REGION};
+
+use crate::daemon::{Daemon, free_port, metrics_with};
+use crate::stage::{FakeProxy, eventually, token_file};
+
+/// What two policies differ in, or do not.
+struct Draft<'a> {
+    name: &'a str,
+    proxy: &'a str,
+    scaler: String,
+    more: String,
+}
+
+impl Draft<'_> {
+    /// A policy that can be run beside others.
+    fn new(name: &str) -> Draft<'_> {
+        Draft {
+            name,
+            proxy: "http://127.0.0.1:1",
+            scaler: format!("ledger = '/nowhere/{name}.jsonl'"),
+            more: asg(name, ""),
+        }
+    }
+
+    fn write(&self, directory: &Path) -> PathBuf {
+        let file = directory.join(format!("{}.toml", self.name));
+        let token = token_file(directory, &format!("{}.token", self.name));
+        let kind = match self.more.split_once("]") {
+            Some((kind @ ("[process" | "[container"), _)) => &kind[1..],
+            _ => "asg",
+        };
+        let text = format!(
+            "[fleet]\nkind = '{kind}'\nmin = 1\nmax = 4\nmodel = '{}'\n\
+             [slo]\nlatency = '2s'\n\
+             [[signal]]\nname = 'requests'\nmetric = 'concurrency'\nstatistic = 'mean'\n\
+             window = '1s'\ntarget_per_worker = 4\n\
+             [proxies]\nadmin = ['{}']\ntoken_file = '{}'\n[scaler]\n{}\n{}",
+            self.name,
+            self.proxy,
+            token.display(),
+            self.scaler,
+            self.more
+        );
+        fs::write(&file, text).expect("the policy is written");
+        file
+    }
+}
+
+fn asg(group: &str, endpoint: &str) -> String {
+    format!("[asg]\ngroup = '{group}'\nregion = '{REGION}'\n{endpoint}")
+}
+
+fn run(policies: &[&Path]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-scaler"));
+    command.args(["run", "--dry-run"]);
+    for policy in policies {
+        command.arg("--policy").arg(policy);
+    }
+    let output = command.output().expect("the scaler runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+/// These two are refused, with these words.
+#[track_caller]
+fn refused(one: &Draft<'_>, two: &Draft<'_>, why: &str) {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory"));
+    let [one, two] = [(one, &directories[0]), (two, &directories[1])]
+        .map(|(draft, directory)| draft.write(directory.path()));
+    let (code, said) = run(&[&one, &two]);
+    let expected = format!(
+        "tidegate-scaler: {} and {} cannot be run by one scaler: {why}\n",
+        one.display(),
+        two.display()
+    );
+    assert_eq!((code, said), (Some(78), expected));
+}
+
+#[test]
+fn policies_that_share_what_they_must_not_are_refused() {
+    let chat = Draft::new("chat");
+    refused(
+        &chat,
+        &Draft::new("chat"),
+        "the file's name is the fleet's, and both are \"chat\"",
+    );
+    let words = |change: fn(&mut Draft<'_>)| {
+        let mut words = Draft::new("words");
+        change(&mut words);
+        words
+    };
+    refused(
+        &chat,
+        &words(|words| words.scaler += "\nlisten = '127.0.0.1:9999'"),
+        "scaler.listen is \"127.0.0.1:9091\" and \"127.0.0.1:9999\", and the port is one for all \
+         of them",
+    );
+    refused(
+        &chat,
+        &words(|words| words.scaler = "ledger = '/nowhere/./chat.jsonl'".to_owned()),
+        "scaler.ledger is \"/nowhere/chat.jsonl\" in both",
+    );
+    refused(
+        &chat,
+        &words(|words| words.more = "[asg]\ngroup = 'chat'\n".to_owned()),
+        "asg.group is \"chat\" in both",
+    );
+}
+
+#[test]
+fn fleets_of_one_machine_or_engine_are_refused_and_so_is_a_shared_lease_or_metric() {
+    let with = |name, more: &str| Draft {
+        more: more.to_owned(),
+        ..Draft::new(name)
+    };
+    let process = "[process]\nmodel = 'm'\ntoken_file = '/nowhere/worker.token'\n";
+    refused(
+        &with("chat", process),
+        &with("words", process),
+        "both start processes here, and each would count on all cores",
+    );
+    let container = "[container]\nmodel = 'm'\nimage = 'i'\nnetwork = 'n'\ntoken_file = '/t'\n";
+    refused(
+        &with("chat", container),
+        &with("words", container),
+        "container.name_prefix is \"tidegate-worker\" in both",
+    );
+    let refused_with = |table: &str, why: &str| {
+        let more = |name| asg(name, "") + table;
+        let (chat, words) = (more("chat"), more("words"));
+        refused(&with("chat", &chat), &with("words", &words), why);
+    };
+    refused_with(
+        "[lease]\nkind = 'dynamodb'\ntable = 't'\nkey = 'k'\n",
+        "lease.key is \"k\" in both",
+    );
+    refused_with(
+        "[lease]\nkind = 'file'\npath = '/nowhere/lock'\n",
+        "lease.path is \"/nowhere/lock\" in both",
+    );
+    refused_with(
+        "[cloudwatch]\ndimensions = { Fleet = 'all' }\n",
+        "cloudwatch.dimensions.Fleet is \"all\" in both",
+    );
+}
+
+#[test]
+fn a_file_whose_name_is_no_name_for_a_fleet_is_refused_among_several() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let odd = Draft {
+        more: asg("odd", ""),
+        ..Draft::new("an odd one")
+    };
+    let odd = odd.write(directory.path());
+    let chat = Draft::new("chat").write(directory.path());
+    let (code, said) = run(&[&chat, &odd]);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(
+        said.contains("an odd one.toml: the file's name is the fleet's among several"),
+        "{said}"
+    );
+}
+
+/// Two fleets under one scaler, and what stands behind them.
+struct Scene {
+    directory: TempDir,
+    moto: Moto,
+    port: u16,
+    daemon: Daemon,
+}
+
+impl Scene {
+    async fn start() -> Scene {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (moto, proxy, port) = (Moto::start(), FakeProxy::start().await, free_port());
+        let launch = json!({ "LaunchConfigurationName": "l", "ImageId": "ami-12c6146b", "InstanceType": "t2.micro" });
+        moto.call("autoscaling", "create_launch_configuration", &launch);
+        let [chat, words] = ["chat", "words"].map(|name| {
+            let group = json!({
+                "AutoScalingGroupName": name, "LaunchConfigurationName": "l", "MinSize": 0,
+                "MaxSize": 4, "DesiredCapacity": 0, "AvailabilityZones": [format!("{REGION}a")],
+            });
+            moto.call("autoscaling", "create_auto_scaling_group", &group);
+            let file = |end: &str| directory.path().join(format!("{name}.{end}"));
+            let draft = Draft {
+                name,
+                proxy: &proxy.url,
+                scaler: format!(
+                    "listen = '127.0.0.1:{port}'\nledger = '{}'",
+                    file("jsonl").display()
+                ),
+                more: format!(
+                    "{}[cloudwatch]\ninterval = '1s'\nemf = '{}'\n",
+                    asg(name, &format!("endpoint_url = '{}'\n", moto.url)),
+                    file("metrics").display()
+                ),
+            };
+            let file = draft.write(directory.path());
+            file.display().to_string()
+        });
+        let arguments = ["run", "--policy", &chat, "--policy", &words];
+        let daemon = Daemon::start_in(&ENVIRONMENT, &arguments, directory.path());
+        Scene {
+            directory,
+            moto,
+            port,
+            daemon,
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
+    }
+
+    /// Waits until the groups of `chat` and `words` are of these sizes.
+    #[track_caller]
+    fn sizes(&self, sizes: [u64; 2]) {
+        let desired = |name: &str| {
+            let names = json!({ "AutoScalingGroupNames": [name] });
+            let found = (self.moto).call("autoscaling", "describe_auto_scaling_groups", &names);
+            found["AutoScalingGroups"][0]["DesiredCapacity"].as_u64()
+        };
+        eventually(&format!("sizes {sizes:?}: {}", self.daemon.said()), || {
+            let found = ["chat", "words"].map(desired);
+            (found == sizes.map(Some)).then_some(())
+        });
+    }
+
+    /// `hold 2` with the token of this fleet and these words.
+    fn hold(&self, token: &str, words: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate-scaler"))
+            .args(["hold", "2", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--token-file")
+            .arg(self.directory.path().join(token))
+            .args(words)
+            .output();
+        let output = output.expect("the scaler runs");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fleet_has_its_group_its_metrics_its_ledger_and_its_orders() {
+    let mut scene = Scene::start().await;
+    scene.sizes([1, 1]);
+    let said = scene.hold("chat.token", &[]);
+    let why = "expected one of chat, words as --fleet, found none";
+    assert!(said.contains(why), "{said}");
+    let said = scene.hold("chat.token", &["--fleet", "talk"]);
+    let why = "found --fleet \"talk\", expected one of chat, words";
+    assert!(said.contains(why), "{said}");
+    let said = scene.hold("words.token", &["--fleet", "words"]);
+    assert_eq!(said, "held at 2 by hand for 1h\n");
+    scene.sizes([1, 2]);
+
+    metrics_with(scene.port, "tidegate_scaler_by_hand{fleet=\"words\"} 1").await;
+    let page = metrics_with(scene.port, "tidegate_scaler_by_hand{fleet=\"chat\"} 0").await;
+    let published = "tidegate_scaler_published_total{fleet=\"words\"} ";
+    assert!(page.contains(published), "{page}");
+    let samples = page.lines().filter(|line| line.starts_with("tidegate"));
+    for sample in samples {
+        assert!(sample.contains("fleet=\""), "{sample}");
+    }
+
+    scene.daemon.signal(Signal::TERM);
+    assert_eq!(scene.daemon.code(), Some(0), "{}", scene.daemon.said());
+    for (name, other) in [("chat", "words"), ("words", "chat")] {
+        let metrics = scene.file(&format!("{name}.metrics"));
+        assert!(
+            metrics.contains(&format!("\"Fleet\":\"{name}\"")),
+            "{metrics}"
+        );
+        assert!(!metrics.contains(other), "{metrics}");
+        let ledger = scene.file(&format!("{name}.jsonl"));
+        assert!(ledger.contains("\"launched\""), "{ledger}");
+        assert_eq!(ledger.contains("by_hand"), name == "words", "{ledger}");
+    }
+    let said = scene.daemon.said();
+    let line = |line: &&str| line.contains("held at 2 by hand");
+    let line = said.lines().find(line).expect("it is told");
+    assert!(line.contains("fleet{name=words}"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_reads_each_and_an_operator_s_token_is_for_its_fleet_alone() {
+    let scene = Scene::start().await;
+    scene.sizes([1, 1]);
+    let other = scene.directory.path().join("words.token");
+    fs::write(other, "another-0123456789\n").expect("it is written");
+    let said = scene.hold("words.token", &["--fleet", "chat"]);
+    assert!(said.contains("401"), "{said}");
+
+    let change = |name: &str, size: &str| {
+        let file = format!("{name}.toml");
+        let policy = scene.file(&file).replace("max = 4", size);
+        fs::write(scene.directory.path().join(file), policy).expect("it is written");
+    };
+    change("chat", "max = 0");
+    change("words", "max = 3");
+    scene.daemon.signal(Signal::HUP);
+    scene.daemon.wait_for("words.toml is in force");
+    scene
+        .daemon
+        .wait_for("chat.toml:4: fleet.max: found 0, expected 1 or more");
+}
