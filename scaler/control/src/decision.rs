@@ -108,10 +108,11 @@ pub enum Basis {
         service_s: f64,
         /// Requests that a worker is to be at.
         concurrency: f64,
-        /// Factor by which they may grow.
+        /// Slots that are asked for over those that are busy.
         growth: f64,
-        /// Standard deviations that chance and growth are covered with.
-        caution: f64,
+        /// Share of requests that may miss the promise because they wait.
+        #[serde(default)]
+        allowed: f64,
         lead_ms: u64,
     },
     /// As the forecast, and what waits is to be worked off.
@@ -285,7 +286,7 @@ impl fmt::Display for Ask {
                 ..
             } => write!(
                 f,
-                " ({per_s:.1}/s of {}, growth of {:.0} % in {}s, {concurrency:.0} at a worker)",
+                " ({per_s:.1}/s of {}, {:.0} % more for {}s from now, {concurrency:.0} at a worker)",
                 Quantity::seconds(*service_s),
                 (growth - 1.0) * 100.0,
                 seconds(lead_ms),
