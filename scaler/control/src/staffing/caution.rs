@@ -2,12 +2,12 @@
 //!
 //! Staffing aims at a share of requests that miss the promise because they wait. What waiting really
 //! cost is known after each tick; while it is over what may be missed, staffing aims lower, and
-//! higher while it is under (adaptive conformal inference: Gibbs and Candes, NeurIPS 2021). So in the
-//! long run the share is what was promised, whatever is wrong with the forecast.
+//! higher while it is under (adaptive conformal inference: Gibbs and Candes, NeurIPS 2021), within
+//! bounds: a burst that no fleet could meet is not made good by hours of idle workers after it.
 
 /// Aims are at most so many times what may be missed, and at least so small a part of it.
-const MOST: f64 = 3.0;
-const LEAST: f64 = 0.02;
+const MOST: f64 = 2.0;
+const LEAST: f64 = 0.5;
 
 /// The aim grows by a factor of e in so many seconds without waiting.
 const RELAXATION_S: f64 = 3600.0;

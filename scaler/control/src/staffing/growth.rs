@@ -21,6 +21,9 @@ const MARGINS: usize = 32;
 /// Headroom beyond this is not bought; such bursts are for the line.
 const MOST: f64 = 2.0;
 
+/// Where the largest fleet's wait costs this share of requests, none is judged by it.
+const LOST: f64 = 0.2;
+
 /// What happened counts half after six hours.
 const HALF_LIFE_S: f64 = 6.0 * 3600.0;
 
@@ -154,18 +157,24 @@ impl Growth {
         }
     }
 
-    /// Lets every imagined fleet work for so long.
+    /// Lets every imagined fleet work for so long. What the largest of them does not save either is
+    /// held against none: it says nothing about margins, and such a burst seldom comes again.
     fn imagine(&mut self, seconds: f64, arrived: f64, staffed: f64, strain: &Strain) {
         let kept = (-seconds * std::f64::consts::LN_2 / HALF_LIFE_S).exp();
         self.requests = self.requests * kept + arrived;
+        let mut charged = [0.0; MARGINS + 1];
+        let mut least_cost = 0.0;
         for (index, fleet) in self.imagined.iter_mut().enumerate() {
             let per_s = staffed * margin(index);
-            let longest = per_s * strain.promised_s();
             let waiting = (fleet.waiting + arrived - per_s * seconds).max(0.0);
-            fleet.waiting = waiting.min(longest);
+            fleet.waiting = waiting.min(per_s * strain.promised_s());
             let given_up = waiting - fleet.waiting;
-            let wait_s = fleet.waiting / per_s.max(f64::MIN_POSITIVE);
-            fleet.missed = fleet.missed * kept + arrived * strain.cost(wait_s) + given_up;
+            least_cost = strain.cost(fleet.waiting / per_s.max(f64::MIN_POSITIVE));
+            charged[index] = arrived * least_cost + given_up;
+        }
+        let counts = f64::from(u8::from(least_cost <= LOST));
+        for (fleet, charged) in self.imagined.iter_mut().zip(charged) {
+            fleet.missed = fleet.missed * kept + counts * charged;
         }
     }
 

@@ -1,15 +1,17 @@
 //! How many workers demand asks for, one lead time from now.
 //!
-//! A launch decided now serves a lead time later. So the fleet is the smallest of which no more
-//! requests than promised will miss the promise because they wait ([`strain`]): for chance with the
-//! rate now, over the longest span that still has the same rate ([`rate`]), and for what the traffic
-//! did within a lead time so far ([`growth`]). What a worker can do is learned ([`capacity`]), and so
-//! is what to aim at ([`caution`]).
+//! A launch decided now serves a lead time later. So workers are bought for as long as one more
+//! saves enough requests from missing the promise because they wait ([`strain`]): by chance with the
+//! rate now, over the longest span that still has the same rate ([`rate`]), and by what the traffic
+//! did within a lead time so far ([`growth`]); but none for growth that was not seen from such a rate
+//! ([`ceiling`]). What a worker can do is learned ([`capacity`]), and so is what a miss is worth
+//! ([`caution`]).
 //!
 //! Pure as all of this crate: it sees monotone counters, and answers with a number and its terms.
 
 mod capacity;
 mod caution;
+mod ceiling;
 mod growth;
 mod rate;
 mod strain;
@@ -20,6 +22,7 @@ use tidegate_line::Moment;
 
 use capacity::Capacity;
 use caution::Caution;
+use ceiling::Ceiling;
 use growth::Growth;
 use rate::{Estimate, Rate};
 use strain::Strain;
@@ -109,6 +112,7 @@ pub struct Staffing {
     rules: StaffingRules,
     rate: Rate,
     growth: Growth,
+    ceiling: Ceiling,
     strain: Strain,
     caution: Caution,
     capacity: Capacity,
@@ -123,6 +127,7 @@ impl Staffing {
             rules,
             rate: Rate::default(),
             growth: Growth::new(rules.lead_time, rules.hold),
+            ceiling: Ceiling::new(rules.lead_time),
             strain: Strain::new(rules.promised_s),
             caution: Caution::default(),
             capacity: Capacity::default(),
@@ -136,6 +141,7 @@ impl Staffing {
     pub fn set_rules(&mut self, rules: StaffingRules) {
         self.rules = rules;
         self.growth.set_lead_time(rules.lead_time);
+        self.ceiling.set_lead_time(rules.lead_time);
         self.strain.promise(rules.promised_s);
     }
 
@@ -159,6 +165,7 @@ impl Staffing {
         self.arrivals_total = reading.arrivals_total;
         self.growth
             .push(reading.at, arrived, &estimate, &self.strain);
+        self.ceiling.push(reading.at, estimate.per_s);
         let limit_s = self.rules.service_limit_s;
         let worker = match self.capacity.worker(reading.slots, limit_s) {
             Some(worker) => worker,
@@ -232,25 +239,30 @@ impl Staffing {
         roomy.clamp(asked, self.held)
     }
 
-    /// The least number of workers whose expected misses are no more than what is aimed at, when
-    /// the demand is `margin` times what it seems to be.
+    /// The number of workers at which slots and misses together cost least, when the demand is
+    /// `margin` times what it seems to be.
     fn workers(&self, need: &Need, margin: f64) -> f64 {
         let load = need.load() * margin;
-        let (mut low, mut high) = (
-            (load / need.concurrency).floor(),
-            (load * MOST_SLOTS / need.concurrency).ceil() + 2.0,
-        );
-        while high - low > 1.0 {
-            let middle = ((low + high) / 2.0).floor();
-            match self.strained(need, load, middle * need.concurrency) <= need.allowed {
-                true => high = middle,
-                false => low = middle,
-            }
+        if load <= 0.0 {
+            return 0.0;
         }
-        match load > 0.0 {
-            true => high,
-            false => 0.0,
-        }
+        let grown = load * self.ceiling.factor();
+        let peakedness = (1.0 + need.dispersion) / 2.0;
+        let spare = MOST_DEVIATIONS * (grown * peakedness).sqrt();
+        // Chance and growth are independent, so their margins add up as deviations do.
+        let most = load + spare.hypot(grown - load);
+        let workers = |slots: f64| (slots / need.concurrency).ceil();
+        let (least, most) = (workers(load), workers(most));
+        let step = ((most - least) / SIZES).ceil().max(1.0);
+        let price = WORTH / need.allowed;
+        let cost = |workers: f64| {
+            let slots = workers * need.concurrency;
+            slots / load + price * self.strained(need, load, slots)
+        };
+        let sizes = (0..=SIZES as u32).map(|index| (least + f64::from(index) * step).min(most));
+        let priced = sizes.map(|workers| (cost(workers), workers));
+        let cheapest = priced.min_by(|a, b| a.0.total_cmp(&b.0));
+        cheapest.map_or(least, |(_, workers)| workers)
     }
 
     /// Share of requests that will miss the promise because they wait, with so many slots a lead
@@ -266,8 +278,14 @@ impl Staffing {
 /// Even where hardly a request can keep the promise, this part of the misses is left to waiting.
 const LEAST_ALLOWED: f64 = 0.05;
 
-/// Slots beyond so many times the load are not asked for.
-const MOST_SLOTS: f64 = 2.5;
+/// As many misses as are aimed at are worth so many slots, as a share of the load.
+const WORTH: f64 = 0.04;
+
+/// Standard deviations of busy slots that are kept spare at most.
+const MOST_DEVIATIONS: f64 = 1.5;
+
+/// Sizes of the fleet that are compared.
+const SIZES: f64 = 128.0;
 
 /// A worker fewer has to do for a rate that is so many standard errors higher,
 const ROOM_ERRORS: f64 = 2.0;
