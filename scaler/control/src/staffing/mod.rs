@@ -229,8 +229,7 @@ impl Staffing {
 
     /// What is asked for, unless fewer would do only just.
     fn kept(&self, need: &Need, estimate: &Estimate, draining: f64) -> u32 {
-        let extra = draining / need.concurrency;
-        let workers = |margin: f64| (self.workers(need, margin) + extra).ceil() as u32;
+        let workers = |margin: f64| self.workers(need, margin, draining) as u32;
         let asked = workers(1.0);
         if asked >= self.held {
             return asked;
@@ -240,8 +239,8 @@ impl Staffing {
     }
 
     /// The number of workers at which slots and misses together cost least, when the demand is
-    /// `margin` times what it seems to be.
-    fn workers(&self, need: &Need, margin: f64) -> f64 {
+    /// `margin` times what it seems to be and so many slots work off what waits.
+    fn workers(&self, need: &Need, margin: f64, draining: f64) -> f64 {
         let load = need.load() * margin;
         if load <= 0.0 {
             return 0.0;
@@ -251,12 +250,12 @@ impl Staffing {
         let spare = MOST_DEVIATIONS * (grown * peakedness).sqrt();
         // Chance and growth are independent, so their margins add up as deviations do.
         let most = load + spare.hypot(grown - load);
-        let workers = |slots: f64| (slots / need.concurrency).ceil();
+        let workers = |slots: f64| ((slots + draining) / need.concurrency).ceil();
         let (least, most) = (workers(load), workers(most));
         let step = ((most - least) / SIZES).ceil().max(1.0);
         let price = WORTH / need.allowed;
         let cost = |workers: f64| {
-            let slots = workers * need.concurrency;
+            let slots = workers * need.concurrency - draining;
             slots / load + price * self.strained(need, load, slots)
         };
         let sizes = (0..=SIZES as u32).map(|index| (least + f64::from(index) * step).min(most));
