@@ -85,10 +85,10 @@ impl KeyRing {
         held.into()
     }
 
-    /// Reads the file again whenever it changed. What cannot be used is said once, and the keys
-    /// stay as they were.
+    /// Reads the file again whenever it changed. What cannot be used is said once and tried again,
+    /// and meanwhile the keys stay as they were.
     pub async fn keep_fresh(self: Arc<Self>) {
-        let mut seen = stamp(&self.file);
+        let (mut seen, mut failed) = (stamp(&self.file), None);
         let mut interval = tokio::time::interval(LOOK_EVERY);
         loop {
             interval.tick().await;
@@ -96,13 +96,17 @@ impl KeyRing {
             if now == seen {
                 continue;
             }
-            seen = now;
             match read(&self.file) {
                 Ok(hashes) => {
+                    (seen, failed) = (now, None);
                     tracing::info!(keys = hashes.len(), "the clients' keys were read again");
                     *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
                 }
-                Err(error) => tracing::error!("{error}; the keys stay as they were"),
+                Err(error) if failed != Some(now) => {
+                    failed = Some(now);
+                    tracing::error!("{error}; the keys stay as they were");
+                }
+                Err(_) => {}
             }
         }
     }

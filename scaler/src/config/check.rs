@@ -3,7 +3,7 @@
 use tidegate_config::{Check, Problem};
 use tidegate_control::{FleetKind, Source};
 
-use super::{LeaseRules, PolicyFile, quoted};
+use super::{LeaseKind, LeaseRules, PolicyFile, quoted};
 use crate::publish::CloudWatchRules;
 
 /// What decisions call terms that have no table with a name.
@@ -31,6 +31,7 @@ impl Check for PolicyFile {
         scaler.map_err(|problem| problem.within("scaler"))?;
         let lease = self.lease.as_ref().map_or(Ok(()), LeaseRules::check);
         lease.map_err(|problem| problem.within("lease"))?;
+        self.check_lease_outlasts_containers()?;
         self.check_ends()
     }
 }
@@ -145,6 +146,19 @@ impl PolicyFile {
             return Err(Problem::new("fleet.kind", quoted(kind), expected));
         }
         Ok(())
+    }
+
+    /// A scaler whose lease is shorter than a call may take would never act.
+    fn check_lease_outlasts_containers(&self) -> Result<(), Problem> {
+        let (Some(lease), Some(container)) = (&self.lease, &self.container) else {
+            return Ok(());
+        };
+        let longest = *container.timeout * 2;
+        if lease.kind == LeaseKind::File || *lease.duration > longest {
+            return Ok(());
+        }
+        let expected = format!("more than {longest:?}, twice container.timeout");
+        Err(Problem::new("lease.duration", quoted(lease.duration), expected))
     }
 
     /// `up` runs the proxy itself; without it, proxies and tokens must be named.

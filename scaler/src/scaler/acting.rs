@@ -56,6 +56,7 @@ impl Scaler {
         });
         let memory = self.helm.take(now, left, &self.law, &self.roster);
         self.roster.forget_orders();
+        self.orders = Orders::default();
         for (id, since) in &memory.draining {
             self.roster.drain(*since, id);
         }
@@ -101,12 +102,18 @@ impl Scaler {
         {
             return self.take_turn(now, unkept(error));
         }
+        let leaving = action.replace.iter().map(|failed| &failed.id);
+        for id in action.remove.iter().chain(leaving) {
+            self.orders.ends(id);
+        }
         self.give_orders(seen).await;
         let mut outcome = Outcome::default();
         let replaced = self.remove(now, action, &mut outcome).await;
         let launch = action.launch.saturating_sub(replaced);
         self.launch(now, launch, &mut outcome).await;
-        if let Hands::Free(fleet) = &mut self.hands {
+        if self.may_act()
+            && let Hands::Free(fleet) = &mut self.hands
+        {
             fleet.attend(now, seen).await;
         }
         if outcome != Outcome::default() {
@@ -120,7 +127,7 @@ impl Scaler {
         let mut replaced = 0;
         let failed = action.replace.iter().map(|replacement| &replacement.id);
         for (id, has_failed) in
-            (action.remove.iter().map(|id| (id, false))).chain(failed.clone().map(|id| (id, true)))
+            (action.remove.iter().map(|id| (id, false))).chain(failed.map(|id| (id, true)))
         {
             if !self.helm.has_settled(now, id) {
                 replaced += u32::from(has_failed && replaced < action.launch);
@@ -133,7 +140,6 @@ impl Scaler {
             let Hands::Free(fleet) = &mut self.hands else {
                 return replaced;
             };
-            self.orders.ends(id);
             let done = match has_failed && replaced < action.launch {
                 true => {
                     replaced += 1;
@@ -145,13 +151,11 @@ impl Scaler {
                 Ok(launched) => {
                     outcome.removed.push(id.clone());
                     outcome.launched.extend(launched);
+                    if has_failed && let Some(Stage::Booting) = self.stages.get(id) {
+                        self.note_failed_start(now);
+                    }
                 }
                 Err(error) => outcome.failed.push(error.to_string()),
-            }
-        }
-        for id in failed {
-            if let Some(Stage::Booting) = self.stages.get(id) {
-                self.note_failed_start(now);
             }
         }
         replaced

@@ -88,9 +88,12 @@ impl Helm {
         roster: &Roster,
         orders: &Orders,
     ) -> Result<(), LeaseError> {
-        self.memory.intend(now, action);
         self.follow(roster, orders);
-        self.lease.keep(&self.memory).await
+        let mut memory = self.memory.clone();
+        memory.intend(now, action);
+        self.lease.keep(&memory).await?;
+        self.memory = memory;
+        Ok(())
     }
 
     /// Keeps up with who drains, and who shall not any more.

@@ -294,7 +294,9 @@ impl Scaler {
             .collect();
         for id in &released {
             self.roster.undrain(now, id);
-            self.orders.undrain(id);
+            if self.helm.leads() {
+                self.orders.undrain(id);
+            }
         }
         self.drained_by_fleet = drained;
     }

@@ -479,7 +479,9 @@ async fn when_aws_throttles_it_is_called_less_and_less_and_told_once() {
     assert_eq!(scene.notices.len(), 1, "{:?}", scene.notices);
     let mut blind = false;
     for _ in 0..60 {
-        blind |= scene.try_tick().await.is_err();
+        let is_blind = scene.try_tick().await.is_err();
+        assert!(is_blind || !blind, "it stays so until it is seen again");
+        blind = is_blind;
     }
     assert!(blind, "what is not seen for a minute is not known");
     scene.group.world().weather.throttled = 0.0;

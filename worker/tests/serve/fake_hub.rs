@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,6 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -34,7 +36,7 @@ pub struct FakeHub {
 struct Shared {
     files: PathBuf,
     token: Option<&'static str>,
-    /// Bytes of the weights that are still handed out.
+    /// Bytes of the weights that are still handed out, those of the first part not counted.
     budget: AtomicU64,
     /// First bytes of the ranges of the weights that were asked for.
     ranges: Mutex<Vec<u64>>,
@@ -133,14 +135,18 @@ async fn file(
                 .lock()
                 .expect("no test panicked with it")
                 .push(first as u64);
-            rationed(&shared, part)
+            match first {
+                0 => Body::from(part),
+                _ => rationed(&shared, part),
+            }
         }
         _ => Body::from(part),
     };
     (StatusCode::PARTIAL_CONTENT, described, body).into_response()
 }
 
-/// As much of a part as is left to hand out; the connection breaks where it ends.
+/// As much of a part as is left to hand out; the connection breaks where it ends, when parts that
+/// are given whole have had time to arrive.
 fn rationed(shared: &Shared, part: Vec<u8>) -> Body {
     let wanted = part.len() as u64;
     let left = shared.budget.load(Ordering::Relaxed);
@@ -151,8 +157,11 @@ fn rationed(shared: &Shared, part: Vec<u8>) -> Body {
         return Body::from(part);
     }
     let beginning = part[..left as usize].to_vec();
-    let broken = Err(std::io::Error::other("the connection breaks"));
-    Body::from_stream(futures_util::stream::iter([Ok(beginning), broken]))
+    let breaks = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Err(std::io::Error::other("the connection breaks"))
+    };
+    Body::from_stream(stream::iter([Ok(beginning)]).chain(stream::once(breaks)))
 }
 
 /// The first and the last byte asked for.

@@ -58,7 +58,7 @@ async fn a_model_is_fetched_once_and_served_without_a_network_afterwards() {
 
 #[tokio::test]
 async fn a_download_that_was_cut_goes_on_where_it_stopped() {
-    const MOST_OF_IT: u64 = 14 << 20;
+    const MOST_OF_IT: u64 = 4 << 20;
     let files = tiny_model::directory(SLOW);
     let cache = tempfile::tempdir().expect("a temporary directory");
     let hub = FakeHub::start(files.path().to_owned(), None).await;

@@ -97,6 +97,11 @@ impl<G: Group> AsgFleet<G> {
             }
             Read::Refresh => {
                 let refresh = self.group.refresh().await;
+                let is_refused = refresh.as_ref().is_err_and(GroupError::is_lasting);
+                if is_refused && self.watch.knows_of_refreshes() {
+                    // It was permitted before: what it said last still holds.
+                    return Ok(());
+                }
                 if let Some(refresh) = self.known(now, "whether an instance refresh runs", refresh)
                 {
                     self.watch.refresh(refresh.clone());
@@ -118,7 +123,10 @@ impl<G: Group> AsgFleet<G> {
 
     async fn look(&mut self, now: Time) -> Result<(), FleetError> {
         match self.group.look().await {
-            Ok(sight) if sight.weighted => Err(FleetError::Weighted),
+            Ok(sight) if sight.weighted => {
+                self.sight = None;
+                Err(FleetError::Weighted)
+            }
             Ok(sight) => {
                 self.watch.looked(now);
                 self.told.group(&self.name, &sight);
@@ -226,10 +234,9 @@ impl<G: Group> Fleet for AsgFleet<G> {
         self.now = now;
         if self.watch.held_until(now).is_none() {
             self.read(now).await?;
-        } else if self.watch.is_blind(now) {
-            return Err(FleetError::NotSeen);
         }
-        let Some(sight) = &self.sight else {
+        let sight = self.sight.as_ref().filter(|_| !self.watch.is_blind(now));
+        let Some(sight) = sight else {
             return Err(FleetError::NotSeen);
         };
         let warm_and_awake = self.book.warm().iter().filter(|instance| {

@@ -155,6 +155,11 @@ impl Watch {
         self.refresh = refresh.map_or(Running::No, |refresh| Running::Yes(refresh.id));
     }
 
+    /// Whether it was ever known that a refresh is under way, or that none is.
+    pub fn knows_of_refreshes(&self) -> bool {
+        self.refresh != Running::NotKnown
+    }
+
     /// Why no member is to be removed now.
     pub fn why_not_shrink(&self) -> Option<String> {
         match &self.refresh {

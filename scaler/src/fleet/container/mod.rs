@@ -118,6 +118,7 @@ impl ContainerFleet {
             if self.looked && !self.told.contains(&container.engine_id) {
                 let ended = self.end(line, now, &container).await?;
                 self.ended.push(ended);
+                self.told.insert(container.engine_id.clone());
             }
             self.leaving.remove(&container.name);
             // What cannot be removed now is tried again by the next census.
@@ -231,6 +232,11 @@ impl Fleet for ContainerFleet {
             bounds: Bounds { min, max },
             why: "the engine sets no limit".to_owned(),
         }
+    }
+
+    /// A replacement is a removal and a growth.
+    fn call_limit(&self) -> Duration {
+        self.limit() * 2
     }
 
     async fn describe(&mut self, now: Time) -> Result<Census, FleetError> {
