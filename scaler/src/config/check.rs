@@ -158,7 +158,11 @@ impl PolicyFile {
             return Ok(());
         }
         let expected = format!("more than {longest:?}, twice container.timeout");
-        Err(Problem::new("lease.duration", quoted(lease.duration), expected))
+        Err(Problem::new(
+            "lease.duration",
+            quoted(lease.duration),
+            expected,
+        ))
     }
 
     /// `up` runs the proxy itself; without it, proxies and tokens must be named.

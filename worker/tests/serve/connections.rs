@@ -49,9 +49,18 @@ async fn beyond_the_limit_connections_are_closed_and_a_free_place_is_used_again(
         .config("[limits]\nmax_connections = 2")
         .ready()
         .await;
-    let held = [connect(&worker).await, connect(&worker).await];
-    let mut third = connect(&worker).await;
-    assert_eq!(until_closed(&mut third).await, "");
-    drop(held);
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        all.push(connect(&worker).await);
+    }
+    // Who asked whether it is ready may still have one of the places.
+    let mut closed = 0;
+    for connection in &mut all {
+        let read = connection.read_u8();
+        let ended = tokio::time::timeout(Duration::from_secs(1), read).await;
+        closed += u32::from(ended.is_ok());
+    }
+    assert!((3..=4).contains(&closed), "{closed} of 5 are closed");
+    drop(all);
     worker.until_ready().await;
 }
