@@ -11,3 +11,4 @@ mod line;
 mod retries;
 mod scaling;
 mod simulated;
+mod two_proxies;

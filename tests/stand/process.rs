@@ -57,6 +57,15 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
+    /// SIGSTOP: it lives, keeps its connections and does nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// SIGKILL: the process has no say in it.
     pub fn kill(&mut self) {
         self.child.kill().expect("the process can be killed");

@@ -37,23 +37,13 @@ impl Stand {
         let dir = TempDir::new().expect("a directory for the test");
         write_secret(&dir.path().join("worker.token"), WORKER_TOKEN);
         write_secret(&dir.path().join("operator.token"), OPERATOR_TOKEN);
-        let file = dir.path().join("proxy.toml");
-        std::fs::write(&file, &config.proxy).expect("the config can be written");
+        std::fs::write(dir.path().join("proxy.toml"), &config.proxy)
+            .expect("the config can be written");
         let http = reqwest::Client::new();
         loop {
             let (listen, admin) = (free_address(), free_address());
-            let mut command = proxy_command(dir.path(), &file, listen, admin);
-            let mut proxy = Process::start("proxy", &mut command, dir.path().join("proxy.log"));
-            let serves = eventually("the proxy serves or ends", async || {
-                let health = http.get(format!("http://{admin}/healthz")).send().await;
-                let door = tokio::net::TcpStream::connect(listen).await;
-                match (health, door, proxy.ended()) {
-                    (Ok(_), Ok(_), None) => Some(true),
-                    (_, _, Some(_)) => Some(false),
-                    _ => None,
-                }
-            });
-            if serves.await {
+            let mut proxy = start_proxy(dir.path(), listen, admin);
+            if serves(&mut proxy, &http, listen, admin).await {
                 return Stand {
                     dir,
                     listen,
@@ -65,6 +55,13 @@ impl Stand {
             let taken = proxy.output().contains("cannot listen");
             assert!(taken, "the proxy ended: {}", proxy.output());
         }
+    }
+
+    /// Starts the proxy again where it was, after it has ended.
+    pub async fn restart_proxy(&mut self) {
+        self.proxy = start_proxy(self.dir.path(), self.listen, self.admin);
+        let serves = serves(&mut self.proxy, &self.http, self.listen, self.admin).await;
+        assert!(serves, "the proxy ended: {}", self.proxy.output());
     }
 
     /// Starts a worker with set service times and waits until the proxy knows it as ready.
@@ -177,6 +174,10 @@ impl Stand {
         self.dir.path().join("worker.token")
     }
 
+    pub fn operator_token_file(&self) -> PathBuf {
+        self.dir.path().join("operator.token")
+    }
+
     pub fn worker_token(&self) -> &'static str {
         WORKER_TOKEN
     }
@@ -202,9 +203,9 @@ pub(crate) fn free_address() -> SocketAddr {
     socket.local_addr().expect("a bound socket has an address")
 }
 
-fn proxy_command(dir: &Path, config: &Path, listen: SocketAddr, admin: SocketAddr) -> Command {
+fn start_proxy(dir: &Path, listen: SocketAddr, admin: SocketAddr) -> Process {
     let mut command = Command::new(binary("tidegate-proxy"));
-    command.arg("--config").arg(config);
+    command.arg("--config").arg(dir.join("proxy.toml"));
     command.args([
         "--listen",
         &listen.to_string(),
@@ -215,7 +216,26 @@ fn proxy_command(dir: &Path, config: &Path, listen: SocketAddr, admin: SocketAdd
     command
         .arg("--operator-tokens")
         .arg(dir.join("operator.token"));
-    command
+    Process::start("proxy", &mut command, dir.join("proxy.log"))
+}
+
+/// Whether it comes to serve; otherwise it has ended.
+async fn serves(
+    proxy: &mut Process,
+    http: &reqwest::Client,
+    listen: SocketAddr,
+    admin: SocketAddr,
+) -> bool {
+    eventually("the proxy serves or ends", async || {
+        let health = http.get(format!("http://{admin}/healthz")).send().await;
+        let door = TcpStream::connect(listen).await;
+        match (health, door, proxy.ended()) {
+            (Ok(_), Ok(_), None) => Some(true),
+            (_, _, Some(_)) => Some(false),
+            _ => None,
+        }
+    })
+    .await
 }
 
 fn write_secret(path: &Path, secret: &str) {

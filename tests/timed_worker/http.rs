@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,8 @@ pub struct Worker {
     /// Slots taken, by the proxy that took them.
     busy: Mutex<BTreeMap<String, u32>>,
     served: Mutex<u64>,
+    /// Requests that came while all slots were taken.
+    refused: AtomicU64,
 }
 
 /// A taken slot; free when dropped.
@@ -54,6 +57,7 @@ impl Worker {
             state: watch::Sender::new(WorkerState::Ready),
             busy: Mutex::default(),
             served: Mutex::default(),
+            refused: AtomicU64::default(),
         }
     }
 
@@ -110,6 +114,12 @@ pub fn routes(worker: Arc<Worker>) -> Router {
             "/busy",
             get(async |State(worker): State<Arc<Worker>>| Json(worker.busy())),
         )
+        .route(
+            "/refused",
+            get(async |State(worker): State<Arc<Worker>>| {
+                worker.refused.load(Ordering::Relaxed).to_string()
+            }),
+        )
         .layer(DefaultBodyLimit::max(64 << 20))
         .with_state(worker)
 }
@@ -127,6 +137,7 @@ async fn serve(State(worker): State<Arc<Worker>>, headers: HeaderMap, body: Byte
         return refuse(REFUSED_NOT_READY);
     }
     let Some(slot) = worker.take(header(PROXY_HEADER).unwrap_or_default().to_owned()) else {
+        worker.refused.fetch_add(1, Ordering::Relaxed);
         return refuse(REFUSED_FULL);
     };
     let asked: Asked = serde_json::from_slice(&body).unwrap_or_default();
