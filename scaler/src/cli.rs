@@ -35,10 +35,10 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Say whether a policy file is valid.
+    /// Say whether a policy file is valid, and of several whether one scaler can run them all.
     Check {
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        #[arg(value_name = "FILE", required = true)]
+        file: Vec<PathBuf>,
     },
     /// Leave the running scaler's fleet as it is for a while.
     Pause {

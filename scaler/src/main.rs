@@ -4,7 +4,7 @@
 //! The order of the shutdown is written at the top of `run` and of `up`.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -87,8 +87,19 @@ fn cost(args: &CostArgs) -> anyhow::Result<()> {
     explain::cost(&args.ledger, prices, form, &mut std::io::stdout().lock())
 }
 
-fn check(file: &Path) -> anyhow::Result<()> {
-    let policy: PolicyFile = tidegate_config::load(file)?;
+/// A file alone may also be one for `up`.
+fn check(files: &[PathBuf]) -> anyhow::Result<()> {
+    let policies = match files {
+        [file] => vec![tidegate_config::load(file)?],
+        several => run::check(several)?,
+    };
+    for (file, policy) in files.iter().zip(policies) {
+        say_valid(file, policy)?;
+    }
+    Ok(())
+}
+
+fn say_valid(file: &Path, policy: PolicyFile) -> anyhow::Result<()> {
     let mut terms: Vec<_> = policy.signal.iter().map(|s| s.name.as_str()).collect();
     terms.extend(policy.forecast.map(|_| "forecast"));
     terms.extend(policy.formula.iter().map(|_| "formula"));

@@ -1,6 +1,9 @@
-//! Where the daemons' binaries are, and where this process is.
+//! Where the daemons' binaries are, where a path leads to, what is locked, and where this process
+//! is.
 
 use std::env;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,6 +27,47 @@ pub fn binary(configured: Option<&Path>, name: &str) -> Result<PathBuf, Missing>
             file,
             remedy: format!("build it with: cargo build --release --bin {name}"),
         }),
+    }
+}
+
+/// As many links in a row are one too many, as for the system itself.
+const MOST_LINKS: u32 = 40;
+
+/// The file that a path leads to, which may not be there yet. Of a path that leads nowhere, as much
+/// as is known.
+pub fn led_to(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    follow(path, MOST_LINKS)
+}
+
+fn follow(path: PathBuf, links: u32) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return path;
+    };
+    let directory = follow(parent.to_owned(), links);
+    let place = directory.join(name);
+    match fs::read_link(&place) {
+        Ok(target) if links > 0 => follow(directory.join(target), links - 1),
+        _ => place,
+    }
+}
+
+/// The file, locked as long as it is open, however its process ends; `None` while another has it.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let file = File::options().create(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

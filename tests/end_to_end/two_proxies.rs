@@ -215,7 +215,9 @@ async fn what_both_proxies_say_adds_up_and_the_fleet_grows_for_the_sum() {
         .map(|client| closed_loop(client, Duration::from_secs(8)));
     let ask = |tick: &Value| {
         let ask = &tick["decision"]["reason"]["asks"][0];
-        ask["basis"]["measured"]["value"]["value"].as_f64().unwrap_or(0.0)
+        ask["basis"]["measured"]["value"]["value"]
+            .as_f64()
+            .unwrap_or(0.0)
     };
     let seen = scene.tick("a tick that counts both", 0, |tick| {
         ask(tick) > CONNECTIONS as f64 * 1.7

@@ -3,12 +3,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use std::path::PathBuf;
 
 use super::{LeaseError, Memory, Turn};
+use crate::place;
 
 pub struct FileLease {
     path: PathBuf,
@@ -50,7 +48,7 @@ impl FileLease {
 
     fn take(&self) -> Result<Option<File>, LeaseError> {
         let what = || format!("cannot lock {}", self.path.display());
-        lock(&self.path).map_err(|cause| LeaseError::File {
+        place::lock(&self.path).map_err(|cause| LeaseError::File {
             what: what(),
             cause,
         })
@@ -101,21 +99,5 @@ impl FileLease {
         let mut name = self.path.as_os_str().to_owned();
         name.push(format!(".{ending}"));
         name.into()
-    }
-}
-
-/// The locked file; `None` while another has it.
-///
-/// # Errors
-/// When the file cannot be made or locked.
-pub fn lock(path: &Path) -> io::Result<Option<File>> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let file = File::options().create(true).append(true).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

@@ -13,7 +13,7 @@ mod table;
 
 use std::time::Duration;
 
-pub use file::{FileLease, lock};
+pub use file::FileLease;
 pub use memory::{Act, Memory, SETTLED_AFTER, VERSION};
 pub use shared::{Item, Shared, Store, Terms, Written};
 pub use table::{Fate, Table};

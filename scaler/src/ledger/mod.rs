@@ -14,6 +14,8 @@ use tidegate_control::{Decision, Fleet, Observation, Override, Time};
 
 pub use fold::{Folded, Recalled, fold};
 
+use crate::place;
+
 /// The version of the lines that this build writes. Lines of a later version are not read.
 pub const VERSION: u32 = 1;
 
@@ -84,22 +86,45 @@ pub struct LedgerRules {
     pub kept: u32,
 }
 
+/// Another process writes the ledger.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another scaler writes it, as {} is locked: stop that one, or give each a scaler.ledger of \
+     its own",
+    lock.display()
+)]
+pub struct Taken {
+    pub lock: PathBuf,
+}
+
 /// A ledger that is being written.
 #[derive(Debug)]
 pub struct Ledger {
     rules: LedgerRules,
+    /// Beside the ledger, which is put aside and begun anew: one process writes it.
+    _lock: File,
     file: File,
     bytes: u64,
 }
 
 impl Ledger {
     /// Opens the ledger to write on. A last line that was torn by a crash is closed off.
+    ///
+    /// # Errors
+    /// [`Taken`] while another process has it open; otherwise when it cannot be written.
     pub fn open(rules: LedgerRules) -> io::Result<Ledger> {
         if let Some(directory) = rules.file.parent() {
             fs::create_dir_all(directory)?;
         }
+        let lock = beside(&place::led_to(&rules.file), "lock");
+        let _lock = place::lock(&lock)?.ok_or_else(|| io::Error::other(Taken { lock }))?;
         let (file, bytes) = open(&rules.file)?;
-        Ok(Ledger { rules, file, bytes })
+        Ok(Ledger {
+            rules,
+            _lock,
+            file,
+            bytes,
+        })
     }
 
     /// Appends a line, in one write.
@@ -138,15 +163,17 @@ impl Ledger {
 
 /// Where a dry run writes, so that no other run takes its ticks for done.
 pub fn of_dry_run(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".dry-run");
-    name.into()
+    beside(file, "dry-run")
 }
 
 /// `ledger.jsonl.1`.
 pub(crate) fn aside(file: &Path, number: u32) -> PathBuf {
+    beside(file, &number.to_string())
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{number}"));
+    name.push(format!(".{ending}"));
     name.into()
 }
 

@@ -56,9 +56,22 @@ pub struct Reply {
     pub signal: Result<Signal, ProxyFault>,
 }
 
+/// Which proxies are asked, and how.
+#[derive(Clone)]
+pub struct Addressees {
+    /// Base URLs of their admin ports.
+    pub urls: Vec<String>,
+    pub tokens: Tokens,
+    /// For one call to one proxy.
+    pub timeout: Duration,
+}
+
 /// Where signals come from and orders go to.
 #[async_trait]
 pub trait Signals: Send + Sync {
+    /// Goes on with these proxies. Who is known behind a name that stays is not forgotten.
+    fn follow(&mut self, addressees: Addressees);
+
     /// Every proxy's signal, asked for at the same time.
     async fn signals(&mut self) -> Vec<Reply>;
 
@@ -76,7 +89,12 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    pub fn new(urls: &[String], tokens: Tokens, timeout: Duration) -> Proxies {
+    pub fn of(addressees: Addressees) -> Proxies {
+        let Addressees {
+            urls,
+            tokens,
+            timeout,
+        } = addressees;
         Proxies {
             client: http::client(),
             places: urls.iter().map(|url| Place::new(url)).collect(),
@@ -86,7 +104,7 @@ impl Proxies {
         }
     }
 
-    /// As [`Proxies::new`], with a resolver of the caller's for names.
+    /// As [`Proxies::of`], with a resolver of the caller's for names.
     #[must_use]
     pub fn resolved_by(self, resolver: Arc<dyn Resolve>) -> Proxies {
         Proxies { resolver, ..self }
@@ -152,6 +170,16 @@ impl Proxies {
 
 #[async_trait]
 impl Signals for Proxies {
+    fn follow(&mut self, addressees: Addressees) {
+        let mut known = std::mem::take(&mut self.places);
+        let places = addressees.urls.iter().map(|url| {
+            let found = known.iter().position(|place| place.url() == url);
+            found.map_or_else(|| Place::new(url), |found| known.swap_remove(found))
+        });
+        self.places = places.collect();
+        (self.tokens, self.timeout) = (addressees.tokens, addressees.timeout);
+    }
+
     async fn signals(&mut self) -> Vec<Reply> {
         let targets = self.targets().await;
         let signals = join_all(targets.iter().map(|target| self.ask(target))).await;

@@ -78,6 +78,14 @@ impl Place {
         }
     }
 
+    /// As it was configured.
+    pub fn url(&self) -> &str {
+        match self {
+            Place::Fixed(url) => url,
+            Place::Named(named) => &named.url,
+        }
+    }
+
     /// Resolves the name again if that is due. A resolver that fails changes nothing.
     pub async fn refresh(&mut self, resolver: &Arc<dyn Resolve>) {
         let Place::Named(named) = self else {

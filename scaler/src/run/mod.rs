@@ -4,6 +4,7 @@
 //! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot live without it is told
 //! to stop and finishes what it has accepted; a second signal leaves it no more time.
 
+mod crew;
 mod station;
 mod together;
 
@@ -16,10 +17,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::by_fleet::of_fleet;
 use crate::clock::Clock;
+use crate::config::PolicyFile;
 use crate::metrics;
 use crate::overrides::{Counter, Wishes};
 use crate::scaler::Scaler;
 use crate::server::{self, LastTick};
+use crew::Crew;
 pub use station::Station;
 use together::Policy;
 
@@ -38,12 +41,23 @@ pub enum Unusable {
         .0.display()
     )]
     Name(PathBuf),
-    #[error("{} and {} cannot be run by one scaler: {why}", first.display(), second.display())]
-    Together {
-        first: PathBuf,
-        second: PathBuf,
-        why: String,
-    },
+    #[error("{}", in_lines(.0))]
+    Together(Vec<Clash>),
+}
+
+/// Two policies that one scaler cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} and {} cannot be run by one scaler: {why}", first.display(), second.display())]
+pub struct Clash {
+    pub first: PathBuf,
+    pub second: PathBuf,
+    /// The key that both have, and its value.
+    pub why: String,
+}
+
+fn in_lines(clashes: &[Clash]) -> String {
+    let lines: Vec<String> = clashes.iter().map(Clash::to_string).collect();
+    lines.join("\n")
 }
 
 /// Whether decisions are acted upon.
@@ -52,6 +66,15 @@ pub enum Mode {
     Act,
     /// They are told, and nothing is done.
     DryRun,
+}
+
+/// Reads the policies that one scaler is to run, in order.
+///
+/// # Errors
+/// When one of them cannot be used, or some cannot be run together; nothing is started.
+pub fn check(policies: &[PathBuf]) -> anyhow::Result<Vec<PolicyFile>> {
+    let policies = together::load(policies)?.into_iter();
+    Ok(policies.map(|policy| policy.file).collect())
 }
 
 /// Runs the fleets of these policies until told to stop.
@@ -63,10 +86,11 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
     let clock = Clock::start();
     let listener = server::bind(first.file.scaler.listen).await?;
     let handle = metrics::install()?;
+    let crew = Crew::new(&policies);
     let (mut shifts, mut ticks, mut counters) = (Vec::new(), Vec::new(), Vec::new());
     for policy in policies {
         let label = policy.label.clone();
-        let shift = async { Shift::new(policy, mode, clock) };
+        let shift = async { Shift::new(policy, crew.clone(), mode, clock) };
         let (shift, counter) = of_fleet(label.clone(), shift).await?;
         ticks.push(shift.ticks.subscribe());
         counters.push(counter);
@@ -81,6 +105,7 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
 /// One fleet at work. No shift waits for another.
 struct Shift {
     policy: Policy,
+    crew: Crew,
     station: Station,
     scaler: Scaler,
     clock: Clock,
@@ -91,12 +116,18 @@ struct Shift {
 }
 
 impl Shift {
-    fn new(policy: Policy, mode: Mode, clock: Clock) -> anyhow::Result<(Shift, Counter)> {
+    fn new(
+        policy: Policy,
+        crew: Crew,
+        mode: Mode,
+        clock: Clock,
+    ) -> anyhow::Result<(Shift, Counter)> {
         let mut station = Station::of_file(policy.published(), mode);
         let scaler = station.assemble(&clock)?;
         let (counter, wishes) = Counter::new(&policy.name, station.operator_tokens.clone());
         let shift = Shift {
             policy,
+            crew,
             station,
             scaler,
             clock,
@@ -120,8 +151,7 @@ impl Shift {
                 }
                 Some(wish) = self.wishes.recv() => wish.grant(self.clock.now(), scaler),
                 _ = self.hangup.recv() => {
-                    let Policy { path, file, .. } = &self.policy;
-                    self.station.reload(path, file, scaler);
+                    self.station.reload(&self.policy, &self.crew, scaler);
                 }
                 () = self.stop.asked() => break,
             }

@@ -7,7 +7,9 @@ use anyhow::Context;
 use tidegate_config::Tokens;
 use tidegate_control::{FleetKind, Law, Roster};
 
-use super::{Mode, Unusable};
+use super::Mode;
+use super::crew::Crew;
+use super::together::Policy;
 use crate::aws::autoscaling::AwsGroup;
 use crate::aws::dynamo::DynamoDb;
 use crate::clock::Clock;
@@ -20,7 +22,7 @@ use crate::fleet::process::{self, ProcessFleet};
 use crate::lease::{FileLease, Lease, Shared, Terms};
 use crate::ledger::{self, Folded, Ledger, LedgerRules};
 use crate::place;
-use crate::proxies::{Proxies, Signals};
+use crate::proxies::{Addressees, Proxies};
 use crate::publish::Publisher;
 use crate::scaler::{Hands, Parts, Scaler};
 use crate::sources::Sources;
@@ -85,7 +87,7 @@ impl Station {
         Ok(Scaler::new(Parts {
             law,
             roster,
-            proxies: self.proxies()?,
+            proxies: Box::new(Proxies::of(self.proxies()?)),
             sources: Sources::start(&self.file.source),
             hands,
             lease: match self.mode {
@@ -150,17 +152,19 @@ impl Station {
         Ok(Box::new(ProcessFleet::new(setup, folded.last_number())))
     }
 
-    fn proxies(&self) -> anyhow::Result<Box<dyn Signals>> {
-        let tokens = Tokens::read(&self.operator_tokens)?;
-        let timeout = self.file.proxies.timeout.into();
-        Ok(Box::new(Proxies::new(&self.proxies, tokens, timeout)))
+    fn proxies(&self) -> anyhow::Result<Addressees> {
+        Ok(Addressees {
+            urls: self.proxies.clone(),
+            tokens: Tokens::read(&self.operator_tokens)?,
+            timeout: self.file.proxies.timeout.into(),
+        })
     }
 
     /// Reads the policy again. One that cannot be used changes nothing.
-    pub(super) fn reload(&mut self, policy: &Path, started: &PolicyFile, scaler: &mut Scaler) {
-        let event = match self.try_reload(policy, started, scaler) {
+    pub(super) fn reload(&mut self, started: &Policy, crew: &Crew, scaler: &mut Scaler) {
+        let event = match self.try_reload(started, crew, scaler) {
             Ok(next_start) => Event::PolicyReloaded {
-                file: policy.to_owned(),
+                file: started.path.clone(),
                 next_start,
             },
             Err(error) => Event::PolicyRefused {
@@ -172,16 +176,14 @@ impl Station {
 
     fn try_reload(
         &mut self,
-        policy: &Path,
-        started: &PolicyFile,
+        started: &Policy,
+        crew: &Crew,
         scaler: &mut Scaler,
     ) -> anyhow::Result<Vec<&'static str>> {
-        let file: PolicyFile = tidegate_config::load(policy)?;
-        if file.up.is_some() {
-            return Err(Unusable::ForUp(policy.to_owned()).into());
-        }
-        let next_start = waits_for_restart(started, &file, self.mode);
-        let mut next = Station::of_file(file, self.mode);
+        let changed = started.read_again()?;
+        crew.check(&changed)?;
+        let next_start = waits_for_restart(&started.file, &changed.file, self.mode);
+        let mut next = Station::of_file(changed.file.clone(), self.mode);
         if self.mode == Mode::Act {
             // Workers beat to the proxies that they were started with.
             next.proxies.clone_from(&self.proxies);
@@ -189,6 +191,7 @@ impl Station {
         let proxies = next.proxies()?;
         let sources = Sources::start(&next.file.source);
         scaler.reload(next.file.policy(), proxies, sources);
+        crew.accept(changed);
         *self = next;
         Ok(next_start)
     }

@@ -1,17 +1,21 @@
 //! Several policies under one scaler: what each is called, and what no two of them may share.
+//!
+//! Paths are compared as the places that they lead to, links and all: they may be there or not yet.
 
 use std::path::{Path, PathBuf};
 
 use tidegate_control::FleetKind;
 
-use super::Unusable;
+use super::{Clash, Unusable};
 use crate::aws::client::Place;
 use crate::config::{DEFAULT_LEDGER, LeaseRules, PolicyFile};
+use crate::place;
 
 /// The dimension that tells several fleets apart in CloudWatch.
 const DIMENSION: &str = "Fleet";
 
-/// A policy as it was started.
+/// A policy among those of this scaler.
+#[derive(Clone)]
 pub struct Policy {
     /// The file's stem.
     pub name: String,
@@ -21,37 +25,52 @@ pub struct Policy {
     pub file: PolicyFile,
 }
 
-/// Reads all, and holds each against those before it.
+/// Reads all, and holds each against the others.
 pub fn load(paths: &[PathBuf]) -> anyhow::Result<Vec<Policy>> {
     let mut policies: Vec<Policy> = Vec::new();
     for path in paths {
-        let file: PolicyFile = tidegate_config::load(path)?;
-        if file.up.is_some() {
-            return Err(Unusable::ForUp(path.clone()).into());
-        }
+        let file = read(path)?;
         let name = path.file_stem().unwrap_or_default();
         let name = name.to_string_lossy().into_owned();
         if paths.len() > 1 && !is_plain(&name) {
             return Err(Unusable::Name(path.clone()).into());
         }
-        let policy = Policy {
+        policies.push(Policy {
             label: (paths.len() > 1).then(|| name.clone()),
             name,
             path: path.clone(),
             file,
-        };
-        for earlier in &policies {
-            if let Some(why) = clash(earlier, &policy) {
-                let (first, second) = (earlier.path.clone(), policy.path);
-                return Err(Unusable::Together { first, second, why }.into());
-            }
-        }
-        policies.push(policy);
+        });
     }
-    Ok(policies)
+    let pairs = policies.iter().enumerate().flat_map(|(at, policy)| {
+        let earlier = policies[..at].iter();
+        earlier.map(move |earlier| (earlier, policy))
+    });
+    let clashes: Vec<Clash> = pairs.filter_map(|(one, two)| clash(one, two)).collect();
+    match clashes.is_empty() {
+        true => Ok(policies),
+        false => Err(Unusable::Together(clashes).into()),
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<PolicyFile> {
+    let file: PolicyFile = tidegate_config::load(path)?;
+    match file.up {
+        Some(_) => Err(Unusable::ForUp(path.to_owned()).into()),
+        None => Ok(file),
+    }
 }
 
 impl Policy {
+    /// As its file is now.
+    pub fn read_again(&self) -> anyhow::Result<Policy> {
+        let file = read(&self.path)?;
+        Ok(Policy {
+            file,
+            ..self.clone()
+        })
+    }
+
     /// The file, and in what it publishes the fleet's name, where there are others.
     pub fn published(&self) -> PolicyFile {
         let mut file = self.file.clone();
@@ -64,7 +83,7 @@ impl Policy {
 
     fn ledger(&self) -> PathBuf {
         let ledger = self.file.scaler.ledger.as_deref();
-        absolute(ledger.unwrap_or(Path::new(DEFAULT_LEDGER)))
+        place::led_to(ledger.unwrap_or(Path::new(DEFAULT_LEDGER)))
     }
 }
 
@@ -74,8 +93,16 @@ fn is_plain(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-/// Why these two cannot be run together.
-fn clash(one: &Policy, two: &Policy) -> Option<String> {
+/// What keeps these two from being run together.
+pub fn clash(one: &Policy, two: &Policy) -> Option<Clash> {
+    Some(Clash {
+        first: one.path.clone(),
+        second: two.path.clone(),
+        why: why_not(one, two)?,
+    })
+}
+
+fn why_not(one: &Policy, two: &Policy) -> Option<String> {
     let (first, second) = (one.file.scaler.listen, two.file.scaler.listen);
     if first != second {
         let one_port = "the port is one for all of them";
@@ -112,7 +139,7 @@ fn shared(one: &Policy, two: &Policy) -> Option<(&'static str, String)> {
     }
     if let (Some(first), Some(second)) = (&one.file.container, &two.file.container)
         && first.name_prefix == second.name_prefix
-        && first.socket == second.socket
+        && place::led_to(&first.socket) == place::led_to(&second.socket)
     {
         return Some(("container.name_prefix", first.name_prefix.clone()));
     }
@@ -126,7 +153,8 @@ fn shared(one: &Policy, two: &Policy) -> Option<(&'static str, String)> {
 
 fn shared_lease(one: &LeaseRules, two: &LeaseRules) -> Option<(&'static str, String)> {
     if let (Some(first), Some(second)) = (&one.path, &two.path) {
-        let is_one = absolute(first) == absolute(second);
+        let first = place::led_to(first);
+        let is_one = first == place::led_to(second);
         return is_one.then(|| ("lease.path", first.display().to_string()));
     }
     let key = one.key.clone()?;
@@ -147,9 +175,4 @@ fn shared_metrics(one: &PolicyFile, two: &PolicyFile) -> Option<(&'static str, S
 fn may_be_one(one: &Place, two: &Place) -> bool {
     let regions = one.region.as_ref().zip(two.region.as_ref());
     one.endpoint_url == two.endpoint_url && regions.is_none_or(|(one, two)| one == two)
-}
-
-/// Links are not followed.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -21,7 +21,7 @@ use crate::ledger::{ByHand, Entry, Record, Tick};
 use crate::metrics;
 use crate::names::Names;
 use crate::orders::Orders;
-use crate::proxies::{self, Signals};
+use crate::proxies::{self, Addressees, Signals};
 use crate::publish::{Publisher, Sight};
 use crate::sources::Sources;
 use helm::Helm;
@@ -102,12 +102,12 @@ impl Scaler {
     }
 
     /// Goes on with another policy and other proxies.
-    pub fn reload(&mut self, policy: Policy, proxies: Box<dyn Signals>, sources: Sources) {
+    pub fn reload(&mut self, policy: Policy, proxies: Addressees, sources: Sources) {
         self.observer.set_model(policy.fleet.model.clone());
         self.sources = sources;
         (self.bounds, self.cut) = (policy.fleet.bounds(), None);
         self.law.reload(policy);
-        self.proxies = proxies;
+        self.proxies.follow(proxies);
         self.keep_within_limits();
     }
 

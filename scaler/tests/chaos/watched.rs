@@ -11,7 +11,7 @@ use tidegate_scaler::fleet::asg::fake::FakeGroup;
 use tidegate_scaler::fleet::asg::group::{Failure, Group, GroupError, Hook, Refresh, Sight, Then};
 use tidegate_scaler::lease::Table;
 use tidegate_scaler::ledger::{Entry, Record};
-use tidegate_scaler::proxies::{ProxyFault, Reply, Signals};
+use tidegate_scaler::proxies::{Addressees, ProxyFault, Reply, Signals};
 use tidegate_wire::Order;
 
 use crate::service::{PROXIES, Service};
@@ -68,6 +68,8 @@ fn unreachable() -> ProxyFault {
 
 #[async_trait]
 impl Signals for Street {
+    fn follow(&mut self, _addressees: Addressees) {}
+
     async fn signals(&mut self) -> Vec<Reply> {
         let replies = (0..PROXIES).map(|proxy| Reply {
             source: proxy.to_string(),

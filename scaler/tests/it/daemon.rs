@@ -79,6 +79,12 @@ impl Daemon {
         kill_process(pid, signal).expect("it is there");
     }
 
+    /// SIGKILL: it has no say in it.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is there");
+        self.child.wait().expect("it has ended");
+    }
+
     fn pid(&self) -> Option<Pid> {
         Pid::from_raw(self.child.id() as i32)
     }
@@ -326,7 +332,7 @@ async fn workers_end_when_the_scaler_is_killed() {
         let text = fs::read_to_string(&log).ok()?;
         text.contains("started").then_some(())
     });
-    daemon.child.kill().expect("it is there");
+    daemon.kill();
     eventually("the worker's end", || {
         let text = fs::read_to_string(&log).ok()?;
         text.contains("orphaned").then_some(())

@@ -107,6 +107,7 @@ fn a_torn_last_line_is_left_out_and_the_next_line_stands_by_itself() {
     }
     let whole = fs::read(&file).expect("it is read");
     fs::write(&file, &whole[..whole.len() - 20]).expect("it is torn");
+    drop(ledger);
 
     let mut ledger = Ledger::open(rules(file.clone(), 1 << 20)).expect("it opens");
     let entry = tick(&mut law, at(3));
@@ -130,7 +131,12 @@ fn a_full_ledger_is_put_aside_and_few_are_kept() {
         .map(|entry| entry.expect("an entry").file_name().into_string())
         .collect();
     names.sort();
-    let expected = ["ledger.jsonl", "ledger.jsonl.1", "ledger.jsonl.2"];
+    let expected = [
+        "ledger.jsonl",
+        "ledger.jsonl.1",
+        "ledger.jsonl.2",
+        "ledger.jsonl.lock",
+    ];
     assert_eq!(names, expected.map(|name| Ok(name.to_owned())));
     for name in expected {
         let length = fs::metadata(directory.path().join(name)).expect("it is there");
@@ -140,6 +146,26 @@ fn a_full_ledger_is_put_aside_and_few_are_kept() {
     let times: Vec<_> = folded.ticks.iter().map(|tick| tick.at).collect();
     assert!(times.is_sorted() && times.last() == Some(&at(39)));
     assert!(times.len() > 1, "the one put aside is read as well");
+}
+
+#[test]
+fn a_ledger_is_one_writer_s_by_whatever_way_it_is_reached_and_however_often_it_is_begun_anew() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (file, link) = (
+        directory.path().join("ledger.jsonl"),
+        directory.path().join("link.jsonl"),
+    );
+    std::os::unix::fs::symlink("ledger.jsonl", &link).expect("it is made");
+    let mut ledger = Ledger::open(rules(file.clone(), 2_000)).expect("it opens");
+    for second in 0..40 {
+        let refused = Ledger::open(rules(link.clone(), 2_000)).expect_err("it is another's");
+        let why = refused.to_string();
+        assert!(why.contains("ledger.jsonl.lock is locked"), "{why}");
+        let entry = tick(&mut Law::new(policy()), at(second));
+        ledger.write(at(second), entry).expect("it is written");
+    }
+    drop(ledger);
+    Ledger::open(rules(link, 2_000)).expect("it is free again");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use tidegate_config::Tokens;
-use tidegate_scaler::proxies::{Proxies, Resolve, Signals, answers};
+use tidegate_scaler::proxies::{Addressees, Proxies, Resolve, Signals, answers};
 use tidegate_wire::Order;
 
 use crate::stage::{FakeProxy, lock, token_file};
@@ -43,21 +44,25 @@ impl Record {
 struct Scene {
     record: Record,
     proxies: Proxies,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Scene {
     fn new() -> Scene {
         let directory = tempfile::tempdir().expect("a directory");
-        let tokens = token_file(directory.path(), "operator.token");
-        let tokens = Tokens::read(&tokens).expect("the token is valid");
         let record = Record::default();
-        let proxies = Proxies::new(&[NAME.to_owned()], tokens, Duration::from_secs(5));
+        let proxies = Proxies::of(addressees(directory.path(), &[NAME]));
         Scene {
             proxies: proxies.resolved_by(Arc::new(record.clone())),
             record,
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// The policy is read again, and names these.
+    fn reload(&mut self, urls: &[&str]) {
+        let addressees = addressees(self.directory.path(), urls);
+        self.proxies.follow(addressees);
     }
 
     /// Who is asked, and whether they answer.
@@ -67,6 +72,15 @@ impl Scene {
         let mut asked: Vec<_> = asked.map(|a| (a.source, a.signal.is_some())).collect();
         asked.sort();
         asked
+    }
+}
+
+fn addressees(directory: &Path, urls: &[&str]) -> Addressees {
+    let tokens = token_file(directory, "operator.token");
+    Addressees {
+        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        tokens: Tokens::read(&tokens).expect("the token is valid"),
+        timeout: Duration::from_secs(5),
     }
 }
 
@@ -119,6 +133,31 @@ async fn one_that_left_the_name_is_missing_until_it_was_silent_for_long_enough()
     }
     pass(20).await;
     assert_eq!(scene.asked().await, all([(&one, true)]));
+}
+
+#[tokio::test]
+async fn a_reload_forgets_none_that_left_a_name_which_stays() {
+    let (one, two) = (FakeProxy::start().await, FakeProxy::start().await);
+    let mut scene = Scene::new();
+    scene.record.names(&[&one, &two]);
+    scene.asked().await;
+    scene.record.names(&[&one]);
+    pass(6).await;
+    two.desk().refuses = Some(StatusCode::SERVICE_UNAVAILABLE);
+    let missing = all([(&one, true), (&two, false)]);
+    assert_eq!(scene.asked().await, missing);
+    for _ in 0..2 {
+        scene.reload(&[NAME]);
+        pass(6).await;
+        assert_eq!(scene.asked().await, missing, "it may have requests");
+    }
+    let three = FakeProxy::start().await;
+    scene.reload(&[&three.url]);
+    assert_eq!(
+        scene.asked().await,
+        all([(&three, true)]),
+        "a name that goes"
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tidegate_scaler::event::{Event, Tell};
 use tidegate_scaler::fleet::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
 use tidegate_scaler::lease::Lease;
 use tidegate_scaler::ledger::{Ledger, LedgerRules};
-use tidegate_scaler::proxies::Proxies;
+use tidegate_scaler::proxies::{Addressees, Proxies};
 use tidegate_scaler::publish::Publisher;
 use tidegate_scaler::scaler::{Hands, Parts, Scaler};
 use tidegate_scaler::sources::Sources;
@@ -182,7 +182,11 @@ impl Stand {
         let scaler = Scaler::new(Parts {
             law: Law::new(file.policy()),
             roster: Roster::default(),
-            proxies: Box::new(Proxies::new(&urls, tokens, Duration::from_secs(5))),
+            proxies: Box::new(Proxies::of(Addressees {
+                urls,
+                tokens,
+                timeout: Duration::from_secs(5),
+            })),
             sources: Sources::default(),
             hands: hands(fleet.clone()),
             lease: Lease::Alone,
