@@ -12,3 +12,4 @@ mod retries;
 mod scaling;
 mod simulated;
 mod two_proxies;
+mod unreachable;

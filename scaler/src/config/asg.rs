@@ -58,11 +58,7 @@ impl AsgRules {
 
     /// A call is tried once: the next tick is the next try.
     pub fn patience(&self) -> Patience {
-        Patience {
-            attempt: *self.timeout,
-            call: *self.timeout,
-            attempts: 1,
-        }
+        Patience::once(*self.timeout)
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {

@@ -110,11 +110,7 @@ impl LeaseRules {
 
     /// A call is tried once: the next renewal is the next try.
     pub fn patience(&self) -> Patience {
-        Patience {
-            attempt: *self.timeout,
-            call: *self.timeout,
-            attempts: 1,
-        }
+        Patience::once(*self.timeout)
     }
 
     /// Between two renewals.

@@ -17,6 +17,10 @@ use super::{LeaseError, Memory, Turn};
 /// differ by less than a tenth of that.
 const DRIFT_PER_MILLE: u32 = 5;
 
+/// Ticks come a little early or late: one that is early by less than this part of the interval is
+/// taken, as the next would be a whole tick late.
+const EARLY: u32 = 10;
+
 /// What the store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item {
@@ -119,7 +123,7 @@ impl Shared {
         if self.next.is_some_and(|next| now < next) {
             return self.run_out(now).unwrap_or(Turn::Same);
         }
-        self.next = Some(now + self.terms.every);
+        self.next = Some(now + self.terms.every - self.terms.every / EARLY);
         let turn = match &self.place {
             Place::Holds { .. } => match self.keep(memory).await {
                 Ok(()) => return Turn::Same,
@@ -205,11 +209,18 @@ impl Shared {
             Place::Watches { item, since } if mark(item) == mark(&read) => *since,
             _ => now,
         };
-        let is_free = read.as_ref().is_none_or(|item| {
+        let ends = read.as_ref().map(|item| {
             let lasts = Duration::from_millis(item.duration_ms).max(self.terms.duration);
             let is_free_or_ours = item.owner.is_empty() || item.owner == self.owner;
-            is_free_or_ours || now - since > lasts + lasts * DRIFT_PER_MILLE / 1000
+            match is_free_or_ours {
+                true => now,
+                false => since + lasts + lasts * DRIFT_PER_MILLE / 1000,
+            }
         });
+        let is_free = ends.is_none_or(|ends| ends <= now);
+        if !is_free && self.next > ends {
+            self.next = ends;
+        }
         self.place = Place::Watches {
             item: read.clone(),
             since,
