@@ -213,11 +213,14 @@ async fn requests_are_counted_once_by_two_scalers_when_the_first_is_killed() {
     requests_are_counted_once(Daemon::kill).await;
 }
 
+/// How the scaler that acts is ended.
+type End = fn(&mut Daemon);
+
 /// How often each takeover is timed.
 const ROUNDS: u32 = 8;
 
 /// How long it takes until the other acts, each time the one that does is ended.
-async fn takeovers(proxy: &FakeProxy, lease: &str, end: fn(&mut Daemon)) -> Vec<Duration> {
+async fn takeovers(proxy: &FakeProxy, lease: &str, end: End) -> Vec<Duration> {
     let places = [Place::new(&proxy.url, lease), Place::new(&proxy.url, lease)];
     let mut acting = places[0].start();
     acting.wait_for("has the lease and acts");
@@ -246,10 +249,8 @@ async fn takeovers(proxy: &FakeProxy, lease: &str, end: fn(&mut Daemon)) -> Vec<
 async fn how_long_takeovers_take() {
     let (moto, proxy) = (Moto::start(), FakeProxy::start().await);
     let shared = tempfile::tempdir().expect("a temporary directory");
-    let ends: [(&str, fn(&mut Daemon)); 2] = [
-        ("SIGKILL", Daemon::kill),
-        ("SIGTERM", |daemon| daemon.signal(Signal::TERM)),
-    ];
+    let stop: End = |daemon| daemon.signal(Signal::TERM);
+    let ends = [("SIGKILL", Daemon::kill as End), ("SIGTERM", stop)];
     for (kind, lease) in [
         ("file", in_a_file(&shared)),
         ("dynamodb", in_dynamodb(&moto)),
