@@ -39,6 +39,16 @@ locals {
         actions   = ["dynamodb:GetItem", "dynamodb:PutItem"]
         resources = [aws_dynamodb_table.lease.arn]
       }
+      # Of one who reads and writes a table DynamoDB asks kms:Decrypt, on the caller's behalf, each
+      # time it fetches the table's key anew (its own entries in CloudTrail say so, in "How Amazon
+      # DynamoDB uses AWS KMS": https://docs.aws.amazon.com/kms/latest/developerguide/services-dynamodb.html).
+      # The key policy there, and CDK's grants, name the others for writers; they are allowed as
+      # well, and through DynamoDB alone.
+      HoldTheLeaseEncrypted = {
+        actions   = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+        resources = [aws_kms_key.this.arn]
+        condition = { variable = "kms:ViaService", value = "dynamodb.${local.region}.amazonaws.com" }
+      }
       PublishMetrics = {
         actions   = ["cloudwatch:PutMetricData"]
         resources = ["*"]
