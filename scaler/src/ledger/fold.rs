@@ -20,6 +20,7 @@ pub struct Folded {
     pub ticks: Vec<Recalled>,
     last_number: u32,
     by_hand: Option<Override>,
+    removed: BTreeMap<String, Time>,
 }
 
 /// A tick of an earlier run.
@@ -75,7 +76,11 @@ impl Folded {
                 }
             }
             Entry::ByHand(ByHand { order }) => self.by_hand = order,
-            Entry::Outcome(outcome) => self.number(outcome.launched.iter()),
+            Entry::Outcome(outcome) => {
+                self.number(outcome.launched.iter());
+                let removed = outcome.removed.into_iter().filter(|_| recent);
+                self.removed.extend(removed.map(|id| (id, line.at)));
+            }
         }
     }
 
@@ -100,6 +105,11 @@ impl Folded {
         let last = self.ticks.last().map(|last| &last.tick.fleet.workers);
         let workers = last.into_iter().flatten();
         workers.map(|w| (w.id.clone(), w.launched)).collect()
+    }
+
+    /// Who was told to go within the span that was read, and when.
+    pub fn removed(&self) -> &BTreeMap<String, Time> {
+        &self.removed
     }
 
     /// The highest `N` of workers named `PREFIX-N`.

@@ -119,7 +119,9 @@ impl Station {
     fn container_fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {
         let rules = (self.file.container.clone()).context("there is no [container] table")?;
         let (proxies, last_number) = (self.proxies.clone(), folded.last_number());
-        Ok(Box::new(ContainerFleet::new(rules, proxies, last_number)))
+        let mut fleet = ContainerFleet::new(rules, proxies, last_number);
+        fleet.recall(folded.removed());
+        Ok(Box::new(fleet))
     }
 
     fn asg_fleet(&self, folded: &Folded) -> anyhow::Result<Box<dyn Fleet>> {

@@ -8,8 +8,11 @@ use tidegate_control::Time;
 use tidegate_scaler::config::{ContainerRules, PolicyFile};
 use tidegate_scaler::fleet::container::ContainerFleet;
 use tidegate_scaler::fleet::{Fleet, FleetError};
+use tidegate_scaler::ledger::{Entry, Ledger, LedgerRules, Outcome};
 
+use crate::daemon::{Daemon, free_port, metrics_with, policy};
 use crate::fake_engine::{CREATED_S, FakeEngine};
+use crate::stage::{FakeProxy, eventually_async};
 
 /// Just after the engine made what it made.
 const NOW: Time = Time::from_ms(CREATED_S * 1000 + 500);
@@ -148,6 +151,89 @@ async fn exactly_the_named_worker_is_told_to_stop_and_killed_after_its_limit() {
     );
     assert_eq!(members(&mut fleet).await, [(other, false)]);
     assert_eq!(engine.shelf().containers.len(), 1, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn one_that_was_told_to_stop_before_a_restart_is_killed_when_its_limit_is_over() {
+    let engine = FakeEngine::start();
+    let mut before = fleet_of(rules(&engine));
+    before.grow(NOW, 3).await.expect("they start");
+    let [one, two, three] = [1, 2, 3].map(|n| format!("tidegate-worker-{n}"));
+    before.remove(&one).await.expect("it is told");
+    before.remove(&two).await.expect("it is told");
+    drop(before);
+    engine.shelf().signals.clear();
+
+    let mut fleet = fleet_of(ContainerRules {
+        stop_limit: tidegate_config::Duration::from_secs(40),
+        ..rules(&engine)
+    });
+    let seconds = |s: u64| NOW + Duration::from_secs(s);
+    let told = [(one.clone(), seconds(0)), (two.clone(), seconds(20))];
+    fleet.recall(&told.into());
+    let census = fleet.describe(seconds(40)).await.expect("it can be seen");
+    let leaving = census.members.iter().map(|m| (m.id.clone(), m.leaving));
+    assert_eq!(
+        leaving.collect::<Vec<_>>(),
+        [(one.clone(), true), (two.clone(), true), (three, false)]
+    );
+    let killed = (one.clone(), "SIGKILL".to_owned());
+    assert_eq!(engine.shelf().signals, [killed]);
+    fleet.remove(&two).await.expect("it was told already");
+    assert_eq!(engine.shelf().signals.len(), 1);
+    engine.end(&one, 137);
+    let census = fleet.describe(seconds(41)).await.expect("it can be seen");
+    let ended = &census.ended[0];
+    assert_eq!((&ended.id, ended.asked), (&one, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scaler_kills_who_its_ledger_says_was_told_to_stop_long_ago() {
+    let engine = FakeEngine::start();
+    let labels = json!({"tidegate.fleet": "tidegate-worker"});
+    engine.put("tidegate-worker-1", labels.clone());
+    engine.put("tidegate-worker-2", labels);
+    let proxy = FakeProxy::start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let port = free_port();
+    let file = policy(&directory, &proxy.url, port, "exit 1");
+    let text = std::fs::read_to_string(&file).expect("the policy");
+    let (text, _) = text.split_once("[process]").expect("it has workers");
+    let text = text.replace("kind = \"process\"", "kind = \"container\"");
+    let container = format!(
+        "[container]\nimage = 'worker'\nnetwork = 'fleet'\nmodel = '/m'\n\
+         token_file = '/token'\nsocket = '{}'\nstop_limit = '40s'\n",
+        engine.socket.display()
+    );
+    std::fs::write(&file, text + &container).expect("it is written");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = Time::from_ms(now.expect("after 1970").as_millis() as u64);
+    let mut ledger = Ledger::open(LedgerRules {
+        file: directory.path().join("ledger.jsonl"),
+        bytes: 1 << 20,
+        kept: 1,
+    })
+    .expect("it opens");
+    for (id, seconds) in [("tidegate-worker-1", 50), ("tidegate-worker-2", 5)] {
+        let outcome = Entry::Outcome(Outcome {
+            removed: vec![id.to_owned()],
+            ..Outcome::default()
+        });
+        let at = now - Duration::from_secs(seconds);
+        ledger.write(at, outcome).expect("it is written");
+    }
+    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
+    let _daemon = Daemon::start(&arguments, directory.path());
+    let kills = || {
+        let signals = engine.shelf().signals.clone();
+        let kills = signals
+            .into_iter()
+            .filter(|(_, signal)| signal == "SIGKILL");
+        kills.map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    eventually_async("a kill", async || (!kills().is_empty()).then_some(())).await;
+    metrics_with(port, "tidegate_scaler_ticks_total ").await;
+    assert_eq!(kills(), ["tidegate-worker-1"], "the other has time left");
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub struct ContainerFleet {
     known: BTreeMap<String, Known>,
     /// Who was told to stop.
     leaving: BTreeMap<String, Leaving>,
+    /// Who was told so by an earlier run, and when, until the first census.
+    told_before: BTreeMap<String, Time>,
     /// Ends that no census has told yet.
     ended: Vec<Ended>,
     /// Engine ids of ended containers that could not be removed yet, and have been told.
@@ -63,10 +65,17 @@ impl ContainerFleet {
             last_number,
             known: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            told_before: BTreeMap::new(),
             ended: Vec::new(),
             told: BTreeSet::new(),
             looked: false,
         }
+    }
+
+    /// Takes up who was told to stop by an earlier run, and when: they are killed when that is
+    /// `stop_limit` ago, as if there had been no restart.
+    pub fn recall(&mut self, told: &BTreeMap<String, Time>) {
+        self.told_before.clone_from(told);
     }
 
     /// All containers of the fleet; those that have ended are told once and removed.
@@ -84,6 +93,7 @@ impl ContainerFleet {
         self.known = (members.into_iter())
             .map(|container| (container.name.clone(), Known::of(container)))
             .collect();
+        self.take_up(now);
         self.bury(&line, now, over).await?;
         self.looked = true;
         self.kill_overdue(&line).await;
@@ -93,6 +103,16 @@ impl ContainerFleet {
             leaving: self.leaving.contains_key(id),
         });
         Ok(members.collect())
+    }
+
+    fn take_up(&mut self, now: Time) {
+        let told = std::mem::take(&mut self.told_before).into_iter();
+        for (id, at) in told.filter(|(id, _)| self.known.contains_key(id)) {
+            let left = self.rules.stop_limit.saturating_sub(now.since(at));
+            let kill_at = Instant::now() + left;
+            let killed = false;
+            self.leaving.insert(id, Leaving { kill_at, killed });
+        }
     }
 
     /// Numbers in use are not used again.
