@@ -132,7 +132,8 @@ fn exit_code(failure: &anyhow::Error) -> ExitCode {
 fn log_to_stderr(command: &Command) {
     let default = match command {
         Command::Up { .. } => "off",
-        _ => "info",
+        // The SDK warns at every try of what the failed call says anyway.
+        _ => "info,aws_config=error,aws_runtime=error",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt()

@@ -7,9 +7,8 @@ use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_autoscaling::types::{
     self, AutoScalingGroup, InstanceRefreshStatus, LifecycleState, ScalingActivityStatusCode,
 };
-use tokio::sync::OnceCell;
 
-use super::client::{Patience, Place, sdk_config};
+use super::client::Link;
 use crate::config::AsgRules;
 use crate::fleet::asg::group::{
     Failure, Group, GroupError, Hook, Instance, Refresh, Sight, State, Then, Transition,
@@ -20,29 +19,27 @@ const ACTIVITIES: i32 = 20;
 
 pub struct AwsGroup {
     name: String,
-    place: Place,
-    patience: Patience,
-    /// Made at the first call, as it may have to ask for the region and for credentials.
-    client: OnceCell<Client>,
+    link: Link<Client>,
 }
 
 impl AwsGroup {
     pub fn new(rules: &AsgRules) -> AwsGroup {
         AwsGroup {
             name: rules.group.clone(),
-            place: rules.place(),
-            patience: rules.patience(),
-            client: OnceCell::new(),
+            link: Link::new(rules.place(), rules.patience(), Client::new),
         }
     }
 
-    async fn client(&self) -> &Client {
-        let make = async || Client::new(&sdk_config(&self.place, self.patience).await);
-        self.client.get_or_init(make).await
+    async fn client(&self, call: &'static str) -> Result<&Client, GroupError> {
+        let client = self.link.client().await;
+        client.map_err(|unplaced| {
+            let why = unplaced.to_string();
+            GroupError::NotMade { call, why }
+        })
     }
 
     async fn describe(&self) -> Result<AutoScalingGroup, GroupError> {
-        let client = self.client().await;
+        let client = self.client("DescribeAutoScalingGroups").await?;
         let call = client
             .describe_auto_scaling_groups()
             .auto_scaling_group_names(&self.name);
@@ -56,12 +53,17 @@ impl AwsGroup {
 
     /// The warm pool's instances, which the group does not show among its own.
     async fn warm(&self) -> Result<Vec<Instance>, GroupError> {
-        let client = self.client().await;
+        let client = self.client("DescribeWarmPool").await?;
         let call = client
             .describe_warm_pool()
             .auto_scaling_group_name(&self.name);
-        let answer = call.send().await.map_err(of("DescribeWarmPool"))?;
-        Ok(answer.instances().iter().filter_map(instance).collect())
+        let mut pages = call.into_paginator().send();
+        let mut warm = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(of("DescribeWarmPool"))?;
+            warm.extend(page.instances().iter().filter_map(instance));
+        }
+        Ok(warm)
     }
 }
 
@@ -80,7 +82,7 @@ impl Group for AwsGroup {
     }
 
     async fn hooks(&self) -> Result<Vec<Hook>, GroupError> {
-        let client = self.client().await;
+        let client = self.client("DescribeLifecycleHooks").await?;
         let call = client
             .describe_lifecycle_hooks()
             .auto_scaling_group_name(&self.name);
@@ -89,7 +91,7 @@ impl Group for AwsGroup {
     }
 
     async fn refresh(&self) -> Result<Option<Refresh>, GroupError> {
-        let client = self.client().await;
+        let client = self.client("DescribeInstanceRefreshes").await?;
         let call = client
             .describe_instance_refreshes()
             .auto_scaling_group_name(&self.name)
@@ -99,7 +101,7 @@ impl Group for AwsGroup {
     }
 
     async fn failures(&self) -> Result<Vec<Failure>, GroupError> {
-        let client = self.client().await;
+        let client = self.client("DescribeScalingActivities").await?;
         let call = client
             .describe_scaling_activities()
             .auto_scaling_group_name(&self.name)
@@ -109,7 +111,7 @@ impl Group for AwsGroup {
     }
 
     async fn set_desired(&self, desired: u32) -> Result<(), GroupError> {
-        let client = self.client().await;
+        let client = self.client("SetDesiredCapacity").await?;
         let call = client
             .set_desired_capacity()
             .auto_scaling_group_name(&self.name)
@@ -120,7 +122,7 @@ impl Group for AwsGroup {
     }
 
     async fn terminate(&self, id: &str, then: Then) -> Result<(), GroupError> {
-        let client = self.client().await;
+        let client = self.client("TerminateInstanceInAutoScalingGroup").await?;
         let call = client
             .terminate_instance_in_auto_scaling_group()
             .instance_id(id)
@@ -131,7 +133,7 @@ impl Group for AwsGroup {
     }
 
     async fn protect(&self, ids: &[String]) -> Result<(), GroupError> {
-        let client = self.client().await;
+        let client = self.client("SetInstanceProtection").await?;
         let call = client
             .set_instance_protection()
             .auto_scaling_group_name(&self.name)
@@ -142,7 +144,7 @@ impl Group for AwsGroup {
     }
 
     async fn go_on(&self, hook: &str, id: &str) -> Result<(), GroupError> {
-        let client = self.client().await;
+        let client = self.client("CompleteLifecycleAction").await?;
         let call = client
             .complete_lifecycle_action()
             .auto_scaling_group_name(&self.name)
@@ -154,7 +156,7 @@ impl Group for AwsGroup {
     }
 
     async fn wait_on(&self, hook: &str, id: &str) -> Result<(), GroupError> {
-        let client = self.client().await;
+        let client = self.client("RecordLifecycleActionHeartbeat").await?;
         let call = client
             .record_lifecycle_action_heartbeat()
             .auto_scaling_group_name(&self.name)

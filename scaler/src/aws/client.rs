@@ -12,6 +12,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use serde::Deserialize;
 use tidegate_config::Problem;
+use tokio::sync::OnceCell;
 
 /// For the connection alone; whoever does not take it within that is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,8 +77,64 @@ fn is_base(text: &str) -> bool {
     })
 }
 
+/// Why a client could not be made. The next use tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unplaced {
+    #[error(
+        "no region is known: the policy, the environment and the profile say none, and the \
+         instance's metadata do not answer"
+    )]
+    NoRegion,
+    #[error("no region was found within {0:?}; a region in the policy needs no asking")]
+    Slow(Duration),
+}
+
+/// A client of one service, made at its first use, as it may have to ask the instance for its
+/// region. One that could not be made is tried again at the next use: an instance's metadata may
+/// answer later than the daemon starts.
+pub struct Link<C> {
+    place: Place,
+    patience: Patience,
+    make: fn(&SdkConfig) -> C,
+    client: OnceCell<C>,
+}
+
+impl<C> Link<C> {
+    /// `make` is the service's own `Client::new`.
+    pub fn new(place: Place, patience: Patience, make: fn(&SdkConfig) -> C) -> Link<C> {
+        Link {
+            place,
+            patience,
+            make,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// Takes as long as one call may.
+    ///
+    /// # Errors
+    /// When no region is known by then.
+    pub async fn client(&self) -> Result<&C, Unplaced> {
+        self.client.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<C, Unplaced> {
+        let limit = self.patience.call;
+        let config = tokio::time::timeout(limit, sdk_config(&self.place, self.patience)).await;
+        let config = config.map_err(|_| Unplaced::Slow(limit))?;
+        // A variable that is set to nothing counts as a region with the SDK.
+        let is_known = config
+            .region()
+            .is_some_and(|region| !region.as_ref().is_empty());
+        match is_known {
+            true => Ok((self.make)(&config)),
+            false => Err(Unplaced::NoRegion),
+        }
+    }
+}
+
 /// What every client of the SDK is made from.
-pub async fn sdk_config(place: &Place, patience: Patience) -> SdkConfig {
+async fn sdk_config(place: &Place, patience: Patience) -> SdkConfig {
     // The SDK's own default brings a second TLS library.
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))

@@ -9,7 +9,7 @@ use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
-use super::client::{Patience, Place, sdk_config};
+use super::client::{Link, Patience};
 use super::reason;
 use crate::publish::{Batch, CloudWatchRules, Datum, Outlet, PutFault, Unit};
 
@@ -28,32 +28,28 @@ const REFUSALS: [&str; 6] = [
 
 /// Takes metrics by API. It connects with the first call.
 pub struct CloudWatch {
-    place: Place,
+    link: Link<Client>,
     timeout: Duration,
     namespace: String,
     dimensions: BTreeMap<String, String>,
     resolution: i32,
-    client: Option<Client>,
 }
 
 impl CloudWatch {
     pub fn new(rules: &CloudWatchRules) -> CloudWatch {
+        let timeout = rules.timeout.into();
+        let patience = Patience {
+            attempt: timeout / 2,
+            call: timeout,
+            attempts: ATTEMPTS,
+        };
         CloudWatch {
-            place: rules.place(),
-            timeout: rules.timeout.into(),
+            link: Link::new(rules.place(), patience, Client::new),
+            timeout,
             namespace: rules.namespace.clone(),
             dimensions: rules.dimensions.clone(),
             resolution: if rules.high_resolution { 1 } else { 60 },
-            client: None,
         }
-    }
-
-    async fn client(&mut self) -> Client {
-        if let Some(client) = &self.client {
-            return client.clone();
-        }
-        let client = connect(&self.place, self.timeout).await;
-        self.client.insert(client).clone()
     }
 
     fn datum(&self, at_ms: u64, datum: &Datum) -> MetricDatum {
@@ -74,15 +70,6 @@ impl CloudWatch {
             .set_counts(Some(counts))
             .build()
     }
-}
-
-async fn connect(place: &Place, timeout: Duration) -> Client {
-    let patience = Patience {
-        attempt: timeout / 2,
-        call: timeout,
-        attempts: ATTEMPTS,
-    };
-    Client::new(&sdk_config(place, patience).await)
 }
 
 fn dimension(name: &str, value: &str) -> Dimension {
@@ -106,10 +93,14 @@ impl Outlet for CloudWatch {
             batch.data.iter().map(move |datum| (at, datum))
         });
         let data = data.map(|(at, datum)| self.datum(at, datum)).collect();
-        // Connecting has no limit of its own: it may ask the instance for its region.
+        let client = self.link.client().await;
+        let client = client.map_err(|unplaced| {
+            let why = unplaced.to_string();
+            PutFault::Away { why }
+        })?;
+        // The SDK's own limits do not cover all that it does.
         let limit = self.timeout * 2;
         let call = async {
-            let client = self.client().await;
             let request = client.put_metric_data().namespace(&self.namespace);
             request.set_metric_data(Some(data)).send().await
         };

@@ -7,24 +7,22 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::AttributeValue;
-use tokio::sync::OnceCell;
 
-use super::client::{Patience, Place, sdk_config};
+use super::client::Link;
+use super::reason;
 use crate::config::LeaseRules;
 use crate::lease::{Item, LeaseError, Store, VERSION, Written};
 
 const KEY: &str = "lease";
+const GET: &str = "dynamodb:GetItem";
+const PUT: &str = "dynamodb:PutItem";
 
 /// The store of a lease.
 pub struct DynamoDb {
     table: String,
     key: String,
-    place: Place,
-    patience: Patience,
-    /// Made with the first call, as finding credentials takes calls itself.
-    client: OnceCell<Client>,
+    link: Link<Client>,
 }
 
 impl DynamoDb {
@@ -32,39 +30,37 @@ impl DynamoDb {
         DynamoDb {
             table: rules.table.clone().unwrap_or_default(),
             key: rules.key.clone().unwrap_or_default(),
-            place: rules.place(),
-            patience: rules.patience(),
-            client: OnceCell::new(),
+            link: Link::new(rules.place(), rules.patience(), Client::new),
         }
     }
 
-    async fn client(&self) -> &Client {
-        let make = || async {
-            let config = sdk_config(&self.place, self.patience).await;
-            Client::new(&config)
-        };
-        self.client.get_or_init(make).await
+    async fn client(&self, call: &'static str) -> Result<&Client, LeaseError> {
+        let client = self.link.client().await;
+        client.map_err(|unplaced| {
+            let why = unplaced.to_string();
+            LeaseError::Call { call, why }
+        })
     }
 }
 
 #[async_trait]
 impl Store for DynamoDb {
     async fn read(&self) -> Result<Option<Item>, LeaseError> {
-        let client = self.client().await;
+        let client = self.client(GET).await?;
         let get = client
             .get_item()
             .table_name(&self.table)
             .key(KEY, AttributeValue::S(self.key.clone()))
             .consistent_read(true);
         let answer = get.send().await.map_err(|error| LeaseError::Call {
-            call: "dynamodb:GetItem",
-            why: DisplayErrorContext(&error).to_string(),
+            call: GET,
+            why: reason(&error),
         })?;
         answer.item.as_ref().map(item_of).transpose()
     }
 
     async fn write(&self, expected: Option<u64>, item: &Item) -> Result<Written, LeaseError> {
-        let client = self.client().await;
+        let client = self.client(PUT).await?;
         let put = client
             .put_item()
             .table_name(&self.table)
@@ -94,8 +90,8 @@ impl Store for DynamoDb {
                     Ok(Written::Conflict)
                 }
                 _ => Err(LeaseError::Call {
-                    call: "dynamodb:PutItem",
-                    why: DisplayErrorContext(&error).to_string(),
+                    call: PUT,
+                    why: reason(&error),
                 }),
             },
         }

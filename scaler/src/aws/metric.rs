@@ -8,23 +8,23 @@ use aws_sdk_cloudwatch::types::{
     Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy,
 };
 
-use super::client::{Patience, sdk_config};
+use super::client::{Link, Patience};
 use super::reason;
 use crate::sources::{MetricRule, Sample, SourceFault};
 
 /// Reads one metric.
 pub struct MetricReader {
-    client: Client,
+    link: Link<Client>,
     query: MetricDataQuery,
     period: Duration,
     timeout: Duration,
 }
 
 impl MetricReader {
-    pub async fn connect(rule: &MetricRule, timeout: Duration) -> MetricReader {
-        let config = sdk_config(&rule.place(), Patience::once(timeout)).await;
+    /// It connects with the first question.
+    pub fn new(rule: &MetricRule, timeout: Duration) -> MetricReader {
         MetricReader {
-            client: Client::new(&config),
+            link: Link::new(rule.place(), Patience::once(timeout), Client::new),
             query: query(rule),
             period: rule.period.into(),
             timeout,
@@ -34,14 +34,15 @@ impl MetricReader {
     /// The value of the newest whole period, if it ended within `fresh_for`.
     ///
     /// # Errors
-    /// When CloudWatch does not answer in time, or with no such value, or with several.
+    /// When no region is known, or CloudWatch does not answer in time, or with no such value, or with several.
     pub async fn ask(&self, fresh_for: Duration) -> Result<Sample, SourceFault> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let (start, end) = span(now, self.period, fresh_for);
-        let call = self
-            .client
+        let client = self.link.client().await;
+        let client = client.map_err(|unplaced| SourceFault::Aws(unplaced.to_string()))?;
+        let call = client
             .get_metric_data()
             .metric_data_queries(self.query.clone())
             .start_time(DateTime::from_secs(start as i64))
@@ -111,4 +112,45 @@ fn newest(
             age: now.saturating_sub(ended),
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000_050);
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    fn series(points: &[(i64, f64)]) -> MetricDataResult {
+        let at = points.iter().map(|(at, _)| DateTime::from_secs(*at));
+        let values = points.iter().map(|(_, value)| *value);
+        MetricDataResult::builder()
+            .set_timestamps(Some(at.collect()))
+            .set_values(Some(values.collect()))
+            .build()
+    }
+
+    #[test]
+    fn the_newest_number_of_the_one_series_with_numbers_counts_from_its_end() {
+        let both = [
+            series(&[]),
+            series(&[
+                (999_900, 3.0),
+                (999_960, 5.0),
+                (999_840, 9.0),
+                (1_000_000, f64::NAN),
+            ]),
+        ];
+        let newest = newest(&both, NOW, PERIOD).expect("one series");
+        let age = Duration::from_secs(30);
+        assert_eq!(newest, Some(Sample { value: 5.0, age }));
+    }
+
+    #[test]
+    fn an_expression_of_several_series_gives_no_number() {
+        let several = [series(&[(999_960, 1.0)]), series(&[(999_960, 2.0)])];
+        let fault = newest(&several, NOW, PERIOD).expect_err("which of them?");
+        assert_eq!(fault.to_string(), "it has 2 series, expected one");
+        assert!(matches!(newest(&[], NOW, PERIOD), Ok(None)));
+    }
 }

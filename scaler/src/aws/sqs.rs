@@ -6,13 +6,13 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use super::client::{Patience, sdk_config};
+use super::client::{Link, Patience};
 use super::reason;
 use crate::sources::{QueueRule, QueueValue, SourceFault};
 
 /// Reads one number of one queue.
 pub struct QueueReader {
-    client: Client,
+    link: Link<Client>,
     queue: String,
     /// Once its name has been asked for, or where the rule says it.
     url: Option<String>,
@@ -21,10 +21,10 @@ pub struct QueueReader {
 }
 
 impl QueueReader {
-    pub async fn connect(rule: &QueueRule, timeout: Duration) -> QueueReader {
-        let config = sdk_config(&rule.place(), Patience::once(timeout)).await;
+    /// It connects with the first question.
+    pub fn new(rule: &QueueRule, timeout: Duration) -> QueueReader {
         QueueReader {
-            client: Client::new(&config),
+            link: Link::new(rule.place(), Patience::once(timeout), Client::new),
             queue: rule.queue.clone(),
             url: rule.queue.contains("://").then(|| rule.queue.clone()),
             attribute: match rule.value {
@@ -36,11 +36,16 @@ impl QueueReader {
     }
 
     /// # Errors
-    /// When SQS does not answer in time, or knows no such queue.
+    /// When no region is known, or SQS does not answer in time, or knows no such queue.
     pub async fn ask(&mut self) -> Result<f64, SourceFault> {
         let limit = self.timeout;
         let asked = tokio::time::timeout(limit, self.read()).await;
         asked.unwrap_or(Err(SourceFault::Slow(limit)))
+    }
+
+    async fn client(&self) -> Result<&Client, SourceFault> {
+        let client = self.link.client().await;
+        client.map_err(|unplaced| SourceFault::Aws(unplaced.to_string()))
     }
 
     async fn read(&mut self) -> Result<f64, SourceFault> {
@@ -48,7 +53,7 @@ impl QueueReader {
             Some(url) => url.clone(),
             None => self.find().await?,
         };
-        let request = self.client.get_queue_attributes().queue_url(&url);
+        let request = self.client().await?.get_queue_attributes().queue_url(&url);
         let answer = request.attribute_names(self.attribute.clone()).send().await;
         let answer = answer.map_err(|error| fault(&error))?;
         let attributes = answer.attributes();
@@ -61,7 +66,7 @@ impl QueueReader {
     }
 
     async fn find(&mut self) -> Result<String, SourceFault> {
-        let request = self.client.get_queue_url().queue_name(&self.queue);
+        let request = self.client().await?.get_queue_url().queue_name(&self.queue);
         let answer = request.send().await.map_err(|error| fault(&error))?;
         let url = answer.queue_url().ok_or(SourceFault::NoQueue)?.to_owned();
         self.url = Some(url.clone());

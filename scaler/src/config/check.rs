@@ -31,7 +31,7 @@ impl Check for PolicyFile {
         scaler.map_err(|problem| problem.within("scaler"))?;
         let lease = self.lease.as_ref().map_or(Ok(()), LeaseRules::check);
         lease.map_err(|problem| problem.within("lease"))?;
-        self.check_lease_outlasts_containers()?;
+        self.check_lease_outlasts_calls()?;
         self.check_ends()
     }
 }
@@ -149,15 +149,20 @@ impl PolicyFile {
     }
 
     /// A scaler whose lease is shorter than a call may take would never act.
-    fn check_lease_outlasts_containers(&self) -> Result<(), Problem> {
-        let (Some(lease), Some(container)) = (&self.lease, &self.container) else {
+    fn check_lease_outlasts_calls(&self) -> Result<(), Problem> {
+        let container = self.container.as_ref().map(|rules| rules.timeout);
+        let asg = self.asg.as_ref().map(|rules| rules.timeout);
+        let timeout = container
+            .map(|timeout| ("container.timeout", timeout))
+            .or(asg.map(|timeout| ("asg.timeout", timeout)));
+        let (Some(lease), Some((key, timeout))) = (&self.lease, timeout) else {
             return Ok(());
         };
-        let longest = *container.timeout * 2;
+        let longest = *timeout * 2;
         if lease.kind == LeaseKind::File || *lease.duration > longest {
             return Ok(());
         }
-        let expected = format!("more than {longest:?}, twice container.timeout");
+        let expected = format!("more than {longest:?}, twice {key}");
         Err(Problem::new(
             "lease.duration",
             quoted(lease.duration),

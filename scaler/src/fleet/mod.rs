@@ -41,6 +41,15 @@ pub trait Fleet: Send {
     /// Removes exactly this member. Removing one that is leaving changes nothing.
     async fn remove(&mut self, id: &str) -> Result<(), FleetError>;
 
+    /// Removes the first of these members, and as many after it as can be told within the time of
+    /// one call. Says what came of them, in their order; the others are untouched.
+    async fn remove_some(&mut self, ids: &[String]) -> Vec<Result<(), FleetError>> {
+        match ids.first() {
+            Some(id) => vec![self.remove(id).await],
+            None => Vec::new(),
+        }
+    }
+
     /// As [`Fleet::remove`], and launches another in its place. Returns the ids of the launched
     /// that are known at once.
     async fn replace(&mut self, now: Time, id: &str) -> Result<Vec<String>, FleetError> {

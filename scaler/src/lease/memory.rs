@@ -33,6 +33,9 @@ pub struct Memory {
     pub draining: BTreeMap<String, Time>,
     /// Whose drain was taken back, and who is not seen ready at every proxy yet.
     pub undrained: BTreeSet<String>,
+    /// Who drains because the fleet says so, such as what is kept warm: when that is over, their
+    /// drain is to be taken back.
+    pub drained_by_fleet: BTreeSet<String>,
     /// Who was told to go within the last minute: a look may still show them.
     pub removed: BTreeMap<String, Time>,
     /// The size that somebody set by hand.

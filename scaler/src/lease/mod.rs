@@ -46,6 +46,8 @@ pub enum Turn {
     Lost,
     /// As before, though the lease's place could not be reached.
     Unreached(LeaseError),
+    /// As before: it could not be reached last time, and is tried again later.
+    StillUnreached,
 }
 
 /// Whose turn it is to act.

@@ -70,6 +70,8 @@ pub struct Shared {
     place: Place,
     /// When the next look is due.
     next: Option<Instant>,
+    /// The last look could not be had.
+    failed: bool,
 }
 
 /// Where this scaler stands.
@@ -95,6 +97,7 @@ impl Shared {
             terms,
             place: Place::New,
             next: None,
+            failed: false,
         }
     }
 
@@ -121,21 +124,26 @@ impl Shared {
     pub(super) async fn turn(&mut self, memory: &Memory) -> Turn {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
-            return self.run_out(now).unwrap_or(Turn::Same);
+            let turn = match self.failed {
+                true => Turn::StillUnreached,
+                false => Turn::Same,
+            };
+            return self.run_out(now).unwrap_or(turn);
         }
         self.next = Some(now + self.terms.every - self.terms.every / EARLY);
-        let turn = match &self.place {
+        let looked = match &self.place {
             Place::Holds { .. } => match self.keep(memory).await {
-                Ok(()) => return Turn::Same,
-                Err(LeaseError::Lost) => return Turn::Lost,
-                Err(error) => Turn::Unreached(error),
+                Ok(()) => Ok(Turn::Same),
+                Err(LeaseError::Lost) => Ok(Turn::Lost),
+                Err(error) => Err(error),
             },
-            Place::Watches { .. } | Place::New => match self.watch().await {
-                Ok(turn) => return turn,
-                Err(error) => Turn::Unreached(error),
-            },
+            Place::Watches { .. } | Place::New => self.watch().await,
         };
-        self.run_out(Instant::now()).unwrap_or(turn)
+        self.failed = looked.is_err();
+        looked.unwrap_or_else(|error| {
+            let unreached = Turn::Unreached(error);
+            self.run_out(Instant::now()).unwrap_or(unreached)
+        })
     }
 
     /// A lease that could not be renewed in time is not held any more.

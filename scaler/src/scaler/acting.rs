@@ -33,6 +33,7 @@ impl Scaler {
                 self.notes.begins(Condition::LeaseUnreached, event);
                 return;
             }
+            Turn::StillUnreached => return,
         }
         if self.notes.ends(&Condition::LeaseUnreached) {
             self.notes.tell(Event::LeaseReached);
@@ -55,6 +56,8 @@ impl Scaler {
             None
         });
         let memory = self.helm.take(now, left, &self.law, &self.roster);
+        // Some of them may have been released while nobody acted.
+        (self.drained_by_fleet).extend(memory.drained_by_fleet.iter().cloned());
         self.roster.forget_orders();
         self.orders = Orders::default();
         for (id, since) in &memory.draining {
@@ -122,15 +125,13 @@ impl Scaler {
     }
 
     /// Removes who has drained, and who failed. As many of those as are to be launched are
-    /// replaced in one; returns how many.
+    /// replaced one by one; returns how many.
     async fn remove(&mut self, now: Time, action: &Action, outcome: &mut Outcome) -> u32 {
+        self.remove_drained(now, &action.remove, outcome).await;
         let mut replaced = 0;
-        let failed = action.replace.iter().map(|replacement| &replacement.id);
-        for (id, has_failed) in
-            (action.remove.iter().map(|id| (id, false))).chain(failed.map(|id| (id, true)))
-        {
+        for id in action.replace.iter().map(|failed| &failed.id) {
             if !self.helm.has_settled(now, id) {
-                replaced += u32::from(has_failed && replaced < action.launch);
+                replaced += u32::from(replaced < action.launch);
                 continue;
             }
             if !self.may_act() {
@@ -140,7 +141,7 @@ impl Scaler {
             let Hands::Free(fleet) = &mut self.hands else {
                 return replaced;
             };
-            let done = match has_failed && replaced < action.launch {
+            let done = match replaced < action.launch {
                 true => {
                     replaced += 1;
                     fleet.replace(now, id).await
@@ -151,7 +152,7 @@ impl Scaler {
                 Ok(launched) => {
                     outcome.removed.push(id.clone());
                     outcome.launched.extend(launched);
-                    if has_failed && let Some(Stage::Booting) = self.stages.get(id) {
+                    if let Some(Stage::Booting) = self.stages.get(id) {
                         self.note_failed_start(now);
                     }
                 }
@@ -159,6 +160,30 @@ impl Scaler {
             }
         }
         replaced
+    }
+
+    /// As many in one go as the fleet takes; before each the lease is asked.
+    async fn remove_drained(&mut self, now: Time, ids: &[String], outcome: &mut Outcome) {
+        let ids = ids.iter().filter(|id| self.helm.has_settled(now, id));
+        let ids: Vec<String> = ids.cloned().collect();
+        let mut left = ids.as_slice();
+        while !left.is_empty() {
+            if !self.may_act() {
+                return outcome.failed.push(OUT_OF_TIME.to_owned());
+            }
+            let Hands::Free(fleet) = &mut self.hands else {
+                return;
+            };
+            let done = fleet.remove_some(left).await;
+            let (tried, later) = left.split_at(done.len().clamp(1, left.len()));
+            for (id, done) in tried.iter().zip(done) {
+                match done {
+                    Ok(()) => outcome.removed.push(id.clone()),
+                    Err(error) => outcome.failed.push(error.to_string()),
+                }
+            }
+            left = later;
+        }
     }
 
     async fn launch(&mut self, now: Time, count: u32, outcome: &mut Outcome) {

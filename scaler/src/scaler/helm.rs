@@ -1,6 +1,6 @@
 //! This scaler's place among several: whether it acts, and what it leaves to the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tidegate_control::{Action, Law, Roster, Time};
@@ -94,6 +94,14 @@ impl Helm {
         self.lease.keep(&memory).await?;
         self.memory = memory;
         Ok(())
+    }
+
+    /// Who drains because the fleet says so; written down with the next turn.
+    pub fn set_drained_by_fleet(&mut self, drained: &BTreeSet<String>) {
+        if self.leads && self.memory.drained_by_fleet != *drained {
+            self.memory.drained_by_fleet.clone_from(drained);
+            self.lease.hurry();
+        }
     }
 
     /// Keeps up with who drains, and who shall not any more.

@@ -298,6 +298,7 @@ impl Scaler {
                 self.orders.undrain(id);
             }
         }
+        self.helm.set_drained_by_fleet(&drained);
         self.drained_by_fleet = drained;
     }
 

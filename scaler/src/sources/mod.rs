@@ -110,15 +110,14 @@ enum Asker {
 }
 
 impl Asker {
-    /// May ask the instance for its region and its credentials.
-    async fn connect(rule: &SourceRule) -> Asker {
+    fn new(rule: &SourceRule) -> Asker {
         let timeout = rule.timeout.into();
         match (&rule.cloudwatch, &rule.sqs) {
-            (Some(metric), _) => Asker::Metric(MetricReader::connect(metric, timeout).await),
+            (Some(metric), _) => Asker::Metric(MetricReader::new(metric, timeout)),
             (_, Some(queue)) if queue.value == QueueValue::Age => {
-                Asker::Metric(MetricReader::connect(&queue.age(), timeout).await)
+                Asker::Metric(MetricReader::new(&queue.age(), timeout))
             }
-            (_, Some(queue)) => Asker::Queue(QueueReader::connect(queue, timeout).await),
+            (_, Some(queue)) => Asker::Queue(QueueReader::new(queue, timeout)),
             (None, None) => Asker::Page(http::client()),
         }
     }
@@ -137,7 +136,7 @@ impl Asker {
 }
 
 async fn ask_on(rule: SourceRule, send: watch::Sender<Reading>) {
-    let mut asker = Asker::connect(&rule).await;
+    let mut asker = Asker::new(&rule);
     let mut pace = tokio::time::interval(rule.every.into());
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;

@@ -12,7 +12,8 @@ use crate::daemon::{Daemon, free_port};
 use crate::stage::{FakeProxy, eventually, eventually_async, token_file};
 use tidegate_tests::{ENVIRONMENT, Moto, REGION};
 
-fn policy(directory: &TempDir, proxy: &FakeProxy, moto: &Moto) -> PathBuf {
+/// The policy of a scaler that serves its own page on `port`.
+pub fn policy_on(port: u16, directory: &TempDir, proxy: &FakeProxy, moto: &Moto) -> PathBuf {
     let path = directory.path();
     let token = token_file(path, "operator.token");
     let text = format!(
@@ -55,7 +56,7 @@ ledger = "{}/ledger.jsonl"
         moto.url,
         proxy.url,
         token.display(),
-        free_port(),
+        port,
         path.display()
     );
     let file = path.join("policy.toml");
@@ -64,7 +65,7 @@ ledger = "{}/ledger.jsonl"
 }
 
 /// What boto3 reads of the group: its desired capacity, and its instances.
-fn group(moto: &Moto) -> (u64, Vec<String>) {
+pub fn group(moto: &Moto) -> (u64, Vec<String>) {
     let names = json!({ "AutoScalingGroupNames": ["workers"] });
     let answer = moto.call("autoscaling", "describe_auto_scaling_groups", &names);
     let group = &answer["AutoScalingGroups"][0];
@@ -93,7 +94,7 @@ async fn boto3_sees_the_group_grow_under_load_and_lose_the_worker_that_drained()
     let directory = tempfile::tempdir().expect("a temporary directory");
     let proxy = FakeProxy::start().await;
     create_group(&moto, "workers", 3);
-    let file = policy(&directory, &proxy, &moto);
+    let file = policy_on(free_port(), &directory, &proxy, &moto);
     let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
     let daemon = Daemon::start_in(&ENVIRONMENT, &arguments, directory.path());
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 use serde_json::json;
+use tempfile::TempDir;
 
 use tidegate_tests::{ENVIRONMENT, Moto, REGION};
 
@@ -27,15 +28,29 @@ fn ago(minutes: u64) -> u64 {
     now.expect("after 1970").as_secs() - minutes * 60
 }
 
-fn put(moto: &Moto, metric: &str, value: f64, minutes_ago: u64) {
-    moto.call(
-        "cloudwatch",
-        "put_metric_data",
-        &json!({ "Namespace": "Shop", "MetricData": [{
-            "MetricName": metric, "Value": value, "Timestamp": ago(minutes_ago),
-            "Dimensions": [{ "Name": "Queue", "Value": "jobs" }],
-        }]}),
-    );
+/// One value for each of these queues.
+pub fn put(moto: &Moto, metric: &str, values: &[(&str, f64)], minutes_ago: u64) {
+    let at = ago(minutes_ago);
+    let data = values.iter().map(|(queue, value)| {
+        json!({
+            "MetricName": metric, "Value": value, "Timestamp": at,
+            "Dimensions": [{ "Name": "Queue", "Value": queue }],
+        })
+    });
+    let data = json!({ "Namespace": "Shop", "MetricData": data.collect::<Vec<_>>() });
+    moto.call("cloudwatch", "put_metric_data", &data);
+}
+
+/// The real binary with these sources and their signals.
+async fn with_sources(more: &[String]) -> (Daemon, FakeProxy, TempDir, u16) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (proxy, port) = (FakeProxy::start().await, free_port());
+    let file = policy(&directory, &proxy.url, port, WORKER);
+    let whole = fs::read_to_string(&file).expect("the policy") + &more.concat();
+    fs::write(&file, whole).expect("it is written");
+    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
+    let daemon = Daemon::start_in(&ENVIRONMENT, &arguments, directory.path());
+    (daemon, proxy, directory, port)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,9 +62,9 @@ async fn a_queue_and_a_metric_are_signals_and_what_is_missing_or_old_is_not_know
         let message = json!({ "QueueUrl": url["QueueUrl"], "MessageBody": text });
         moto.call("sqs", "send_message", &message);
     }
-    put(&moto, "Orders", 30.0, 2);
-    put(&moto, "Orders", 12.0, 1);
-    put(&moto, "Stale", 99.0, 30);
+    put(&moto, "Orders", &[("jobs", 30.0)], 2);
+    put(&moto, "Orders", &[("jobs", 12.0)], 1);
+    put(&moto, "Stale", &[("jobs", 99.0)], 30);
 
     let metric = |name: &str| {
         format!(
@@ -74,13 +89,7 @@ async fn a_queue_and_a_metric_are_signals_and_what_is_missing_or_old_is_not_know
         source(&moto, "orders", &metric("Orders"), "'hold'"),
         source(&moto, "stale", &metric("Stale"), "'ignore'"),
     ];
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (proxy, port) = (FakeProxy::start().await, free_port());
-    let file = policy(&directory, &proxy.url, port, WORKER);
-    let whole = fs::read_to_string(&file).expect("the policy") + &more.concat();
-    fs::write(&file, whole).expect("it is written");
-    let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
-    let mut daemon = Daemon::start_in(&ENVIRONMENT, &arguments, directory.path());
+    let (mut daemon, _proxy, _directory, port) = with_sources(&more).await;
 
     for (line, why) in [
         ("signal_value{signal=\"depth\"} 3", "three messages wait"),
@@ -120,6 +129,61 @@ async fn a_queue_and_a_metric_are_signals_and_what_is_missing_or_old_is_not_know
         }]}),
     );
     metrics_with(port, "tidegate_scaler_signal_value{signal=\"age\"} 42").await;
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_in_flight_and_an_expression_over_many_metrics_are_signals() {
+    let moto = Moto::start();
+    moto.call("sqs", "create_queue", &json!({ "QueueName": "jobs" }));
+    let url = moto.call("sqs", "get_queue_url", &json!({ "QueueName": "jobs" }));
+    let url = &url["QueueUrl"];
+    for text in ["a", "b", "c"] {
+        let message = json!({ "QueueUrl": url, "MessageBody": text });
+        moto.call("sqs", "send_message", &message);
+    }
+    let two = json!({ "QueueUrl": url, "MaxNumberOfMessages": 2, "VisibilityTimeout": 600 });
+    let taken = moto.call("sqs", "receive_message", &two);
+    assert_eq!(taken["Messages"].as_array().map(Vec::len), Some(2));
+    put(&moto, "Orders", &[("jobs", 3.0), ("mail", 4.0)], 1);
+
+    let in_flight = "sqs = { queue = 'jobs', value = 'in_flight', PLACE }";
+    let expression =
+        |text: &str| format!("cloudwatch = {{ expression = '{text}', period = '60s', PLACE }}");
+    let (mut daemon, _proxy, _directory, port) = with_sources(&[
+        source(&moto, "busy", in_flight, "'hold'"),
+        source(
+            &moto,
+            "waiting",
+            "sqs = { queue = 'jobs', PLACE }",
+            "'hold'",
+        ),
+        source(
+            &moto,
+            "all",
+            &expression("SELECT SUM(Orders) FROM Shop"),
+            "'hold'",
+        ),
+        source(&moto, "none", &expression("nothing"), "7"),
+    ])
+    .await;
+    for line in [
+        "signal_value{signal=\"busy\"} 2",
+        "signal_value{signal=\"waiting\"} 1",
+        "signal_value{signal=\"all\"} 7",
+        "source_up{source=\"all-source\"} 1",
+        "source_up{source=\"none-source\"} 0",
+        "asked_workers{signal=\"none\"} 7",
+    ] {
+        metrics_with(port, &format!("tidegate_scaler_{line}")).await;
+    }
+    // The two that were being worked at are done.
+    for message in taken["Messages"].as_array().into_iter().flatten() {
+        let done = json!({ "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"] });
+        moto.call("sqs", "delete_message", &done);
+    }
+    metrics_with(port, "tidegate_scaler_signal_value{signal=\"busy\"} 0").await;
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
 }

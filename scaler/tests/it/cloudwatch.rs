@@ -2,7 +2,7 @@
 //! to an endpoint that fails and hangs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -255,8 +255,70 @@ async fn what_cloudwatch_refuses_is_dropped_and_not_sent_again() {
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
 }
 
+/// Once the scaler has a worker, the proxy has answered as many requests as there are latencies.
+/// Returns how many, and the line that tells of them.
+async fn line_with_latencies(daemon: &Daemon, proxy: &FakeProxy, file: &Path) -> (u64, Value) {
+    daemon.wait_for("w-1 is ready");
+    let mut all = tidegate_wire::Histogram::default();
+    for bound in tidegate_wire::bounds() {
+        all.record(Duration::from_secs_f64(bound / 1000.0));
+    }
+    let requests = all.count();
+    proxy.desk().signal.models[0].latency = all;
+    let line = eventually_async("a line with latencies", async || {
+        let mut lines = lines(file).into_iter();
+        lines.find(|line| !line["Latency"].is_null())
+    });
+    (requests, line.await)
+}
+
+/// Every line is one of the Embedded Metric Format, within its limits.
+fn check_format(lines: &[Value]) {
+    for line in lines {
+        let directives = line["_aws"]["CloudWatchMetrics"].as_array();
+        let [directive] = directives.expect("directives").as_slice() else {
+            panic!("{line} has several directives");
+        };
+        assert_eq!(directive["Namespace"], "Tidegate");
+        let at = line["_aws"]["Timestamp"].as_u64();
+        assert!(at > Some(1_700_000_000_000), "milliseconds: {line}");
+        let metrics = directive["Metrics"].as_array().expect("metrics");
+        assert!((1..=100).contains(&metrics.len()));
+        for metric in metrics {
+            let name = metric["Name"].as_str().expect("a name");
+            check_value(&line[name]);
+        }
+        let [dimensions] = directive["Dimensions"].as_array().expect("sets").as_slice() else {
+            panic!("{line} has several sets of dimensions");
+        };
+        for dimension in dimensions.as_array().expect("dimensions") {
+            let name = dimension.as_str().expect("a name");
+            assert!(line[name].is_string(), "{name} has no value in {line}");
+        }
+    }
+    let serving = |line: &Value| line["State"] == "serving" && line["Fleet"] == "encoders";
+    assert!(lines.iter().any(serving));
+}
+
+/// A number, or at most a hundred with how often each of them came.
+fn check_value(value: &Value) {
+    if value.is_number() {
+        return;
+    }
+    let numbers = |name: &str| -> Vec<f64> {
+        let list = value[name].as_array().into_iter().flatten();
+        list.filter_map(Value::as_f64).collect()
+    };
+    let (values, counts) = (numbers("Values"), numbers("Counts"));
+    assert_eq!(values.len(), counts.len(), "{value}");
+    assert!((1..=100).contains(&values.len()), "{value}");
+    assert_eq!(value["Count"].as_f64(), Some(counts.iter().sum()));
+    assert_eq!(value["Min"].as_f64(), values.first().copied());
+    assert_eq!(value["Max"].as_f64(), values.last().copied());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn embedded_metrics_are_lines_within_the_formats_limits() {
+async fn embedded_metrics_are_lines_of_a_file_within_the_formats_limits() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let proxy = FakeProxy::start().await;
     let file = directory.path().join("metrics.json");
@@ -265,48 +327,39 @@ async fn embedded_metrics_are_lines_within_the_formats_limits() {
         file.display()
     );
     let (mut daemon, _) = scaler(&directory, &proxy, &table).await;
-    daemon.wait_for("w-1 is ready");
-    let mut all = tidegate_wire::Histogram::default();
-    for bound in tidegate_wire::bounds() {
-        all.record(Duration::from_secs_f64(bound / 1000.0));
-    }
-    let requests = all.count();
-    proxy.desk().signal.models[0].latency = all;
-    let latency = eventually_async("a line with latencies", async || {
-        lines(&file)
-            .into_iter()
-            .find(|line| !line["Latency"].is_null())
-    })
-    .await;
+    let (requests, line) = line_with_latencies(&daemon, &proxy, &file).await;
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
-
-    assert_eq!(latency["Latency"]["Count"], requests);
-    assert_eq!(
-        latency["Latency"]["Values"].as_array().map(Vec::len),
-        Some(100)
-    );
-    let lines = lines(&file);
-    for line in &lines {
-        let directive = &line["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(directive["Namespace"], "Tidegate");
-        assert!(line["_aws"]["Timestamp"].as_u64() > Some(1_700_000_000_000));
-        let metrics = directive["Metrics"].as_array().expect("metrics");
-        assert!((1..=100).contains(&metrics.len()));
-        for metric in metrics {
-            let name = metric["Name"].as_str().expect("a name");
-            assert!(!line[name].is_null(), "{name} has no value in {line}");
-        }
-        for dimension in directive["Dimensions"][0].as_array().expect("dimensions") {
-            let name = dimension.as_str().expect("a name");
-            assert!(line[name].is_string(), "{name} has no value in {line}");
-        }
-    }
-    let serving = |line: &&Value| line["State"] == "serving" && line["Fleet"] == "encoders";
-    assert!(lines.iter().any(|line| serving(&line)));
+    assert_eq!(line["Latency"]["Count"], requests);
+    let values = line["Latency"]["Values"].as_array();
+    assert_eq!(values.map(Vec::len), Some(100));
+    check_format(&lines(&file));
 }
 
-fn lines(file: &std::path::Path) -> Vec<Value> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_metrics_on_standard_output_are_all_that_is_printed_there() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let proxy = FakeProxy::start().await;
+    let table = "[cloudwatch]\ninterval = '1s'\ndimensions = { Fleet = 'encoders' }\n\
+                 emf = 'stdout'\n";
+    let (mut daemon, _) = scaler(&directory, &proxy, table).await;
+    let printed = daemon.printed.clone();
+    let (requests, line) = line_with_latencies(&daemon, &proxy, &printed).await;
+    assert_eq!(line["Latency"]["Count"], requests);
+    let before = lines(&printed).len();
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
+    let text = fs::read_to_string(&printed).expect("what it printed");
+    assert!(text.ends_with('\n'), "the last line is whole");
+    let lines = lines(&printed);
+    assert!(
+        lines.len() > before,
+        "the last interval is printed at the end"
+    );
+    check_format(&lines);
+}
+
+fn lines(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let whole = text
         .split_inclusive('\n')

@@ -222,6 +222,7 @@ async fn a_scaler_kills_who_its_ledger_says_was_told_to_stop_long_ago() {
         let at = now - Duration::from_secs(seconds);
         ledger.write(at, outcome).expect("it is written");
     }
+    drop(ledger);
     let arguments = ["run", "--policy", file.to_str().unwrap_or_default()];
     let _daemon = Daemon::start(&arguments, directory.path());
     let kills = || {

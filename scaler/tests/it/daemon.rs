@@ -37,6 +37,8 @@ pub fn free_port() -> u16 {
 pub struct Daemon {
     child: Child,
     said: PathBuf,
+    /// Its standard output.
+    pub printed: PathBuf,
 }
 
 impl Daemon {
@@ -46,25 +48,34 @@ impl Daemon {
 
     /// As [`Daemon::start`], with these variables in its environment.
     pub fn start_in(environment: &[(&str, &str)], arguments: &[&str], directory: &Path) -> Daemon {
-        let said = directory.join("said");
-        let out = fs::File::create(&said).expect("a file");
+        let (said, printed) = (directory.join("said"), directory.join("printed"));
+        let create = |file: &Path| fs::File::create(file).expect("a file");
         let child = Command::new(BINARY)
             .args(arguments)
             .current_dir(directory)
             .env("TMPDIR", directory)
+            .env_remove("AWS_REGION")
+            .env_remove("AWS_DEFAULT_REGION")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(out.try_clone().expect("a file"))
-            .stderr(out)
+            .stdout(create(&printed))
+            .stderr(create(&said))
             .spawn();
         let child = child.expect("the scaler starts");
-        Daemon { child, said }
+        Daemon {
+            child,
+            said,
+            printed,
+        }
     }
 
+    /// What it wrote to standard output, and then to standard error.
     pub fn said(&self) -> String {
         let mut said = String::new();
-        let file = fs::File::open(&self.said);
-        let _ = file.and_then(|mut file| file.read_to_string(&mut said));
+        for file in [&self.printed, &self.said] {
+            let file = fs::File::open(file);
+            let _ = file.and_then(|mut file| file.read_to_string(&mut said));
+        }
         said
     }
 
@@ -100,6 +111,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the scaler said:\n{}", self.said());
+        }
         // Not by SIGKILL: it takes its children along.
         if let (Ok(None), Some(pid)) = (self.child.try_wait(), self.pid()) {
             let _ = kill_process(pid, Signal::TERM);

@@ -273,3 +273,22 @@ fn a_memory_is_bounded() {
     let refused = memory.to_json().expect_err("it is too large");
     assert!(refused.to_string().ends_with("expected at most 350000"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_cannot_be_reached_is_so_until_it_answers_and_not_between_two_looks() {
+    let table = Table::new(TIMEOUT);
+    let mut one = shared(&table, "one");
+    table.set_fate(Fate::NotArrived);
+    let none = Memory::new();
+    assert!(matches!(one.turn(&none).await, Turn::Unreached(_)));
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let turn = one.turn(&none).await;
+        let is_so = matches!(turn, Turn::Unreached(_) | Turn::StillUnreached);
+        assert!(is_so, "{turn:?}");
+    }
+    table.set_fate(Fate::Answered);
+    pass(2).await;
+    assert!(matches!(one.turn(&none).await, Turn::Taken(_)));
+    assert!(matches!(one.turn(&none).await, Turn::Same));
+}

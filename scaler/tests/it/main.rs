@@ -2,6 +2,7 @@
 
 mod asg;
 mod aws_group;
+mod aws_region;
 mod aws_sources;
 mod backtest;
 mod cloudwatch;

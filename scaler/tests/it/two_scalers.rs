@@ -76,8 +76,8 @@ fn in_a_file(shared: &TempDir) -> String {
     format!("[lease]\nkind = 'file'\npath = '{}'\n", path.display())
 }
 
-/// By the defaults: 10 s, looked at every 2 s.
-fn in_dynamodb(moto: &Moto) -> String {
+/// A table called `tidegate`, as a lease needs it.
+pub fn create_lease_table(moto: &Moto) {
     moto.call(
         "dynamodb",
         "create_table",
@@ -87,6 +87,11 @@ fn in_dynamodb(moto: &Moto) -> String {
             "AttributeDefinitions": [{ "AttributeName": "lease", "AttributeType": "S" }],
         }),
     );
+}
+
+/// By the defaults: 10 s, looked at every 2 s.
+fn in_dynamodb(moto: &Moto) -> String {
+    create_lease_table(moto);
     format!(
         "[lease]\nkind = 'dynamodb'\ntable = 'tidegate'\nkey = 'embeddings'\n\
          region = '{REGION}'\nendpoint_url = '{}'\n",

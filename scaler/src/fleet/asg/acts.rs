@@ -14,6 +14,28 @@ use crate::fleet::{FleetError, Notice};
 /// An instance that was told to be protected is told again when that does not show.
 const PROTECTS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Instances that are told to end at the same time. Each is a call, and all of an account's calls
+/// come out of one bucket.
+const MOST_AT_ONCE: usize = 10;
+
+/// What is to become of a member that shall go.
+pub(super) enum Plan {
+    /// The group is told.
+    Tell,
+    /// Nothing is to be told.
+    Done,
+    Refused(FleetError),
+}
+
+impl Plan {
+    pub(super) fn without_a_call(self) -> Result<(), FleetError> {
+        match self {
+            Plan::Refused(error) => Err(error),
+            Plan::Tell | Plan::Done => Ok(()),
+        }
+    }
+}
+
 impl<G: Group> AsgFleet<G> {
     pub(super) async fn set_desired(&mut self, now: Time, desired: u32) -> Result<(), FleetError> {
         self.watch.acted(now);
@@ -33,29 +55,81 @@ impl<G: Group> AsgFleet<G> {
         }
     }
 
-    pub(super) async fn terminate(&mut self, id: &str, then: Then) -> Result<(), FleetError> {
-        let now = self.now;
-        let desired = match then {
-            Then::Shrink => self.book.desired.value().saturating_sub(1),
-            Then::Stay => self.book.desired.value(),
+    /// What is to become of the first of these members, and of those after it that can be told
+    /// with it.
+    pub(super) fn plan_removals(&mut self, ids: &[String]) -> (Then, Vec<Plan>) {
+        let (mut desired, mut staying) = (self.book.desired.value(), self.book.staying());
+        let then = |desired, staying| match desired >= staying {
+            true => Then::Shrink,
+            false => Then::Stay,
         };
-        self.watch.acted(now);
-        match self.group.terminate(id, then).await {
-            Ok(()) => {
-                self.watch.answered();
-                self.book.desired.wrote(now, desired);
-                self.book.removed(now, id, Reply::Yes);
-                Ok(())
-            }
-            Err(error) => {
-                if let GroupError::NoReply { .. } = error {
-                    self.book.desired.tried(now, desired);
-                    self.book.removed(now, id, Reply::None);
+        let common = then(desired, staying);
+        let (mut plans, mut calls) = (Vec::new(), 0);
+        for id in ids {
+            let plan = self.plan_removal(id, common, desired);
+            if let Plan::Tell = plan {
+                if calls == MOST_AT_ONCE || then(desired, staying) != common {
+                    break;
                 }
-                self.failed(now, &error);
-                Err(error.into())
+                calls += 1;
+                desired -= u32::from(common == Then::Shrink);
+                staying -= 1;
             }
+            plans.push(plan);
         }
+        (common, plans)
+    }
+
+    fn plan_removal(&mut self, id: &str, then: Then, desired: u32) -> Plan {
+        if self.book.is_launch(id) {
+            self.book.give_up(id);
+            return Plan::Done;
+        }
+        let min = match self.is_removable(id) {
+            Ok(false) => return Plan::Done,
+            Ok(true) => self.ready_to_act(self.now).map(|sight| sight.min),
+            Err(error) => Err(error),
+        };
+        match min {
+            Ok(min) if then == Then::Shrink && desired <= min => {
+                Plan::Refused(FleetError::AtMinimum { min })
+            }
+            Ok(_) => Plan::Tell,
+            Err(error) => Plan::Refused(error),
+        }
+    }
+
+    /// Ends these instances, all at once. What was done is taken in first, then what may have been.
+    pub(super) async fn terminate_all(
+        &mut self,
+        ids: &[&String],
+        then: Then,
+    ) -> Vec<Result<(), FleetError>> {
+        let now = self.now;
+        self.watch.acted(now);
+        let calls = ids.iter().map(|id| self.group.terminate(id, then));
+        let answers = join_all(calls).await;
+        let falls = u32::from(then == Then::Shrink);
+        for (id, _) in ids.iter().zip(&answers).filter(|(_, done)| done.is_ok()) {
+            self.watch.answered();
+            let desired = self.book.desired.value().saturating_sub(falls);
+            self.book.desired.wrote(now, desired);
+            self.book.removed(now, id, Reply::Yes);
+        }
+        let mut desired = self.book.desired.value();
+        for (id, answer) in ids.iter().zip(&answers) {
+            let Err(error) = answer else {
+                continue;
+            };
+            if let GroupError::NoReply { .. } = error {
+                desired = desired.saturating_sub(falls);
+                self.book.desired.tried(now, desired);
+                self.book.removed(now, id, Reply::None);
+            }
+            self.failed(now, error);
+        }
+        let answers = answers.into_iter();
+        answers.map(|done| done.map_err(FleetError::from)).collect()
     }
 
     /// The fleet shrinks, so launches that did not come are not waited for any more. Nobody is

@@ -30,6 +30,8 @@ pub struct Book {
     recalled: BTreeMap<String, Time>,
     launches_named: u32,
     warm: Vec<Instance>,
+    /// Taken aside by somebody: they run, and are neither members nor gone.
+    standby: Vec<String>,
     ended: Vec<Ended>,
     renamed: Vec<Renamed>,
 }
@@ -82,6 +84,7 @@ impl Book {
                 self.update(now, instance);
             }
         }
+        self.stand_aside(sight);
         let is_warm = |i: &&Instance| matches!(i.state, State::Warm | State::WarmWait);
         self.warm = sight.instances.iter().filter(is_warm).cloned().collect();
         self.lose(now, sight);
@@ -112,6 +115,11 @@ impl Book {
     /// Instances in the warm pool.
     pub fn warm(&self) -> &[Instance] {
         &self.warm
+    }
+
+    /// Instances that somebody took out of service to look at them.
+    pub fn standby(&self) -> &[String] {
+        &self.standby
     }
 
     /// All instances that a look showed.
@@ -266,6 +274,17 @@ impl Book {
             to: id.to_owned(),
         });
         Some(launch.asked)
+    }
+
+    /// Whoever is in standby is no member, has not ended, and may come back as old as it is.
+    fn stand_aside(&mut self, sight: &Sight) {
+        let aside = sight.instances.iter().filter(|i| i.state == State::Standby);
+        self.standby = aside.map(|instance| instance.id.clone()).collect();
+        for id in &self.standby {
+            if let Some(entry) = self.entries.remove(id) {
+                self.recalled.insert(id.clone(), entry.launched);
+            }
+        }
     }
 
     /// Drops who is not there any more.

@@ -10,8 +10,8 @@ use tidegate_control::Time;
 /// For so long after a write a look may still show what was before it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
-/// Writes that are remembered.
-const MEMORY: usize = 32;
+/// Writes that are remembered: each removal is one.
+const MEMORY: usize = 256;
 
 #[derive(Clone, Debug, Default)]
 pub struct Desired {

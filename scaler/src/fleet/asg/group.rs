@@ -139,6 +139,9 @@ pub enum GroupError {
     Throttled { call: &'static str },
     #[error("{call}: another change of the group is under way ({why})")]
     Busy { call: &'static str, why: String },
+    /// AWS could not be called at all.
+    #[error("{call} was not called: {why}")]
+    NotMade { call: &'static str, why: String },
     /// It may have been done.
     #[error("{call}: no answer ({why})")]
     NoReply { call: &'static str, why: String },

@@ -23,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_control::{Bounds, Observation, Time};
 
+use self::acts::Plan;
 use self::book::Book;
 use self::group::{Group, GroupError, Sight, State, Then};
 use self::hooks::Hooks;
@@ -142,7 +143,10 @@ impl<G: Group> AsgFleet<G> {
             }
             Err(error) => {
                 self.failed(now, &error);
-                if let GroupError::NoReply { .. } | GroupError::Busy { .. } = error {
+                if let GroupError::NotMade { .. }
+                | GroupError::NoReply { .. }
+                | GroupError::Busy { .. } = error
+                {
                     self.watch.acted(now);
                 }
                 match self.watch.is_blind(now) {
@@ -243,6 +247,7 @@ impl<G: Group> Fleet for AsgFleet<G> {
             instance.state == State::Warm || self.hooks.has_answered(&instance.id)
         });
         let to_drain = (self.book.leaving().cloned())
+            .chain(self.book.standby().iter().cloned())
             .chain(warm_and_awake.map(|instance| instance.id.clone()));
         Ok(Census {
             members: self.book.members(),
@@ -275,27 +280,35 @@ impl<G: Group> Fleet for AsgFleet<G> {
         Ok(self.book.launch(now, count))
     }
 
-    /// The desired capacity falls with the instance, unless it is lower than what there is
-    /// already.
     async fn remove(&mut self, id: &str) -> Result<(), FleetError> {
-        if self.book.is_launch(id) {
-            self.book.give_up(id);
-            return Ok(());
+        let removed = self.remove_some(&[id.to_owned()]).await;
+        removed.into_iter().next().unwrap_or(Ok(()))
+    }
+
+    /// Some at a time. What is told between them holds for all: either the desired capacity falls
+    /// with each, or it is lower than what there is already and stays.
+    async fn remove_some(&mut self, ids: &[String]) -> Vec<Result<(), FleetError>> {
+        let (then, planned) = self.plan_removals(ids);
+        let calls = planned.iter().filter(|plan| matches!(plan, Plan::Tell));
+        if calls.count() == 0 {
+            return planned.into_iter().map(Plan::without_a_call).collect();
         }
-        if !self.is_removable(id)? {
-            return Ok(());
+        let told: Vec<&String> = (ids.iter().zip(&planned))
+            .filter_map(|(id, plan)| matches!(plan, Plan::Tell).then_some(id))
+            .collect();
+        let answers = self.terminate_all(&told, then).await;
+        let all_done = answers.iter().all(Result::is_ok);
+        let mut answers = answers.into_iter();
+        let mut done: Vec<Result<(), FleetError>> = (planned.into_iter())
+            .map(|plan| match plan {
+                Plan::Tell => answers.next().unwrap_or(Ok(())),
+                plan => plan.without_a_call(),
+            })
+            .collect();
+        if all_done && let Some(last) = done.iter_mut().rfind(|done| done.is_ok()) {
+            *last = self.cancel_launches().await;
         }
-        let min = self.ready_to_act(self.now)?.min;
-        let desired = self.book.desired.value();
-        let then = match desired >= self.book.staying() {
-            true => Then::Shrink,
-            false => Then::Stay,
-        };
-        if then == Then::Shrink && desired <= min {
-            return Err(FleetError::AtMinimum { min });
-        }
-        self.terminate(id, then).await?;
-        self.cancel_launches().await
+        done
     }
 
     /// The group launches the other one by itself, as its desired capacity stays.
@@ -306,7 +319,8 @@ impl<G: Group> Fleet for AsgFleet<G> {
         }
         if self.is_removable(id)? {
             self.ready_to_act(now)?;
-            self.terminate(id, Then::Stay).await?;
+            let mut told = self.terminate_all(&[&id.to_owned()], Then::Stay).await;
+            told.pop().unwrap_or(Ok(()))?;
         }
         self.grow(now, 1).await
     }

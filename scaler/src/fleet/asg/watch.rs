@@ -136,8 +136,11 @@ impl Watch {
         self.throttle.succeeded();
     }
 
+    /// Calls that were under way together and are refused together count as one.
     pub fn throttled(&mut self, now: Time) {
-        self.throttle.failed(now);
+        if self.held_until(now).is_none() {
+            self.throttle.failed(now);
+        }
     }
 
     /// Until when no call is to be made.

@@ -56,6 +56,8 @@ impl Run {
             desired: LEAST,
             launch_hook: Some(("ready".to_owned(), Duration::from_secs(300))),
             terminate_hook: Some(("drained".to_owned(), Duration::from_secs(300))),
+            // Of three groups two have a warm pool.
+            warm: (seed % 3) as u32,
             ..Shape::default()
         };
         let group = FakeGroup::new(Group::new(seed, BEGIN, shape), move || {

@@ -81,3 +81,22 @@ fn sources_on_aws() {
         assert_eq!(said, message, "{line}: {found}");
     }
 }
+
+#[test]
+fn a_lease_that_is_over_before_a_call_may_be() {
+    let text = fs::read_to_string(home("policy-aws.toml")).expect("the file can be read");
+    let text = text.replace(
+        "timeout = \"800ms\"            # for one call",
+        "timeout = \"5s\" # for one call",
+    );
+    let parse = |duration: &str| {
+        let lease = "[lease]\nkind = 'dynamodb'\ntable = 't'\nkey = 'k'\nduration = ";
+        let text = format!("{text}\n{lease}'{duration}'\n");
+        tidegate_config::parse::<PolicyFile>(&text, Path::new("p.toml"))
+    };
+    let found = parse("10s").expect_err("nothing would ever be done");
+    let found = found.to_string();
+    let expected = "lease.duration: found \"10s\", expected more than 10s, twice asg.timeout";
+    assert!(found.ends_with(expected), "{found}");
+    parse("11s").unwrap_or_else(|mistake| panic!("{mistake}"));
+}

@@ -58,6 +58,11 @@ impl World {
         let call = "CompleteLifecycleAction";
         match self.waits_for(hook, id) {
             Some(State::PendingWait) => self.enter_service(id),
+            Some(State::WarmWait) => {
+                if let Some(machine) = self.machines.get_mut(id) {
+                    machine.enter(State::Warm, None);
+                }
+            }
             Some(_) => self.leave(id),
             None => {
                 return Err(invalid(
@@ -78,7 +83,7 @@ impl World {
             ));
         };
         let hook = match state {
-            State::PendingWait => &self.shape.launch_hook,
+            State::PendingWait | State::WarmWait => &self.shape.launch_hook,
             _ => &self.shape.terminate_hook,
         };
         let timeout = hook.as_ref().map(|(_, timeout)| *timeout);
@@ -93,7 +98,7 @@ impl World {
     fn waits_for(&self, hook: &str, id: &str) -> Option<State> {
         let state = self.machines.get(id)?.instance.state;
         let awaited = match state {
-            State::PendingWait => &self.shape.launch_hook,
+            State::PendingWait | State::WarmWait => &self.shape.launch_hook,
             State::LeavingWait => &self.shape.terminate_hook,
             _ => return None,
         };

@@ -30,8 +30,13 @@ impl World {
         }
     }
 
-    /// Tries every type in every zone. Whether one was to be had.
+    /// Out of the pool, or else anew. Whether one was to be had.
     fn launch(&mut self) -> bool {
+        (self.shape.warm > 0 && self.wake_one()) || self.launch_new().is_some()
+    }
+
+    /// Tries every type in every zone. Returns the instance, if one was to be had.
+    pub(super) fn launch_new(&mut self) -> Option<String> {
         let turn = self.launched as usize;
         let (kinds, zones) = (self.shape.kinds.len(), self.shape.zones.len());
         for index in 0..kinds * zones {
@@ -44,10 +49,10 @@ impl World {
             self.launched += 1;
             let id = format!("i-{:08x}", self.launched);
             let machine = self.machine(&id, kind, zone);
-            self.machines.insert(id, machine);
-            return true;
+            self.machines.insert(id.clone(), machine);
+            return Some(id);
         }
-        false
+        None
     }
 
     fn machine(&mut self, id: &str, kind: String, zone: String) -> Machine {

@@ -38,6 +38,10 @@ impl Machine {
         matches!(self.instance.state, State::Leaving | State::LeavingWait)
     }
 
+    pub fn is_in_pool(&self) -> bool {
+        matches!(self.instance.state, State::Warm | State::WarmWait)
+    }
+
     pub fn enter(&mut self, state: State, until: Option<Time>) {
         self.instance.state = state;
         self.until = until;

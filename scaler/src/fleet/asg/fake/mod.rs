@@ -8,6 +8,7 @@
 mod calls;
 mod launches;
 mod machine;
+mod pool;
 mod weather;
 mod world;
 

@@ -34,6 +34,7 @@ pub struct Shape {
     /// Name and timeout.
     pub launch_hook: Option<(String, Duration)>,
     pub terminate_hook: Option<(String, Duration)>,
+    /// Instances that its warm pool holds, once they are prepared.
     pub warm: u32,
 }
 
@@ -166,7 +167,7 @@ impl World {
             protects_new: self.shape.protects_new,
             suspended: Vec::new(),
             instances: instances.map(|machine| machine.instance.clone()).collect(),
-            warm: self.shape.warm,
+            warm: self.pool().count() as u32,
             weighted: false,
         }
     }
@@ -202,6 +203,7 @@ impl World {
         self.follow_states();
         self.move_the_refresh_on();
         self.launch_what_is_missing();
+        self.fill_the_pool();
         self.shrink_by_itself();
         self.remember();
     }
@@ -230,8 +232,9 @@ impl World {
         for (id, state) in over {
             match state {
                 State::Pending => self.arrive(&id),
+                State::Warm => self.prepare(&id),
                 // Nobody said in time that it may go on.
-                State::PendingWait => self.end(&id),
+                State::PendingWait | State::WarmWait => self.end(&id),
                 State::LeavingWait => self.leave(&id),
                 State::Leaving => drop(self.machines.remove(&id)),
                 _ => {}

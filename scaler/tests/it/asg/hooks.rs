@@ -1,0 +1,66 @@
+//! Lifecycle hooks: into service when the model answers, out of it when it has drained.
+
+use super::*;
+
+#[tokio::test]
+async fn an_instance_is_in_service_when_its_model_answers() {
+    let mut scene = Scene::new(hooked(1));
+    scene.ticks(60).await;
+    scene.sees("i-00000001", |sight| sight.ready = false);
+    scene.ticks(20).await;
+    assert_eq!(state(&scene, "i-00000001"), Some(State::PendingWait));
+    scene.sees("i-00000001", |sight| sight.ready = true);
+    scene.ticks(2).await;
+    assert_eq!(state(&scene, "i-00000001"), Some(State::InService));
+    assert_eq!(scene.calls("CompleteLifecycleAction"), 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_others_end_drains_first_and_is_waited_for() {
+    let mut scene = Scene::new(hooked(1));
+    scene.sees("i-00000001", |_| ());
+    scene.ticks(60).await;
+    scene.group.world().take_away("i-00000001");
+    scene.sees("i-00000001", |sight| sight.permits = 2);
+    let census = scene
+        .until("it is to drain", |census| !census.to_drain.is_empty())
+        .await;
+    assert_eq!(census.to_drain, ["i-00000001"]);
+    assert!(!ids(&census).contains(&"i-00000001".to_owned()));
+    scene.sees("i-00000001", |sight| {
+        (sight.permits, sight.draining) = (1, true)
+    });
+    scene.ticks(40).await;
+    assert_eq!(state(&scene, "i-00000001"), Some(State::LeavingWait));
+    assert!(scene.calls("RecordLifecycleActionHeartbeat") >= 2);
+    scene.sees("i-00000001", |sight| sight.draining = true);
+    scene.tick().await;
+    assert_eq!(state(&scene, "i-00000001"), Some(State::Leaving));
+}
+
+#[tokio::test]
+async fn a_drain_without_an_end_is_given_up_at_its_limit() {
+    let mut scene = Scene::new(hooked(1));
+    scene.sees("i-00000001", |_| ());
+    scene.ticks(60).await;
+    scene.group.world().take_away("i-00000001");
+    scene.sees("i-00000001", |sight| {
+        (sight.permits, sight.draining) = (1, true)
+    });
+    scene.ticks(50).await;
+    assert_eq!(state(&scene, "i-00000001"), Some(State::LeavingWait));
+    scene.ticks(30).await;
+    assert!(matches!(
+        state(&scene, "i-00000001"),
+        None | Some(State::Leaving)
+    ));
+}
+
+#[tokio::test]
+async fn hooks_that_the_group_does_not_have_are_told() {
+    let mut scene = Scene::new(hooked(0));
+    scene.group.world().shape_mut().launch_hook = None;
+    scene.ticks(5).await;
+    let told: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
+    assert_eq!(told, ["workers has no lifecycle hook ready"]);
+}
