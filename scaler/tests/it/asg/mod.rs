@@ -46,10 +46,11 @@ fn rules(shape: &Shape) -> AsgRules {
     };
     let launch = hook("launch_hook", &shape.launch_hook);
     let terminate = hook("terminate_hook", &shape.terminate_hook);
-    toml_of(&format!("group = 'workers'\n{launch}{terminate}"))
+    rules_of(&format!("group = 'workers'\n{launch}{terminate}"))
 }
 
-fn toml_of(text: &str) -> AsgRules {
+/// Of an `[asg]` table.
+pub fn rules_of(text: &str) -> AsgRules {
     #[derive(serde::Deserialize)]
     struct Whole {
         asg: AsgRules,

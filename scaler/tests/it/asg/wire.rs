@@ -81,7 +81,7 @@ async fn states() {
     let url = format!("http://{}", listener.local_addr().expect("its address"));
     let routes = Router::new().fallback(reply);
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let rules = toml_of(&format!(
+    let rules = rules_of(&format!(
         "group = 'workers'\nregion = 'eu-central-1'\nendpoint_url = '{url}'\ntimeout = '5s'"
     ));
     let seen = AwsGroup::new(&rules).look().await.expect("it answers");
