@@ -53,8 +53,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Pingora logs every broken client connection; by default its errors alone are of interest.
+/// Pingora logs every broken client connection; by default its errors alone are of interest, and
+/// not the one of its connectors: that a worker closed an idle connection as it was to be used.
 fn filter() -> tracing_subscriber::EnvFilter {
-    let default = || "info,pingora_core=error".into();
+    let default = || "info,pingora_core=error,pingora_core::connectors=off".into();
     tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default())
 }

@@ -242,6 +242,11 @@ async fn what_both_proxies_say_adds_up_and_the_fleet_grows_for_the_sum() {
         .collect();
     let most = grown.iter().max().copied();
     assert_eq!(most, Some(3), "8 at once at {TARGET} a worker: {grown:?}");
+    scene.fleet_is(1).await;
+    for proxy in &scene.proxies {
+        let output = proxy.proxy.output();
+        assert!(!output.contains("ERROR"), "workers left in order: {output}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
