@@ -1,7 +1,7 @@
 //! A worker's host that vanishes with a request on it: no packet says so, and the proxy must find
 //! out by itself. The host is a socket that drops whatever reaches it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,7 +29,8 @@ enum Vanishes {
     BeforeIt,
 }
 
-/// A worker that beats until it vanishes, with the first connection made to it.
+/// A worker that vanishes with the first connection made to it. Its beats still come through, as
+/// otherwise the proxy would go by those; but it takes nothing new.
 struct Host {
     gone: Arc<Notify>,
 }
@@ -39,16 +40,21 @@ impl Host {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let (url, token) = (format!("http://{}/beat", stand.admin), stand.worker_token());
-        let beats = tokio::spawn(async move {
+        let state = Arc::new(Mutex::new("ready"));
+        let beaten = Arc::clone(&state);
+        tokio::spawn(async move {
             let client = reqwest::Client::new();
             for sequence in 1.. {
+                let state = *beaten.lock().expect("nobody panics with it");
                 let beat = json!({
                     "version": tidegate_wire::VERSION, "worker": "lost", "boot": "1",
                     "sequence": sequence, "address": address, "model": "timed", "slots": 1,
-                    "busy": 0, "yours": 0, "state": "ready",
+                    "busy": 0, "yours": 0, "state": state,
                 });
                 let request = client.post(&url).bearer_auth(token).json(&beat);
-                request.send().await.expect("the proxy answers");
+                if request.send().await.is_err() {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });
@@ -61,7 +67,7 @@ impl Host {
             }
             let filter = SockRef::from(&stream).attach_filter(&DROP_ALL);
             filter.expect("any process may drop what reaches its sockets");
-            beats.abort();
+            *state.lock().expect("nobody panics with it") = "draining";
             gone.notify_one();
             // Neither closed nor read.
             std::future::pending::<()>().await;
@@ -90,6 +96,7 @@ async fn another_worker_answers(when: Vanishes, body: Value) -> Answer {
     let client = stand.client();
     let request = tokio::spawn(async move { client.post(&body).await });
     host.gone.notified().await;
+    stand.worker_is("lost", WorkerState::Draining).await;
     let _other = stand.timed_worker("other", &[]).await;
     let answer = request.await.expect("no panic");
     answer.timed();

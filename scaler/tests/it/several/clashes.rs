@@ -10,15 +10,16 @@ use rustix::process::Signal;
 use super::{Draft, asg};
 use crate::daemon::{Daemon, free_port};
 
+/// How a run of these ends, which starts nothing.
+#[track_caller]
 fn run(policies: &[&Path]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-scaler"));
-    command.args(["run", "--dry-run"]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut arguments = vec!["run", "--dry-run"];
     for policy in policies {
-        command.arg("--policy").arg(policy);
+        arguments.extend(["--policy", policy.to_str().expect("a path")]);
     }
-    let output = command.output().expect("the scaler runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), said)
+    let mut daemon = Daemon::start(&arguments, directory.path());
+    (daemon.code(), daemon.said())
 }
 
 /// These two are refused, with these words.
