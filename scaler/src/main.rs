@@ -15,7 +15,7 @@ use tidegate_scaler::cli::{Cli, Command, CostArgs};
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
-use tidegate_scaler::{backtest, explain, overrides, probe, run, up};
+use tidegate_scaler::{aws, backtest, explain, overrides, probe, run, up};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a backtest whose policy missed a gate.
@@ -132,8 +132,7 @@ fn exit_code(failure: &anyhow::Error) -> ExitCode {
 fn log_to_stderr(command: &Command) {
     let default = match command {
         Command::Up { .. } => "off",
-        // The SDK warns at every try of what the failed call says anyway.
-        _ => "info,aws_config=error,aws_runtime=error",
+        _ => aws::LOGGED,
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt()

@@ -7,6 +7,10 @@ pub mod dynamo;
 pub mod metric;
 pub mod sqs;
 
+/// What is logged unless told otherwise. The SDK warns at every try of what the failed call says
+/// anyway.
+pub const LOGGED: &str = "info,aws_config=error,aws_runtime=error";
+
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 
 /// Why a call failed, in one line: the service's code and words, or what lies at the bottom of
