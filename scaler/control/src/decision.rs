@@ -5,7 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tidegate_config::Duration;
 
+use crate::staffing::Expert;
 use crate::{Override, Quantity, Statistic, Target, Time};
+
+/// A rise that is so many times likelier than usual is due.
+const RISE_DUE: f64 = 1.5;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -108,10 +112,17 @@ pub enum Basis {
         service_s: f64,
         /// Requests that a worker is to be at.
         concurrency: f64,
-        /// Factor by which they may grow.
+        /// Slots that are asked for over those that are busy.
         growth: f64,
-        /// Standard deviations that chance and growth are covered with.
-        caution: f64,
+        /// Share of requests that may miss the promise because they wait.
+        #[serde(default)]
+        allowed: f64,
+        /// How many times likelier than usual the rate rises before a launch decided now serves.
+        #[serde(default = "as_usual")]
+        rises: f64,
+        /// Whose word on the growth is believed.
+        #[serde(default)]
+        expert: Expert,
         lead_ms: u64,
     },
     /// As the forecast, and what waits is to be worked off.
@@ -249,6 +260,11 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What is said of rises in ledgers that do not.
+fn as_usual() -> f64 {
+    1.0
+}
+
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.workers {
@@ -281,15 +297,30 @@ impl fmt::Display for Ask {
                 service_s,
                 concurrency,
                 growth,
+                rises,
+                expert,
                 lead_ms,
                 ..
-            } => write!(
-                f,
-                " ({per_s:.1}/s of {}, growth of {:.0} % in {}s, {concurrency:.0} at a worker)",
-                Quantity::seconds(*service_s),
-                (growth - 1.0) * 100.0,
-                seconds(lead_ms),
-            ),
+            } => {
+                write!(
+                    f,
+                    " ({per_s:.1}/s of {}, {:.0} % more for {}s from now, {concurrency:.0} at a worker",
+                    Quantity::seconds(*service_s),
+                    (growth - 1.0) * 100.0,
+                    seconds(lead_ms),
+                )?;
+                match expert {
+                    Expert::Persistence => {}
+                    Expert::Trend => f.write_str(", by the trend")?,
+                    Expert::Hour => f.write_str(", as an hour ago")?,
+                    Expert::Day => f.write_str(", as a day ago")?,
+                    Expert::Week => f.write_str(", as a week ago")?,
+                }
+                if *rises >= RISE_DUE {
+                    f.write_str(", a rise is due")?;
+                }
+                f.write_str(")")
+            }
             Basis::Drain { waiting, within_ms } => {
                 let within = seconds(within_ms);
                 write!(f, " ({waiting} in line, to be worked off in {within}s)")

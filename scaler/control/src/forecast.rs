@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate_line::Moment;
 
 use crate::decision::{Ask, Basis};
-use crate::staffing::{Need, Reading, Staffing, StaffingRules};
+use crate::staffing::{Ended, Need, Reading, Staffing, StaffingRules};
 use crate::{
     ForecastRules, Health, Measure, Metric, Observation, Policy, Quantity, Slo, Statistic, Time,
     Window,
@@ -31,6 +31,8 @@ const RELAXATION_S: f64 = 300.0;
 pub(crate) struct Forecaster {
     rules: ForecastRules,
     slo: Slo,
+    /// How long the fleet stays as large as it had to be.
+    hold: Duration,
     staffing: Staffing,
     reading: Reading,
     last: Option<Time>,
@@ -57,10 +59,12 @@ impl Forecaster {
     pub fn of(policy: &Policy) -> Option<Forecaster> {
         let rules = policy.forecast?;
         let lead_time = policy.fleet.lead_time.into();
+        let hold = policy.down().stabilization;
         Some(Forecaster {
-            staffing: Staffing::new(staffing_rules(&rules, &policy.slo, lead_time)),
+            staffing: Staffing::new(staffing_rules(&rules, &policy.slo, lead_time, hold)),
             rules,
             slo: policy.slo,
+            hold,
             reading: Reading::default(),
             last: None,
             need: None,
@@ -78,6 +82,7 @@ impl Forecaster {
             return Some(fresh);
         };
         (earlier.rules, earlier.slo) = (fresh.rules, fresh.slo);
+        earlier.hold = fresh.hold;
         earlier.set_lead_time(earlier.lead_time.min(fresh.lead_time));
         Some(earlier)
     }
@@ -90,8 +95,8 @@ impl Forecaster {
         if look.lead_time != self.lead_time {
             self.set_lead_time(look.lead_time);
         }
-        self.count(look);
-        self.need = self.staffing.read(self.reading);
+        let ended = self.count(look);
+        self.need = self.staffing.read(self.reading, &ended);
         let seconds = self
             .last
             .replace(look.now)
@@ -144,7 +149,9 @@ impl Forecaster {
             service_s: need.service_s,
             concurrency: need.concurrency,
             growth: need.growth,
-            caution: need.caution,
+            allowed: need.allowed,
+            rises: need.rises,
+            expert: need.expert,
             lead_ms: self.lead_time.as_millis() as u64,
         }
     }
@@ -155,12 +162,13 @@ impl Forecaster {
 
     fn set_lead_time(&mut self, lead_time: Duration) {
         self.lead_time = lead_time;
-        let rules = staffing_rules(&self.rules, &self.slo, lead_time);
+        let rules = staffing_rules(&self.rules, &self.slo, lead_time, self.hold);
         self.staffing.set_rules(rules);
     }
 
     /// Adds up what the proxies counted since the tick before.
-    fn count(&mut self, look: &Look) {
+    fn count(&mut self, look: &Look) -> Ended {
+        let mut ended = Ended::default();
         let reading = &mut self.reading;
         reading.at = Moment::from_millis(look.now.as_ms());
         reading.serving = look.serving;
@@ -170,7 +178,8 @@ impl Forecaster {
             reading.arrivals_total += seen.arrivals;
             reading.served_total += seen.served;
             reading.service_s += seen.service_ms / 1000.0;
-            reading.waiting_s += seen.waited_ms / 1000.0;
+            ended.service.add(&seen.service);
+            ended.waits.add(&seen.waits);
             reading.waiting += seen.waiting;
             reading.in_flight += seen.in_flight;
             for worker in seen.workers.iter().filter(|w| w.ready && w.slots > 0) {
@@ -181,6 +190,7 @@ impl Forecaster {
         if let Some(mean) = slots.checked_div(workers) {
             reading.slots = mean as u32;
         }
+        ended
     }
 
     /// While a busy fleet is too slow, more is asked for, little by little. It is not while one
@@ -211,10 +221,17 @@ impl Forecaster {
     }
 }
 
-fn staffing_rules(rules: &ForecastRules, slo: &Slo, lead_time: Duration) -> StaffingRules {
+fn staffing_rules(
+    rules: &ForecastRules,
+    slo: &Slo,
+    lead_time: Duration,
+    hold: Duration,
+) -> StaffingRules {
     StaffingRules {
         lead_time,
-        wait_s: rules.wait_s(slo),
+        hold,
+        promised_s: slo.latency.as_secs_f64(),
+        misses: 1.0 - rules.attainment,
         drain: rules.waiting_budget.into(),
         service_limit_s: rules.service_limit_s(slo),
     }

@@ -56,6 +56,11 @@ pub struct Seen {
     /// How long requests were in line whose wait ended since then.
     #[serde(default)]
     pub waited_ms: f64,
+    /// The same, and how long workers were at what they answered, by length.
+    #[serde(default)]
+    pub waits: Tally,
+    #[serde(default)]
+    pub service: Tally,
     pub waiting: u64,
     pub in_flight: u64,
     pub oldest_waiting_ms: Option<u64>,
@@ -96,9 +101,8 @@ struct Counted {
     now_ms: u64,
     arrivals: u64,
     latency: Histogram,
-    served: u64,
-    service_ms: f64,
-    waited_ms: f64,
+    service: Histogram,
+    waits: Histogram,
 }
 
 impl Observer {
@@ -154,14 +158,18 @@ impl Observer {
         let mut workers: Vec<_> = workers.map(WorkerSight::from).collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         let models = || ours.iter();
+        let service = counted.service.since(&since.service);
+        let waits = counted.waits.since(&since.waits);
         let seen = Seen {
             epoch: signal.epoch.clone(),
             counted: earlier.is_some(),
             arrivals: counted.arrivals.saturating_sub(since.arrivals),
             latency: Tally::from(&counted.latency.since(&since.latency)),
-            served: counted.served.saturating_sub(since.served),
-            service_ms: (counted.service_ms - since.service_ms).max(0.0),
-            waited_ms: (counted.waited_ms - since.waited_ms).max(0.0),
+            served: service.count(),
+            service_ms: service.sum_ms(),
+            waited_ms: waits.sum_ms(),
+            waits: Tally::from(&waits),
+            service: Tally::from(&service),
             waiting: models().map(|model| model.waiting).sum(),
             in_flight: models().map(|model| model.in_flight).sum(),
             oldest_waiting_ms: models().filter_map(|model| model.oldest_waiting_ms).max(),
@@ -175,16 +183,18 @@ impl Observer {
 
 impl Counted {
     fn of(signal: &Signal, models: &[&ModelSignal]) -> Counted {
-        let mut latency = Histogram::default();
-        models.iter().for_each(|model| latency.add(&model.latency));
+        let all = |histogram: fn(&ModelSignal) -> &Histogram| {
+            let mut all = Histogram::default();
+            models.iter().for_each(|model| all.add(histogram(model)));
+            all
+        };
         Counted {
             epoch: signal.epoch.clone(),
             now_ms: signal.now_ms,
             arrivals: models.iter().map(|m| m.arrivals_total).sum(),
-            latency,
-            served: models.iter().map(|m| m.service.count()).sum(),
-            service_ms: models.iter().map(|m| m.service.sum_ms()).sum(),
-            waited_ms: models.iter().map(|m| m.wait.sum_ms()).sum(),
+            latency: all(|model| &model.latency),
+            service: all(|model| &model.service),
+            waits: all(|model| &model.wait),
         }
     }
 }

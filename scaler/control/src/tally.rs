@@ -46,6 +46,20 @@ impl Tally {
         filled.map(|(bucket, count)| (bound_ms(usize::from(*bucket)), *count))
     }
 
+    /// Filled buckets, the shortest first: from, to, and how many.
+    pub fn spans(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        self.buckets.iter().map(|(bucket, count)| {
+            let lower_ms = bucket.checked_sub(1).map_or(0.0, |b| bound_ms(b.into()));
+            (lower_ms, bound_ms((*bucket).into()), *count)
+        })
+    }
+
+    /// Forgets half of what was counted.
+    pub(crate) fn halve(&mut self) {
+        self.buckets.values_mut().for_each(|count| *count /= 2);
+        self.sum_ms /= 2.0;
+    }
+
     /// How many lie in buckets that end by `limit_ms`.
     pub fn count_within_ms(&self, limit_ms: f64) -> u64 {
         let within = |bucket: &&u16| bound_ms(usize::from(**bucket)) <= limit_ms;

@@ -5,6 +5,8 @@
 
 mod tidegate;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 pub use tidegate::Tidegate;
@@ -113,6 +115,18 @@ impl<'a> Case<'a> {
     /// Tidegate itself, by a policy.
     pub fn run_policy(&self, policy: &Policy) -> Outcome {
         self.run(&mut Tidegate::in_scenario(policy.clone(), self.scenario))
+    }
+
+    /// The same by a law that has lived through another demand just before.
+    pub fn run_policy_after(&self, before: &Demand, policy: &Policy) -> Outcome {
+        let mut tidegate = Tidegate::in_scenario(policy.clone(), self.scenario);
+        let earlier = Case {
+            demand: before,
+            ..*self
+        };
+        earlier.run(&mut tidegate);
+        tidegate.go_on(Duration::from_secs_f64(before.span_s()));
+        self.run(&mut tidegate)
     }
 
     pub fn run_rival(&self, rival: Rival, setting: Setting) -> Outcome {

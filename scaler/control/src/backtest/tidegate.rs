@@ -21,6 +21,8 @@ pub struct Tidegate {
     observer: Observer,
     roster: Roster,
     period: Duration,
+    /// How long the law has lived before this demand began.
+    lived: Duration,
 }
 
 impl Tidegate {
@@ -30,6 +32,7 @@ impl Tidegate {
             observer: Observer::default(),
             roster: Roster::default(),
             period,
+            lived: Duration::ZERO,
         }
     }
 
@@ -42,6 +45,14 @@ impl Tidegate {
         fleet.lead_time = (slowest + TICK).into();
         policy.slo.latency = scenario.slo;
         Tidegate::new(policy, TICK)
+    }
+
+    /// Goes on to another demand, which began when one of this length ended, with what the law has
+    /// learned: as a daemon does that is started again.
+    pub fn go_on(&mut self, span: Duration) {
+        self.lived += span;
+        self.observer = Observer::default();
+        self.roster = Roster::default();
     }
 
     fn remember(&mut self, now: Time, action: &Action) {
@@ -65,7 +76,7 @@ impl Autoscaler for Tidegate {
     }
 
     fn tick(&mut self, now: Moment, observed: &Observed<'_>) -> Orders {
-        let now = time(now);
+        let now = time(now + self.lived);
         let answer = Answer {
             source: PROXY.to_owned(),
             signal: observed.signal(),
@@ -74,7 +85,7 @@ impl Autoscaler for Tidegate {
         let members: Vec<Member> = (observed.members().into_iter())
             .map(|member| Member {
                 id: member.id.to_string(),
-                launched: time(member.launched),
+                launched: time(member.launched + self.lived),
                 leaving: false,
             })
             .collect();

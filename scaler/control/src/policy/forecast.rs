@@ -7,18 +7,12 @@ use tidegate_config::{Duration, Problem};
 
 use super::{Slo, check_at_least_a_second, quoted};
 
-/// Of the mean wait that Markov's inequality allows, what is aimed at: the service takes its part
-/// of the promised time too.
-const WAIT_SHARE: f64 = 0.8;
-
 /// Of the promised time, what the mean service may take: the slowest take several times the mean.
 const SERVICE_SHARE: f64 = 0.5;
 
-/// A worker stays for this many lead times after it was last needed.
-const HOLD: f64 = 0.7;
-
-/// And for this long at least: clouds bill a minute anyway, and traffic comes back.
-const SHORTEST_HOLD: Span = Span::from_secs(120);
+/// A worker stays for this long after it was last needed: clouds bill a minute anyway, and a drain
+/// takes its time. What the traffic does within a lead time is in the forecast itself.
+pub(crate) const HOLD: Span = Span::from_secs(45);
 
 /// Longest time to work off a line in.
 const LONGEST_BUDGET: Duration = Duration::from_secs(600);
@@ -43,20 +37,9 @@ impl Default for ForecastRules {
 }
 
 impl ForecastRules {
-    /// Mean wait, in seconds, that keeps the promise: were it longer than `miss x latency`, more
-    /// than the share `miss` might wait for the whole of the promised time (Markov).
-    pub fn wait_s(&self, slo: &Slo) -> f64 {
-        WAIT_SHARE * (1.0 - self.attainment) * slo.latency.as_secs_f64()
-    }
-
     /// Longest mean service time, in seconds, that a worker is to be filled up to.
     pub fn service_limit_s(&self, slo: &Slo) -> f64 {
         SERVICE_SHARE * slo.latency.as_secs_f64()
-    }
-
-    /// How long a worker stays after it was last needed, where the policy does not say.
-    pub(super) fn hold(lead_time: Span) -> Span {
-        lead_time.mul_f64(HOLD).max(SHORTEST_HOLD)
     }
 
     pub fn check(&self) -> Result<(), Problem> {

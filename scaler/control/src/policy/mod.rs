@@ -77,12 +77,12 @@ impl Policy {
         pace
     }
 
-    /// The pace down. Its window, where the policy does not say, is tied to the lead time when
-    /// there is a forecast: what was let go of takes that long to come back.
+    /// The pace down. With a forecast, which knows what comes within a lead time, its window is
+    /// short where the policy does not say.
     pub(crate) fn down(&self) -> Pace {
         let mut pace = self.scale_in.clone();
         if self.forecast.is_some() && !pace.is_window_written {
-            pace.stabilization = ForecastRules::hold(self.fleet.lead_time.into());
+            pace.stabilization = forecast::HOLD;
         }
         pace
     }

@@ -1,84 +1,58 @@
-//! How cautious staffing has to be, learned from how long requests wait.
+//! How cautious staffing has to be, learned from what waiting came to.
 //!
-//! Caution is the normal quantile at which growth is covered. It rises while the mean wait is over
-//! what is aimed at and falls while it is under (adaptive conformal inference: Gibbs and Candes,
-//! NeurIPS 2021), so that in the long run the mean wait is what was aimed at, whatever is wrong
-//! with the forecast.
+//! Staffing aims at a share of requests that miss the promise because they wait. What waiting really
+//! cost is known after each tick; while it is over what may be missed, staffing aims lower, and
+//! higher while it is under (adaptive conformal inference: Gibbs and Candes, NeurIPS 2021), within
+//! bounds: a burst that no fleet could meet is not made good by hours of idle workers after it.
 
-use super::Reading;
+/// Aims are at most so many times what may be missed, and at least so small a part of it.
+const MOST: f64 = 2.0;
+const LEAST: f64 = 0.5;
 
-const FIRST: f64 = 1.5;
-const LEAST: f64 = 0.3;
-const MOST: f64 = 2.6;
-
-/// Falls by one in so many seconds without waiting.
+/// The aim grows by a factor of e in so many seconds without waiting.
 const RELAXATION_S: f64 = 3600.0;
 
-/// A tick's wait counts up to so many times what is aimed at.
-const WORST: f64 = 60.0;
+/// A tick counts up to so many times what may be missed.
+const WORST: f64 = 100.0;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Caution {
-    pub deviations: f64,
-    wait_s: f64,
-    last: Option<Reading>,
+    log_aim: f64,
 }
 
 impl Caution {
-    pub fn new(wait_s: f64) -> Caution {
-        Caution {
-            deviations: FIRST,
-            wait_s,
-            last: None,
-        }
+    /// Of what may be missed, the part that is aimed at.
+    pub fn aim(&self) -> f64 {
+        self.log_aim.exp()
     }
 
-    /// Settles for another mean wait from now on.
-    pub fn set_wait(&mut self, wait_s: f64) {
-        self.wait_s = wait_s;
-    }
-
-    pub fn push(&mut self, reading: &Reading) {
-        let Some(last) = self.last.replace(*reading) else {
-            return;
-        };
-        let seconds = reading.at.saturating_sub(last.at).as_secs_f64();
-        let arrivals = (reading.arrivals_total - last.arrivals_total).max(1) as f64;
-        // By Little's law, the time in line that this tick's arrivals are worth.
-        let wait_s = (reading.waiting_s - last.waiting_s) / arrivals;
-        let excess = (wait_s / self.wait_s).min(WORST) - 1.0;
-        let moved = self.deviations + excess * seconds / RELAXATION_S;
-        self.deviations = moved.clamp(LEAST, MOST);
+    /// Over these seconds waiting cost `missed` of `requests`, of which the share `allowed` may be.
+    pub fn push(&mut self, seconds: f64, missed: f64, requests: f64, allowed: f64) {
+        let share = missed / requests.max(1.0);
+        let excess = (share / allowed).min(WORST) - 1.0;
+        let moved = self.log_aim - excess * seconds / RELAXATION_S;
+        self.log_aim = moved.clamp(LEAST.ln(), MOST.ln());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn caution_rises_while_requests_wait_too_long_and_falls_otherwise() {
-        let mut caution = Caution::new(0.1);
-        let mut reading = Reading {
-            ..Reading::default()
-        };
-        let mut after = |ticks: u32, wait_s: f64| {
+    fn aims_fall_while_waiting_costs_too_much_and_rise_otherwise() {
+        let mut caution = Caution::default();
+        let mut after = |ticks: u32, missed: f64| {
             for _ in 0..ticks {
-                reading.at += Duration::from_secs(2);
-                reading.arrivals_total += 80;
-                reading.waiting_s += 80.0 * wait_s;
-                caution.push(&reading);
+                caution.push(2.0, missed, 80.0, 0.01);
             }
-            caution.deviations
+            caution.aim()
         };
         let calm = after(300, 0.0);
-        assert!(calm < FIRST);
-        assert_eq!(after(300, 0.1), calm, "as long as was aimed at");
-        let hurt = after(10, 2.0);
-        assert!(hurt > calm);
-        assert_eq!(after(1000, 60.0), MOST);
-        assert_eq!(after(100_000, 0.0), LEAST);
+        assert!(calm > 1.0);
+        assert_eq!(after(300, 0.8), calm, "as much as may be");
+        assert!(after(10, 16.0) < calm);
+        assert!((after(1000, 80.0) / LEAST - 1.0).abs() < 1e-9);
+        assert!((after(100_000, 0.0) / MOST - 1.0).abs() < 1e-9);
     }
 }

@@ -1,169 +1,267 @@
-//! By how much demand grows within a lead time: a quantile of what it did before.
+//! What growth within a lead time costs each size of the fleet, by the forecast that does best.
 //!
-//! For every moment of the past it is known by now what the largest rate within a lead time of it
-//! was. The ratio of that to the rate at the moment needs no model of the demand, and its quantile
-//! is calibrated as long as the near future is like the past (split conformal prediction).
+//! Several forecasts ([`outlook`](super::outlook)) are followed, each with imagined fleets of its own
+//! ([`imagined`](super::imagined)). The one is believed whose fleets have been cheapest so far, slots
+//! and misses together, each at the margin that it had then (follow the leader). So a forecast is
+//! used only where it has proven to be worth it, and its margin is calibrated by its own errors.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tidegate_line::Moment;
 
-use crate::chance::normal_tail;
+use super::imagined::{Imagined, Stretch, kept};
+use super::outlook::{EXPERTS, Expert, Outlooks};
+use super::rate::Estimate;
+use super::strain::Strain;
+use super::volatility::Volatility;
 
-/// How often a moment is noted.
-const EVERY: Duration = Duration::from_secs(10);
+/// Growth as a random walk counts beside what the imagined fleets came to, as if it had been
+/// watched for so many seconds.
+const PRIOR_WEIGHT_S: f64 = 300.0;
 
-/// Moments that are remembered: six hours.
-const MEMORY: usize = 2160;
+/// Others are believed over persistence when they save this share of what it costs.
+const WORTH_IT: f64 = 0.001;
 
-/// Before anything was seen, growth is taken to be that of a random walk with this standard
-/// deviation in a minute.
-const PRIOR_DEVIATION: f64 = 0.06;
+/// What was saved counts half after three days, so that a forecast is known by its mornings too.
+const HALF_LIFE_S: f64 = 72.0 * 3600.0;
 
-/// Moments that the prior is worth: half an hour.
-const PRIOR_WEIGHT: f64 = 180.0;
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// Between a change of the demand and its detection.
-const DETECTION: Duration = Duration::from_secs(10);
+/// A longer pause between two readings says nothing about lines.
+const LONGEST_PAUSE_S: f64 = 10.0;
 
-/// Headroom beyond this is not bought; such bursts are for the line.
-const MOST: f64 = 2.0;
-
-/// Of the past, one in so many moments is looked at: those with the nearest rate.
-const NEAREST_SHARE: usize = 4;
-
-/// And no fewer than this: a quarter of an hour.
-const NEAREST_LEAST: usize = 90;
-
-/// A moment whose lead time is over.
 #[derive(Clone, Copy, Debug)]
-struct Past {
-    log_rate: f64,
-    log_growth: f64,
+struct Then {
+    at: Moment,
+    estimate: Estimate,
+    outlooks: Outlooks,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Growth {
-    horizon: Duration,
-    next: Moment,
-    /// Moments whose horizon is not over: rate then, largest rate since.
-    open: VecDeque<(Moment, f64, f64)>,
-    /// Past moments, in the order of time.
-    seen: VecDeque<Past>,
-    log_factor: f64,
+    lead_time: Duration,
+    hold: Duration,
+    /// What was thought, the newest last.
+    thens: VecDeque<Then>,
+    /// Of each expert.
+    imagined: [Imagined; EXPERTS],
+    start: Moment,
+    volatility: Volatility,
+    /// What persistence cost, in requests, and what each expert saved of it while it had a say.
+    cost: f64,
+    saved: [f64; EXPERTS],
+    leader: usize,
+}
+
+/// What a tick saw.
+pub(super) struct Sight<'a> {
+    pub now: Moment,
+    /// Requests since the reading before.
+    pub arrived: f64,
+    pub estimate: Estimate,
+    pub outlooks: Outlooks,
+    /// Requests that a miss is worth.
+    pub price: f64,
+    pub strain: &'a Strain,
 }
 
 impl Growth {
-    pub fn new(lead_time: Duration) -> Growth {
-        let horizon = lead_time + DETECTION;
+    pub fn new(lead_time: Duration, hold: Duration) -> Growth {
         Growth {
-            horizon,
-            next: Moment::ZERO,
-            open: VecDeque::new(),
-            seen: VecDeque::new(),
-            log_factor: 0.0,
+            lead_time,
+            hold,
+            thens: VecDeque::new(),
+            imagined: std::array::from_fn(|_| Imagined::default()),
+            start: Moment::MAX,
+            volatility: Volatility::default(),
+            cost: 0.0,
+            saved: [0.0; EXPERTS],
+            leader: 0,
         }
     }
 
-    /// Looks so far ahead from now on.
-    pub fn set_lead_time(&mut self, lead_time: Duration) {
-        self.horizon = lead_time + DETECTION;
+    /// Looks so far ahead from now on, and lets go of workers after so long.
+    pub fn set_times(&mut self, lead_time: Duration, hold: Duration) {
+        (self.lead_time, self.hold) = (lead_time, hold);
     }
 
-    /// `deviations` is the normal quantile at which growth is covered.
-    pub fn push(&mut self, now: Moment, per_s: f64, deviations: f64) {
-        for (_, _, most) in &mut self.open {
-            *most = most.max(per_s);
+    pub fn push(&mut self, sight: &Sight) {
+        let now = sight.now;
+        let last = self.thens.back().map(|then| then.at);
+        let seconds = last.map_or(0.0, |last| now.saturating_sub(last).as_secs_f64());
+        self.start = self.start.min(now);
+        self.thens.push_back(Then {
+            at: now,
+            estimate: sight.estimate,
+            outlooks: sight.outlooks,
+        });
+        self.forget(now);
+        match self.staffed(now) {
+            Some(staffed) if seconds > 0.0 && seconds <= LONGEST_PAUSE_S => {
+                self.work(&staffed, seconds, sight);
+            }
+            _ => self.imagined.iter_mut().for_each(Imagined::pause),
         }
-        if now < self.next {
+        if let Some(before) = self.minute_ago(now) {
+            let seconds = seconds.min(LONGEST_PAUSE_S);
+            self.volatility.push(seconds, &before, &sight.estimate);
+        }
+        let prior = self.volatility.missed(self.lead_time, sight.strain);
+        let weight = sight.estimate.per_s * PRIOR_WEIGHT_S;
+        for imagined in &mut self.imagined {
+            imagined.judge(&prior, weight, sight.price);
+        }
+        self.leader = self.cheapest();
+    }
+
+    /// Lets the fleets of all experts work that had a say.
+    fn work(&mut self, staffed: &Outlooks, seconds: f64, sight: &Sight) {
+        let paid: Outlooks = std::array::from_fn(|expert| {
+            let stretch = Stretch {
+                seconds,
+                arrived: sight.arrived,
+                staffed_per_s: staffed[expert]?,
+            };
+            Some(self.imagined[expert].work(&stretch, sight.price, sight.strain))
+        });
+        let kept = kept(seconds, HALF_LIFE_S);
+        let persistence = paid[0].unwrap_or_default();
+        self.cost = self.cost * kept + persistence;
+        for (saved, paid) in self.saved.iter_mut().zip(paid) {
+            *saved = *saved * kept + paid.map_or(0.0, |paid| persistence - paid);
+        }
+    }
+
+    /// The rates that each expert had staffed for now, when what launches now serve was decided.
+    fn staffed(&self, now: Moment) -> Option<Outlooks> {
+        let decided = now.checked_sub(self.lead_time)?;
+        let held = decided.saturating_sub(self.hold);
+        let known = (self.thens.iter())
+            .skip_while(|then| then.at < held)
+            .take_while(|then| then.at <= decided)
+            .map(|then| {
+                then.outlooks
+                    .map(|factor| Some(factor? * then.estimate.per_s))
+            });
+        let larger = |a: Option<f64>, b: Option<f64>| Some(a?.max(b?));
+        known.reduce(|a, b| std::array::from_fn(|expert| larger(a[expert], b[expert])))
+    }
+
+    fn minute_ago(&self, now: Moment) -> Option<Estimate> {
+        let minute_ago = now.checked_sub(MINUTE).filter(|at| *at >= self.start)?;
+        let index = self.thens.partition_point(|then| then.at < minute_ago);
+        self.thens.get(index).map(|then| then.estimate)
+    }
+
+    fn forget(&mut self, now: Moment) {
+        let looks_back = self.lead_time.max(MINUTE) + self.hold;
+        let Some(oldest) = now.checked_sub(looks_back) else {
             return;
-        }
-        self.next = now + EVERY;
-        self.open.push_back((now, per_s, per_s));
-        while let Some((_, rate, most)) = self.open.front().copied()
-            && self
-                .open
-                .front()
-                .is_some_and(|(at, ..)| *at + self.horizon <= now)
-        {
-            self.open.pop_front();
-            if rate > 0.0 {
-                self.seen.push_back(Past {
-                    log_rate: rate.ln(),
-                    log_growth: (most / rate).ln(),
-                });
-            }
-        }
-        while self.seen.len() > MEMORY {
-            self.seen.pop_front();
-        }
-        self.log_factor = self.calibrated(per_s, deviations);
-    }
-
-    /// By how much the rate may have grown by the end of a lead time.
-    pub fn factor(&self) -> f64 {
-        self.log_factor.exp().min(MOST)
-    }
-
-    /// The quantile over the past moments whose rate was nearest to this one.
-    fn calibrated(&self, per_s: f64, deviations: f64) -> f64 {
-        let log_rate = per_s.max(f64::MIN_POSITIVE).ln();
-        let mut pasts: Vec<Past> = self.seen.iter().copied().collect();
-        let nearest = (pasts.len() / NEAREST_SHARE).max(NEAREST_LEAST);
-        if nearest < pasts.len() {
-            let distance = |past: &Past| (past.log_rate - log_rate).abs();
-            pasts.select_nth_unstable_by(nearest, |a, b| distance(a).total_cmp(&distance(b)));
-            pasts.truncate(nearest);
-        }
-        let quantile = 1.0 - normal_tail(deviations);
-        let count = pasts.len();
-        let rank = ((quantile * count as f64) as usize).min(count.saturating_sub(1));
-        let found = match count {
-            0 => 0.0,
-            _ => {
-                let by_growth = |a: &Past, b: &Past| a.log_growth.total_cmp(&b.log_growth);
-                pasts.select_nth_unstable_by(rank, by_growth).1.log_growth
-            }
         };
-        let weight = self.seen.len() as f64;
-        let prior = self.prior(deviations) * PRIOR_WEIGHT;
-        (found * weight + prior) / (weight + PRIOR_WEIGHT)
+        while self.thens.get(1).is_some_and(|then| then.at <= oldest) {
+            self.thens.pop_front();
+        }
     }
 
-    fn prior(&self, deviations: f64) -> f64 {
-        let minutes = self.horizon.as_secs_f64() / 60.0;
-        deviations * PRIOR_DEVIATION * minutes.sqrt()
+    fn cheapest(&self) -> usize {
+        let worth_it = (self.saved.iter().enumerate())
+            .filter(|(_, saved)| **saved > WORTH_IT * self.cost)
+            .max_by(|a, b| a.1.total_cmp(b.1));
+        worth_it.map_or(0, |(expert, _)| expert)
+    }
+
+    /// Who is believed.
+    pub fn expert(&self) -> Expert {
+        Expert::ALL[self.leader]
+    }
+
+    /// By how much the rate will have grown, by the one who is believed.
+    pub fn foretold(&self) -> f64 {
+        let newest = self.thens.back();
+        newest
+            .and_then(|then| then.outlooks[self.leader])
+            .unwrap_or(1.0)
+    }
+
+    /// Share of requests that would miss the promise, for waiting, on a fleet `margin` times as
+    /// large as the foretold rate asks for.
+    pub fn missed(&self, margin: f64) -> f64 {
+        self.imagined[self.leader].missed(margin)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::staffing::outlook::Outlook;
 
-    /// The factor after three hours of a rate, asked for at the end of them.
-    fn learned(per_s: impl Fn(u64) -> f64) -> f64 {
-        let mut growth = Growth::new(Duration::from_secs(60));
-        for second in (0..10_800).step_by(2) {
-            growth.push(Moment::from_secs(second), per_s(second), 1.3);
+    /// After so many hours of this rate.
+    fn learned(lead_s: u64, hours: u64, per_s: impl Fn(u64) -> f64) -> Growth {
+        let lead_time = Duration::from_secs(lead_s);
+        let mut growth = Growth::new(lead_time, Duration::from_secs(45));
+        let (mut outlook, strain) = (Outlook::default(), Strain::new(2.0));
+        let mut total = 0.0;
+        for second in 0..hours * 3600 {
+            let (now, arrived) = (Moment::from_secs(second), per_s(second));
+            let estimate = Estimate {
+                per_s: arrived,
+                dispersion: 1.0,
+                error: 0.01,
+            };
+            let outlooks = *outlook.push(now, total as u64, lead_time);
+            total += arrived;
+            growth.push(&Sight {
+                now,
+                arrived,
+                estimate,
+                outlooks,
+                price: 50.0,
+                strain: &strain,
+            });
         }
-        growth.factor()
+        growth
+    }
+
+    /// The least margin that costs no more than one request in a thousand.
+    fn enough(growth: &Growth) -> f64 {
+        let margins = (0..100).map(|step| 1.0 + f64::from(step) / 100.0);
+        let mut enough = margins.filter(|margin| growth.missed(*margin) <= 0.001);
+        enough.next().expect("some margin is enough")
     }
 
     #[test]
-    fn a_steady_past_leaves_little_headroom_and_a_bursty_one_asks_for_it() {
-        let steady = learned(|_| 40.0);
-        assert!((1.0..1.03).contains(&steady), "{steady}");
-        let bursty = learned(|second| if second % 600 < 60 { 60.0 } else { 40.0 });
-        assert!((1.2..1.5).contains(&bursty), "{bursty}");
+    fn a_steady_past_leaves_little_headroom_and_steps_ask_for_theirs() {
+        let steady = enough(&learned(60, 3, |_| 40.0));
+        assert!((1.0..1.1).contains(&steady), "{steady}");
+        let stepping = learned(
+            60,
+            3,
+            |second| if second % 1400 < 700 { 60.0 } else { 40.0 },
+        );
+        let stepping = enough(&stepping);
+        assert!((1.4..1.6).contains(&stepping), "{stepping}");
     }
 
     #[test]
-    fn growth_from_a_rate_is_learned_from_rates_like_it() {
-        // Half of the time at 40, half at 80: from 80 it never grew.
-        let high = learned(|second| if second % 600 < 300 { 40.0 } else { 80.0 });
-        assert!(high < 1.1, "{high}");
-        let low = learned(|second| if second % 600 < 300 { 80.0 } else { 40.0 });
-        assert!(low > 1.5, "{low}");
+    fn what_the_line_absorbs_asks_for_nothing() {
+        // Twice the rate for one second: a wait of half a second in the line.
+        let short = learned(60, 3, |second| if second % 600 == 0 { 60.0 } else { 40.0 });
+        let short = enough(&short);
+        assert!(short < 1.15, "{short}");
+    }
+
+    #[test]
+    fn a_forecast_is_believed_where_it_has_proven_cheaper() {
+        let steady = learned(300, 3, |_| 40.0);
+        let said = (steady.expert(), steady.foretold());
+        assert_eq!(said, (Expert::Persistence, 1.0));
+        // Each hour the rate doubles within ten minutes, and then falls back within twenty.
+        let hourly = |second: u64| match (second / 60 % 60) as f64 {
+            minute if minute < 10.0 => 40.0 + 4.0 * minute,
+            minute if minute < 30.0 => 80.0 - 2.0 * (minute - 10.0),
+            _ => 40.0,
+        };
+        assert_eq!(learned(300, 6, hourly).expert(), Expert::Hour);
     }
 }

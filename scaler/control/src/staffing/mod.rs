@@ -1,18 +1,26 @@
 //! How many workers demand asks for, one lead time from now.
 //!
-//! A launch decided now serves a lead time later, so what counts is the demand until then. It is
-//! estimated as the rate now, over the longest span that still has the same rate ([`rate`]), times
-//! the growth over a lead time that was exceeded too rarely to matter so far ([`growth`]). Slots
-//! beyond the busy ones are for chance, by the square root of the load ([`spare`]). What a worker
-//! can do is learned ([`capacity`]), and so is how cautious to be ([`caution`]).
+//! A launch decided now serves a lead time later. So workers are bought for as long as one more
+//! saves enough requests from missing the promise because they wait ([`sizing`], [`strain`]): by
+//! chance with the rate now, over the longest span that still has the same rate ([`rate`]), and by
+//! what the traffic did within a lead time so far ([`growth`]), as far as a rise is due ([`clocks`]);
+//! but none for growth that was not seen from such a rate ([`ceiling`]). What a worker can do is
+//! learned ([`capacity`]), and so is what a miss is worth ([`caution`]).
 //!
 //! Pure as all of this crate: it sees monotone counters, and answers with a number and its terms.
 
 mod capacity;
 mod caution;
+mod ceiling;
+mod changes;
+mod clocks;
 mod growth;
+mod imagined;
+mod outlook;
 mod rate;
-mod spare;
+mod sizing;
+mod strain;
+mod volatility;
 
 use std::time::Duration;
 
@@ -20,16 +28,29 @@ use tidegate_line::Moment;
 
 use capacity::Capacity;
 use caution::Caution;
-use growth::Growth;
-use rate::Rate;
+use ceiling::Ceiling;
+use changes::Changes;
+use clocks::Clocks;
+use growth::{Growth, Sight};
+use outlook::Outlook;
+use rate::{Estimate, Rate};
+use sizing::Sizing;
+use strain::Strain;
+
+pub use outlook::Expert;
+
+use crate::Tally;
 
 /// What staffing goes by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StaffingRules {
     /// From launch to ready, for nearly all workers.
     pub lead_time: Duration,
-    /// Mean time in line, in seconds, that caution settles for.
-    pub wait_s: f64,
+    /// What was needed is held for so long.
+    pub hold: Duration,
+    /// What was promised, in seconds, and the share of requests that may miss it.
+    pub promised_s: f64,
+    pub misses: f64,
     /// What waits is worked off within this, or a lead time where that is longer.
     pub drain: Duration,
     /// Longest mean service time, in seconds, at which a worker's slots are all made use of.
@@ -45,8 +66,6 @@ pub struct Reading {
     pub served_total: u64,
     /// Time that workers were at them.
     pub service_s: f64,
-    /// Time that requests were in line.
-    pub waiting_s: f64,
     /// Requests in line now.
     pub waiting: u64,
     /// Requests at workers now.
@@ -55,6 +74,15 @@ pub struct Reading {
     pub serving: u32,
     /// Requests that one takes at once.
     pub slots: u32,
+}
+
+/// Requests that came to an end since the reading before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ended {
+    /// How long workers were at those that they answered.
+    pub service: Tally,
+    /// How long those were in line whose wait is over.
+    pub waits: Tally,
 }
 
 /// What a tick came to.
@@ -69,12 +97,16 @@ pub struct Need {
     pub panic: u32,
     /// Requests per second now.
     pub per_s: f64,
-    /// How cautious staffing is, in standard deviations.
-    pub caution: f64,
-    /// Factor by which they may have grown a lead time from now.
+    /// Share of requests that may miss the promise because they wait.
+    pub allowed: f64,
+    /// Slots that the forecast asks for over those that are busy now.
     pub growth: f64,
     /// Variance of the number of arrivals over its mean.
     pub dispersion: f64,
+    /// How many times likelier than usual the rate rises before a launch decided now serves.
+    pub rises: f64,
+    /// Whose word on the demand is believed.
+    pub expert: Expert,
     /// Mean service time in seconds at `concurrency`.
     pub service_s: f64,
     /// Requests that a worker is to be at.
@@ -95,9 +127,16 @@ impl Need {
 pub struct Staffing {
     rules: StaffingRules,
     rate: Rate,
+    outlook: Outlook,
     growth: Growth,
+    ceiling: Ceiling,
+    changes: Changes,
+    clocks: Clocks,
+    strain: Strain,
     caution: Caution,
     capacity: Capacity,
+    last: Moment,
+    arrivals_total: u64,
     held: u32,
 }
 
@@ -106,9 +145,16 @@ impl Staffing {
         Staffing {
             rules,
             rate: Rate::default(),
-            growth: Growth::new(rules.lead_time),
-            caution: Caution::new(rules.wait_s),
+            outlook: Outlook::default(),
+            growth: Growth::new(rules.lead_time, rules.hold),
+            ceiling: Ceiling::new(rules.lead_time),
+            changes: Changes::default(),
+            clocks: Clocks::default(),
+            strain: Strain::new(rules.promised_s),
+            caution: Caution::default(),
             capacity: Capacity::default(),
+            last: Moment::MAX,
+            arrivals_total: 0,
             held: 0,
         }
     }
@@ -116,8 +162,9 @@ impl Staffing {
     /// Goes on by other rules, with all that was learned.
     pub fn set_rules(&mut self, rules: StaffingRules) {
         self.rules = rules;
-        self.growth.set_lead_time(rules.lead_time);
-        self.caution.set_wait(rules.wait_s);
+        self.growth.set_times(rules.lead_time, rules.hold);
+        self.ceiling.set_lead_time(rules.lead_time);
+        self.strain.promise(rules.promised_s);
     }
 
     /// So many workers are kept at this tick; what is held shrinks only when the next smaller size
@@ -127,13 +174,15 @@ impl Staffing {
     }
 
     /// Takes in a reading; `None` until there are enough to know rate and service time.
-    pub fn read(&mut self, reading: Reading) -> Option<Need> {
+    pub fn read(&mut self, reading: Reading, ended: &Ended) -> Option<Need> {
         self.rate.push(reading.at, reading.arrivals_total);
         self.capacity.push(&reading);
-        self.caution.push(&reading);
+        self.strain.learn(&ended.service);
+        self.look_back(reading.at, &ended.waits);
+        let arrived = reading.arrivals_total.saturating_sub(self.arrivals_total);
+        self.arrivals_total = reading.arrivals_total;
         let estimate = self.rate.estimate()?;
-        self.growth
-            .push(reading.at, estimate.per_s, self.caution.deviations);
+        self.look_ahead(&reading, arrived as f64, &estimate);
         let limit_s = self.rules.service_limit_s;
         let worker = match self.capacity.worker(reading.slots, limit_s) {
             Some(worker) => worker,
@@ -145,18 +194,74 @@ impl Staffing {
         };
         let mut need = Need {
             per_s: estimate.per_s,
-            caution: self.caution.deviations,
-            growth: self.growth.factor(),
+            allowed: self.aim(),
             dispersion: estimate.dispersion,
+            rises: self.rises(reading.at),
+            expert: self.growth.expert(),
             service_s: worker.service_s,
             concurrency: worker.concurrency,
             draining: self.draining(reading.waiting, worker.service_s),
             ..Need::default()
         };
-        need.forecast = self.kept(|margin| need.workers(margin, 0.0));
-        need.drain = self.kept(|margin| need.workers(margin, need.draining));
+        need.forecast = self.kept(&need, &estimate, 0.0);
+        need.drain = match need.draining > 0.0 {
+            true => self.kept(&need, &estimate, need.draining),
+            false => need.forecast,
+        };
         need.panic = self.panic(&need, reading.serving);
+        if need.load() > 0.0 {
+            let slots = f64::from(need.forecast) * need.concurrency;
+            need.growth = (slots / need.load()).max(1.0);
+        }
         Some(need)
+    }
+
+    /// Learns what the rate does within a lead time, and when.
+    fn look_ahead(&mut self, reading: &Reading, arrived: f64, estimate: &Estimate) {
+        let (now, total) = (reading.at, reading.arrivals_total);
+        let outlooks = self.outlook.push(now, total, self.rules.lead_time);
+        self.growth.push(&Sight {
+            now,
+            arrived,
+            estimate: *estimate,
+            outlooks: *outlooks,
+            price: self.price(),
+            strain: &self.strain,
+        });
+        self.ceiling.push(now, estimate.per_s);
+        let change = self.changes.push(now, total, estimate.dispersion);
+        change.inspect(|change| self.clocks.push(change));
+    }
+
+    /// How many times likelier than usual the rate rises before a launch decided now serves.
+    fn rises(&self, now: Moment) -> f64 {
+        let from = now.saturating_sub(DETECTION);
+        self.clocks.likelier(from, now + self.rules.lead_time)
+    }
+
+    /// Learns from what waiting cost since the reading before.
+    fn look_back(&mut self, now: Moment, waits: &Tally) {
+        let seconds = now.saturating_sub(self.last).as_secs_f64();
+        self.last = now;
+        let (missed, requests) = (self.strain.missed(waits), waits.count() as f64);
+        let allowed = self.allowed();
+        self.caution.push(seconds, missed, requests, allowed);
+    }
+
+    /// Share of requests that may miss the promise because they wait.
+    fn allowed(&self) -> f64 {
+        let misses = self.rules.misses;
+        (misses - self.strain.hopeless()).max(LEAST_ALLOWED * misses)
+    }
+
+    /// Share of requests that is to miss the promise because they wait.
+    fn aim(&self) -> f64 {
+        self.allowed() * self.caution.aim()
+    }
+
+    /// Requests that a miss is worth.
+    fn price(&self) -> f64 {
+        WORTH / self.aim()
     }
 
     fn draining(&self, waiting: u64, service_s: f64) -> f64 {
@@ -175,31 +280,38 @@ impl Staffing {
     }
 
     /// What is asked for, unless fewer would do only just.
-    fn kept(&self, workers: impl Fn(f64) -> u32) -> u32 {
-        let (asked, roomy) = (workers(1.0), workers(ROOM_TO_SHRINK));
-        match roomy < self.held {
-            true => roomy,
-            false => self.held.max(asked),
+    fn kept(&self, need: &Need, estimate: &Estimate, draining: f64) -> u32 {
+        let sizing = Sizing {
+            need,
+            price: self.price(),
+            strain: &self.strain,
+            growth: &self.growth,
+            ceiling: &self.ceiling,
+        };
+        let asked = sizing.workers(1.0, draining);
+        if asked >= self.held {
+            return asked;
         }
+        let room = (ROOM_ERRORS * estimate.error).clamp(LEAST_ROOM, MOST_ROOM);
+        sizing.workers(1.0 + room, draining).clamp(asked, self.held)
     }
 }
 
-impl Need {
-    fn workers(&self, margin: f64, draining: f64) -> u32 {
-        let load = self.load() * margin;
-        let grown = load * self.growth;
-        let spare = spare::slots(grown, self.dispersion, SPARE_SHARE * self.caution);
-        // Chance and growth are independent, so their margins add up as deviations do.
-        let slots = load + spare.hypot(grown - load) + draining;
-        (slots / self.concurrency).ceil() as u32
-    }
-}
+/// Even where hardly a request can keep the promise, this part of the misses is left to waiting.
+const LEAST_ALLOWED: f64 = 0.05;
 
-/// Standard deviations of busy slots that are kept spare for each of caution.
-const SPARE_SHARE: f64 = 0.6;
+/// As many misses as are aimed at are worth so many slots, as a share of the load.
+const WORTH: f64 = 0.1;
+
+/// A rise of so little ago may not be in the rate yet.
+const DETECTION: Duration = Duration::from_secs(10);
+
+/// A worker fewer has to do for a rate that is so many standard errors higher,
+const ROOM_ERRORS: f64 = 2.0;
+
+/// but at least for this, and at most.
+const LEAST_ROOM: f64 = 0.04;
+const MOST_ROOM: f64 = 0.06;
 
 /// A burst is met at once when it would keep so many times the fleet busy.
 const PANIC: f64 = 2.0;
-
-/// Demand may be so much more before a worker fewer would be too few.
-const ROOM_TO_SHRINK: f64 = 1.06;

@@ -30,12 +30,18 @@ const BURST_FACTOR: f64 = 2.0;
 /// Share of the newest pair of spans in the running mean of the dispersion.
 const NEWEST: f64 = 0.02;
 
+/// Before pairs were seen the dispersion is taken for this, which is worth so many pairs.
+const PRIOR_DISPERSION: f64 = 2.0;
+const PRIOR_PAIRS: f64 = 5.0;
+
 const MOST_DISPERSION: f64 = 25.0;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Estimate {
     pub per_s: f64,
     pub dispersion: f64,
+    /// Standard error of the rate, as a share of it.
+    pub error: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub(super) struct Rate {
     /// Arrivals up to each moment, the newest last.
     totals: VecDeque<(Moment, u64)>,
     dispersion: f64,
+    /// Pairs of spans that the dispersion is known from.
+    pairs: f64,
     next_pair: Moment,
 }
 
@@ -50,7 +58,8 @@ impl Default for Rate {
     fn default() -> Self {
         Rate {
             totals: VecDeque::new(),
-            dispersion: 1.0,
+            dispersion: PRIOR_DISPERSION,
+            pairs: 0.0,
             next_pair: Moment::ZERO,
         }
     }
@@ -104,6 +113,7 @@ impl Rate {
         Some(Estimate {
             per_s: newer.per_s(),
             dispersion: self.dispersion,
+            error: (self.dispersion / newer.arrivals.max(1.0)).sqrt(),
         })
     }
 
@@ -136,7 +146,9 @@ impl Rate {
         if sum > 0.0 {
             let found = (newer.arrivals - older.arrivals).powi(2) / sum;
             let found = found.min(MOST_DISPERSION);
-            self.dispersion += NEWEST * (found - self.dispersion);
+            self.pairs += 1.0;
+            let newest = NEWEST.max(1.0 / (self.pairs + PRIOR_PAIRS));
+            self.dispersion += newest * (found - self.dispersion);
             self.dispersion = self.dispersion.max(1.0);
         }
     }

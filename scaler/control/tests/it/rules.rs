@@ -113,6 +113,12 @@ fn what_is_ordered_by_hand_goes_before_every_ask_until_it_ends() {
 const FORECAST: &str = "[fleet]\nkind = 'process'\nmin = 1\nmax = 50\nlead_time = '20s'\n\
                         [slo]\nlatency = '2s'\n[forecast]\n";
 
+fn services(count: u64, service_ms: u64) -> tidegate_control::Tally {
+    let mut histogram = tidegate_wire::Histogram::default();
+    (0..count).for_each(|_| histogram.record(std::time::Duration::from_millis(service_ms)));
+    tidegate_control::Tally::from(&histogram)
+}
+
 /// Ticks of so many requests a second that take so long each, and no line.
 fn traffic(
     scene: &mut Scene,
@@ -125,6 +131,7 @@ fn traffic(
         let mut seen = crate::stage::seen(0, per_s * service_ms / 1000);
         (seen.arrivals, seen.served) = (per_s, per_s);
         seen.service_ms = (per_s * service_ms) as f64;
+        seen.service = services(per_s, service_ms);
         seen.workers = scene.sights.clone();
         last = Some(scene.see(&crate::stage::observation(Some(seen))));
     }

@@ -3,7 +3,7 @@
 use tidegate_control::Policy;
 use tidegate_control::backtest::{Case, Mode, Rank};
 use tidegate_control::bound::oracle;
-use tidegate_control::sim::Scenario;
+use tidegate_control::sim::{Outcome, Scenario};
 use tidegate_control::trace::Demand;
 
 use super::sweep::{Figures, Swept, with_attainment};
@@ -35,12 +35,21 @@ impl Ground {
         }
     }
 
+    /// Where rivals were tuned on what came before, ours has lived through it.
+    fn run_ours(&self, policy: &Policy, seed: u64) -> Outcome {
+        let case = self.case(&self.judged_on, seed);
+        match &self.tuned_on {
+            Some(before) => case.run_policy_after(before, policy),
+            None => case.run_policy(policy),
+        }
+    }
+
     pub(super) fn run(&self, policy: &Policy, job: Job) -> Found {
         let judged = |seed| self.case(&self.judged_on, seed);
         match job {
             Job::Bound(seed) => Found::Bound(seed, judged(seed).lower_bound_hours()),
             Job::Ours(seed) => {
-                let outcome = judged(seed).run_policy(policy);
+                let outcome = self.run_ours(policy, seed);
                 Found::Outcome(None, seed, Box::new(outcome))
             }
             Job::Rival(rival, setting, seed) => {
@@ -54,7 +63,7 @@ impl Ground {
             }
             Job::Sweep(target) => {
                 let policy = with_attainment(policy, target);
-                let outcome = judged(TUNING_SEED).run_policy(&policy);
+                let outcome = self.run_ours(&policy, TUNING_SEED);
                 Found::Swept(Swept {
                     rival: None,
                     target,

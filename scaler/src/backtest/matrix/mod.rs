@@ -1,8 +1,8 @@
 //! The runs of a table: policies x traces x lead times x seeds.
 //!
 //! A ground is one trace at one lead time. Alone, a policy is judged on all of it. With rivals,
-//! these are tuned on its first half (seed 1), and everybody is judged on its second half, where
-//! all are swept too.
+//! these are tuned on its first half (seed 1), ours lives through it untuned, and everybody is judged
+//! on its second half, where all are swept too.
 
 mod ground;
 mod judged;
