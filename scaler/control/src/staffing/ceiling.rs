@@ -11,9 +11,12 @@ use std::time::Duration;
 use tidegate_line::Moment;
 
 use super::imagined::MOST;
-use crate::chance::normal_tail;
 
-/// The normal quantile up to which growth is believed: 99 %.
+/// Growth is believed that came after no fewer than this share of moments, or than the share of
+/// requests that may miss the promise.
+const RARE: f64 = 0.01;
+
+/// The normal quantile of it.
 const DEVIATIONS: f64 = 2.3;
 
 /// How often a moment is noted.
@@ -73,8 +76,8 @@ impl Ceiling {
         self.horizon = lead_time + DETECTION;
     }
 
-    /// Takes in the rate now.
-    pub fn push(&mut self, now: Moment, per_s: f64) {
+    /// Takes in the rate now; this share of requests may miss the promise.
+    pub fn push(&mut self, now: Moment, per_s: f64, misses: f64) {
         for (_, _, most) in &mut self.open {
             *most = most.max(per_s);
         }
@@ -100,7 +103,7 @@ impl Ceiling {
         while self.seen.len() > MEMORY {
             self.seen.pop_front();
         }
-        self.log_factor = self.calibrated(per_s);
+        self.log_factor = self.calibrated(per_s, RARE.min(misses));
     }
 
     /// By how much the rate may have grown by the end of a lead time.
@@ -109,7 +112,7 @@ impl Ceiling {
     }
 
     /// The quantile over the past moments whose rate was nearest to this one.
-    fn calibrated(&self, per_s: f64) -> f64 {
+    fn calibrated(&self, per_s: f64, rare: f64) -> f64 {
         let log_rate = per_s.max(f64::MIN_POSITIVE).ln();
         let mut pasts: Vec<Past> = self.seen.iter().copied().collect();
         let nearest = (pasts.len() / NEAREST_SHARE).max(NEAREST_LEAST);
@@ -118,7 +121,7 @@ impl Ceiling {
             pasts.select_nth_unstable_by(nearest, |a, b| distance(a).total_cmp(&distance(b)));
             pasts.truncate(nearest);
         }
-        let quantile = 1.0 - normal_tail(DEVIATIONS);
+        let quantile = 1.0 - rare;
         let count = pasts.len();
         let rank = ((quantile * count as f64) as usize).min(count.saturating_sub(1));
         let found = match count {
@@ -147,7 +150,7 @@ mod tests {
     fn learned(per_s: impl Fn(u64) -> f64) -> f64 {
         let mut growth = Ceiling::new(Duration::from_secs(60));
         for second in (0..10_800).step_by(2) {
-            growth.push(Moment::from_secs(second), per_s(second));
+            growth.push(Moment::from_secs(second), per_s(second), 0.01);
         }
         growth.factor()
     }

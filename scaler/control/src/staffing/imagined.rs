@@ -9,13 +9,13 @@
 use super::strain::Strain;
 
 /// Margins are even steps of their logarithm, from none to [`MOST`].
-const STEPS: usize = 32;
+const STEPS: usize = 48;
 
 /// One for each margin.
 pub(super) type ByMargin = [f64; STEPS + 1];
 
 /// Headroom beyond this is not bought; such bursts are for the line.
-pub(super) const MOST: f64 = 2.0;
+pub(super) const MOST: f64 = 4.0;
 
 /// Where the largest fleet's wait costs this share of requests, none is judged by it.
 const LOST: f64 = 0.2;

@@ -203,9 +203,9 @@ impl Staffing {
             draining: self.draining(reading.waiting, worker.service_s),
             ..Need::default()
         };
-        need.forecast = self.kept(&need, &estimate, 0.0);
+        need.forecast = self.kept(&need, 0.0);
         need.drain = match need.draining > 0.0 {
-            true => self.kept(&need, &estimate, need.draining),
+            true => self.kept(&need, need.draining),
             false => need.forecast,
         };
         need.panic = self.panic(&need, reading.serving);
@@ -228,7 +228,7 @@ impl Staffing {
             price: self.price(),
             strain: &self.strain,
         });
-        self.ceiling.push(now, estimate.per_s);
+        self.ceiling.push(now, estimate.per_s, self.rules.misses);
         let change = self.changes.push(now, total, estimate.dispersion);
         change.inspect(|change| self.clocks.push(change));
     }
@@ -280,7 +280,7 @@ impl Staffing {
     }
 
     /// What is asked for, unless fewer would do only just.
-    fn kept(&self, need: &Need, estimate: &Estimate, draining: f64) -> u32 {
+    fn kept(&self, need: &Need, draining: f64) -> u32 {
         let sizing = Sizing {
             need,
             price: self.price(),
@@ -292,8 +292,7 @@ impl Staffing {
         if asked >= self.held {
             return asked;
         }
-        let room = (ROOM_ERRORS * estimate.error).clamp(LEAST_ROOM, MOST_ROOM);
-        sizing.workers(1.0 + room, draining).clamp(asked, self.held)
+        (sizing.workers(ROOM_TO_SHRINK, draining)).clamp(asked, self.held)
     }
 }
 
@@ -306,12 +305,8 @@ const WORTH: f64 = 0.1;
 /// A rise of so little ago may not be in the rate yet.
 const DETECTION: Duration = Duration::from_secs(10);
 
-/// A worker fewer has to do for a rate that is so many standard errors higher,
-const ROOM_ERRORS: f64 = 2.0;
-
-/// but at least for this, and at most.
-const LEAST_ROOM: f64 = 0.04;
-const MOST_ROOM: f64 = 0.06;
+/// Demand may be so much more before a worker fewer would be too few.
+const ROOM_TO_SHRINK: f64 = 1.06;
 
 /// A burst is met at once when it would keep so many times the fleet busy.
 const PANIC: f64 = 2.0;
