@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tidegate_control::{
     Behaviour, CostRules, Fleet, FleetKind, FleetRules, ForecastRules, Formula, Law, Metric,
     Observation, OnMissing, Policy, ProxySight, ScheduleRule, Seen, SignalRule, Slo, Source, Stage,
-    Statistic, Time, Worker, WorkerSight,
+    Statistic, Tally, Time, Worker, WorkerSight,
 };
+use tidegate_wire::Histogram;
 
 const TICKS: u64 = 600;
 
@@ -96,6 +97,8 @@ fn observation(workers: u32, tick: u64) -> Observation {
         arrivals: per_s,
         served: per_s,
         service_ms: per_s as f64 * 500.0,
+        service: tally(500, per_s),
+        waits: tally(5, per_s),
         in_flight: per_s / 2,
         workers: (0..workers).map(sight).collect(),
         ..Seen::default()
@@ -107,6 +110,13 @@ fn observation(workers: u32, tick: u64) -> Observation {
         }],
         ..Observation::default()
     }
+}
+
+/// So many times so long.
+fn tally(ms: u64, count: u64) -> Tally {
+    let mut histogram = Histogram::default();
+    (0..count).for_each(|_| histogram.record(Duration::from_millis(ms)));
+    Tally::from(&histogram)
 }
 
 fn name(number: u32) -> String {

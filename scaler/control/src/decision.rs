@@ -112,11 +112,11 @@ pub enum Basis {
         service_s: f64,
         /// Requests that a worker is to be at.
         concurrency: f64,
-        /// Slots that are asked for over those that are busy.
+        /// Slots that are asked for over those that are busy, as a factor.
         growth: f64,
-        /// Share of requests that may miss the promise because they wait.
+        /// Share of requests that staffing lets miss the promise because they wait.
         #[serde(default)]
-        allowed: f64,
+        aim: f64,
         /// How many times likelier than usual the rate rises before a launch decided now serves.
         #[serde(default = "as_usual")]
         rises: f64,

@@ -35,6 +35,8 @@ pub(crate) struct Forecaster {
     hold: Duration,
     staffing: Staffing,
     reading: Reading,
+    /// Since the last complete tick.
+    ended: Ended,
     last: Option<Time>,
     need: Option<Need>,
     lead_time: Duration,
@@ -66,6 +68,7 @@ impl Forecaster {
             slo: policy.slo,
             hold,
             reading: Reading::default(),
+            ended: Ended::default(),
             last: None,
             need: None,
             lead_time,
@@ -88,6 +91,7 @@ impl Forecaster {
     }
 
     pub fn take(&mut self, look: &Look) {
+        self.count(look);
         if *look.window.health() != Health::Complete {
             self.need = None;
             return;
@@ -95,7 +99,7 @@ impl Forecaster {
         if look.lead_time != self.lead_time {
             self.set_lead_time(look.lead_time);
         }
-        let ended = self.count(look);
+        let ended = std::mem::take(&mut self.ended);
         self.need = self.staffing.read(self.reading, &ended);
         let seconds = self
             .last
@@ -149,7 +153,7 @@ impl Forecaster {
             service_s: need.service_s,
             concurrency: need.concurrency,
             growth: need.growth,
-            allowed: need.allowed,
+            aim: need.aim,
             rises: need.rises,
             expert: need.expert,
             lead_ms: self.lead_time.as_millis() as u64,
@@ -167,9 +171,8 @@ impl Forecaster {
     }
 
     /// Adds up what the proxies counted since the tick before.
-    fn count(&mut self, look: &Look) -> Ended {
-        let mut ended = Ended::default();
-        let reading = &mut self.reading;
+    fn count(&mut self, look: &Look) {
+        let (reading, ended) = (&mut self.reading, &mut self.ended);
         reading.at = Moment::from_millis(look.now.as_ms());
         reading.serving = look.serving;
         (reading.waiting, reading.in_flight) = (0, 0);
@@ -190,7 +193,6 @@ impl Forecaster {
         if let Some(mean) = slots.checked_div(workers) {
             reading.slots = mean as u32;
         }
-        ended
     }
 
     /// While a busy fleet is too slow, more is asked for, little by little. It is not while one

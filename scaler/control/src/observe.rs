@@ -55,10 +55,8 @@ pub struct Seen {
     pub service_ms: f64,
     /// How long requests were in line whose wait ended since then.
     #[serde(default)]
-    pub waited_ms: f64,
-    /// The same, and how long workers were at what they answered, by length.
-    #[serde(default)]
     pub waits: Tally,
+    /// How long workers were at what they answered since then.
     #[serde(default)]
     pub service: Tally,
     pub waiting: u64,
@@ -167,7 +165,6 @@ impl Observer {
             latency: Tally::from(&counted.latency.since(&since.latency)),
             served: service.count(),
             service_ms: service.sum_ms(),
-            waited_ms: waits.sum_ms(),
             waits: Tally::from(&waits),
             service: Tally::from(&service),
             waiting: models().map(|model| model.waiting).sum(),

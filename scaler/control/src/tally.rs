@@ -54,9 +54,15 @@ impl Tally {
         })
     }
 
-    /// Forgets half of what was counted.
+    /// Forgets half of what was counted; what is odd goes to the next shorter ones, so that a thin
+    /// tail is not lost.
     pub(crate) fn halve(&mut self) {
-        self.buckets.values_mut().for_each(|count| *count /= 2);
+        let mut odd = 0;
+        for count in self.buckets.values_mut().rev() {
+            let all = *count + odd;
+            (*count, odd) = (all / 2, all % 2);
+        }
+        self.buckets.retain(|_, count| *count > 0);
         self.sum_ms /= 2.0;
     }
 

@@ -27,7 +27,7 @@ use crate::publish::Publisher;
 use crate::scaler::{Hands, Parts, Scaler};
 use crate::sources::Sources;
 
-/// As far back as any policy looks.
+/// As far back as any policy's windows look; what the forecast learned before is learned anew.
 const LOOK_BACK: Duration = Duration::from_secs(3600);
 
 /// What a scaler is assembled from, whoever asks for it.

@@ -47,8 +47,8 @@ impl Tidegate {
         Tidegate::new(policy, TICK)
     }
 
-    /// Goes on to another demand, which began when one of this length ended, with what the law has
-    /// learned: as a daemon does that is started again.
+    /// Goes on to another demand, which began when one of this length ended, with all that the law has
+    /// learned, before a fleet that is new to it.
     pub fn go_on(&mut self, span: Duration) {
         self.lived += span;
         self.observer = Observer::default();

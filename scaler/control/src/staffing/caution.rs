@@ -12,6 +12,9 @@ const LEAST: f64 = 0.5;
 /// The aim grows by a factor of e in so many seconds without waiting.
 const RELAXATION_S: f64 = 3600.0;
 
+/// A longer pause between two ticks counts as so much.
+const LONGEST_TICK_S: f64 = 10.0;
+
 /// A tick counts up to so many times what may be missed.
 const WORST: f64 = 100.0;
 
@@ -28,7 +31,10 @@ impl Caution {
 
     /// Over these seconds waiting cost `missed` of `requests`, of which the share `allowed` may be.
     pub fn push(&mut self, seconds: f64, missed: f64, requests: f64, allowed: f64) {
-        let share = missed / requests.max(1.0);
+        if requests == 0.0 {
+            return;
+        }
+        let (share, seconds) = (missed / requests, seconds.min(LONGEST_TICK_S));
         let excess = (share / allowed).min(WORST) - 1.0;
         let moved = self.log_aim - excess * seconds / RELAXATION_S;
         self.log_aim = moved.clamp(LEAST.ln(), MOST.ln());

@@ -16,7 +16,7 @@ use super::imagined::MOST;
 /// requests that may miss the promise.
 const RARE: f64 = 0.01;
 
-/// The normal quantile of it.
+/// The normal quantile of it, by which growth is believed before any was seen.
 const DEVIATIONS: f64 = 2.3;
 
 /// How often a moment is noted.
@@ -148,11 +148,11 @@ mod tests {
 
     /// The factor after three hours of a rate, asked for at the end of them.
     fn learned(per_s: impl Fn(u64) -> f64) -> f64 {
-        let mut growth = Ceiling::new(Duration::from_secs(60));
+        let mut ceiling = Ceiling::new(Duration::from_secs(60));
         for second in (0..10_800).step_by(2) {
-            growth.push(Moment::from_secs(second), per_s(second), 0.01);
+            ceiling.push(Moment::from_secs(second), per_s(second), 0.01);
         }
-        growth.factor()
+        ceiling.factor()
     }
 
     #[test]

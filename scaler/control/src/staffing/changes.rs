@@ -45,8 +45,8 @@ impl Changes {
             return None;
         }
         self.begin = Some((begins, total));
-        // A pause hides when in it they came.
-        if begins > begun + 2 * SPAN || total < before {
+        // A pause hides when in it they came, and so does a clock that was set back.
+        if begins < begun || begins > begun + 2 * SPAN || total < before {
             self.counts.clear();
             return None;
         }

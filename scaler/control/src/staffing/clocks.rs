@@ -55,6 +55,7 @@ struct Clock {
     /// Changes up to the begin of each phase, and in all.
     sums: Vec<f64>,
     first: Option<Moment>,
+    /// The logarithm of how much likelier it said what came to be than no clock did.
     belief: f64,
 }
 
@@ -77,7 +78,7 @@ impl Clocks {
     pub fn likelier(&self, from: Moment, to: Moment) -> f64 {
         let (mut mixed, mut all) = (1.0, 1.0);
         for clock in &self.clocks {
-            let weight = clock.belief.exp();
+            let weight = (FIRST_BELIEF + clock.belief).exp();
             mixed += weight * clock.likelier(from, to);
             all += weight;
         }
@@ -94,7 +95,7 @@ impl Clock {
             seen: vec![0.0; phases],
             sums: vec![0.0; phases + 1],
             first: None,
-            belief: FIRST_BELIEF,
+            belief: 0.0,
         }
     }
 
@@ -106,9 +107,8 @@ impl Clock {
         let weight = (size.abs() / FULL_SIZE).min(1.0);
         let phases = self.seen.len();
         let phase = (self.turns(change.at).fract() * phases as f64) as usize % phases;
-        // Before it has gone round once, all phases are new to a clock.
-        let first = *self.first.get_or_insert(change.at);
-        if self.turns(change.at) - self.turns(first) >= 1.0 {
+        self.first.get_or_insert(change.at);
+        if self.has_gone_round(change.at) {
             let share = (self.seen[phase] + ANY_PHASE / phases as f64) / (self.all() + ANY_PHASE);
             self.belief = KEPT * self.belief + weight * (share * phases as f64).ln();
         }
@@ -127,6 +127,12 @@ impl Clock {
         self.sums.last().copied().unwrap_or_default()
     }
 
+    /// Before that, all phases are new to it.
+    fn has_gone_round(&self, at: Moment) -> bool {
+        let first = self.first.map_or(f64::INFINITY, |first| self.turns(first));
+        self.turns(at) - first >= 1.0
+    }
+
     /// Times that the clock has gone round.
     fn turns(&self, at: Moment) -> f64 {
         at.as_secs_f64() / self.period_s
@@ -140,6 +146,9 @@ impl Clock {
     }
 
     fn likelier(&self, from: Moment, to: Moment) -> f64 {
+        if !self.has_gone_round(from) {
+            return 1.0;
+        }
         let (from, to) = (self.turns(from), self.turns(to));
         let usual = (to - from).max(f64::MIN_POSITIVE);
         let said = self.until(to) - self.until(from) + ANY_PHASE * usual;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidegate_line::Moment;
 
-use super::imagined::{Imagined, Stretch, kept};
+use super::imagined::{Imagined, Stretch, left};
 use super::outlook::{EXPERTS, Expert, Outlooks};
 use super::rate::Estimate;
 use super::strain::Strain;
@@ -46,7 +46,6 @@ pub(super) struct Growth {
     thens: VecDeque<Then>,
     /// Of each expert.
     imagined: [Imagined; EXPERTS],
-    start: Moment,
     volatility: Volatility,
     /// What persistence cost, in requests, and what each expert saved of it while it had a say.
     cost: f64,
@@ -73,7 +72,6 @@ impl Growth {
             hold,
             thens: VecDeque::new(),
             imagined: std::array::from_fn(|_| Imagined::default()),
-            start: Moment::MAX,
             volatility: Volatility::default(),
             cost: 0.0,
             saved: [0.0; EXPERTS],
@@ -90,7 +88,6 @@ impl Growth {
         let now = sight.now;
         let last = self.thens.back().map(|then| then.at);
         let seconds = last.map_or(0.0, |last| now.saturating_sub(last).as_secs_f64());
-        self.start = self.start.min(now);
         self.thens.push_back(Then {
             at: now,
             estimate: sight.estimate,
@@ -125,11 +122,11 @@ impl Growth {
             };
             Some(self.imagined[expert].work(&stretch, sight.price, sight.strain))
         });
-        let kept = kept(seconds, HALF_LIFE_S);
+        let left = left(seconds, HALF_LIFE_S);
         let persistence = paid[0].unwrap_or_default();
-        self.cost = self.cost * kept + persistence;
+        self.cost = self.cost * left + persistence;
         for (saved, paid) in self.saved.iter_mut().zip(paid) {
-            *saved = *saved * kept + paid.map_or(0.0, |paid| persistence - paid);
+            *saved = *saved * left + paid.map_or(0.0, |paid| persistence - paid);
         }
     }
 
@@ -137,8 +134,9 @@ impl Growth {
     fn staffed(&self, now: Moment) -> Option<Outlooks> {
         let decided = now.checked_sub(self.lead_time)?;
         let held = decided.saturating_sub(self.hold);
-        let known = (self.thens.iter())
-            .skip_while(|then| then.at < held)
+        // What was last thought by then, and since then.
+        let from = self.thens.partition_point(|then| then.at <= held);
+        let known = (self.thens.range(from.saturating_sub(1)..))
             .take_while(|then| then.at <= decided)
             .map(|then| {
                 then.outlooks
@@ -149,9 +147,11 @@ impl Growth {
     }
 
     fn minute_ago(&self, now: Moment) -> Option<Estimate> {
-        let minute_ago = now.checked_sub(MINUTE).filter(|at| *at >= self.start)?;
-        let index = self.thens.partition_point(|then| then.at < minute_ago);
-        self.thens.get(index).map(|then| then.estimate)
+        let minute_ago = now.checked_sub(MINUTE)?;
+        let index = self.thens.partition_point(|then| then.at <= minute_ago);
+        let then = self.thens.get(index.checked_sub(1)?)?;
+        let age = minute_ago.saturating_sub(then.at).as_secs_f64();
+        (age <= LONGEST_PAUSE_S).then_some(then.estimate)
     }
 
     fn forget(&mut self, now: Moment) {

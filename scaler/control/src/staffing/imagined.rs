@@ -71,21 +71,21 @@ impl Imagined {
             arrived,
             staffed_per_s,
         } = *stretch;
-        let kept = kept(seconds, HALF_LIFE_S);
-        self.requests = self.requests * kept + arrived;
+        let left = left(seconds, HALF_LIFE_S);
+        self.requests = self.requests * left + arrived;
         let mut charged = [0.0; STEPS + 1];
-        let mut least_cost = 0.0;
+        let mut cost = 0.0;
         for (step, fleet) in self.fleets.iter_mut().enumerate() {
             let per_s = staffed_per_s * margin(step);
             let waiting = (fleet.waiting + arrived - per_s * seconds).max(0.0);
+            // What waits longer is given up.
             fleet.waiting = waiting.min(per_s * strain.promised_s());
-            let given_up = waiting - fleet.waiting;
-            least_cost = strain.cost(fleet.waiting / per_s.max(f64::MIN_POSITIVE));
-            charged[step] = arrived * least_cost + given_up;
+            cost = strain.cost(fleet.waiting / per_s.max(f64::MIN_POSITIVE));
+            charged[step] = arrived * cost;
         }
-        let counts = f64::from(u8::from(least_cost <= LOST));
+        let counts = f64::from(u8::from(cost <= LOST));
         for (fleet, charged) in self.fleets.iter_mut().zip(charged) {
-            fleet.missed = fleet.missed * kept + counts * charged;
+            fleet.missed = fleet.missed * left + counts * charged;
         }
         let slots = margin(self.bought) * staffed_per_s * seconds;
         slots + price * counts * charged[self.bought]
@@ -115,8 +115,7 @@ impl Imagined {
         let step = (at as usize).min(STEPS);
         match self.shares.get(step + 1) {
             Some(next) => self.shares[step] + (next - self.shares[step]) * (at - step as f64),
-            // No more headroom is bought than this.
-            None => 0.0,
+            None => self.shares[STEPS],
         }
     }
 }
@@ -131,6 +130,6 @@ fn margin(step: usize) -> f64 {
 }
 
 /// What this time leaves of a memory.
-pub(super) fn kept(seconds: f64, half_life_s: f64) -> f64 {
+pub(super) fn left(seconds: f64, half_life_s: f64) -> f64 {
     (-seconds * std::f64::consts::LN_2 / half_life_s).exp()
 }

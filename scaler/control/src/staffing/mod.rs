@@ -97,9 +97,10 @@ pub struct Need {
     pub panic: u32,
     /// Requests per second now.
     pub per_s: f64,
-    /// Share of requests that may miss the promise because they wait.
-    pub allowed: f64,
-    /// Slots that the forecast asks for over those that are busy now.
+    /// Share of requests that staffing lets miss the promise because they wait.
+    pub aim: f64,
+    /// Slots that the forecast asks for over those that are busy now, as a factor; 1 where less than a
+    /// worker is.
     pub growth: f64,
     /// Variance of the number of arrivals over its mean.
     pub dispersion: f64,
@@ -194,7 +195,8 @@ impl Staffing {
         };
         let mut need = Need {
             per_s: estimate.per_s,
-            allowed: self.aim(),
+            aim: self.aim(),
+            growth: 1.0,
             dispersion: estimate.dispersion,
             rises: self.rises(reading.at),
             expert: self.growth.expert(),
@@ -209,7 +211,7 @@ impl Staffing {
             false => need.forecast,
         };
         need.panic = self.panic(&need, reading.serving);
-        if need.load() > 0.0 {
+        if need.load() >= need.concurrency {
             let slots = f64::from(need.forecast) * need.concurrency;
             need.growth = (slots / need.load()).max(1.0);
         }

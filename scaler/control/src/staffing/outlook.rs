@@ -30,7 +30,7 @@ const SEASONS: [usize; 3] = [60, 24 * 60, 7 * 24 * 60];
 const AROUND: usize = 3;
 
 /// Minutes that are remembered.
-const MEMORY: usize = SEASONS[2] + TREND;
+const MEMORY: usize = SEASONS[2] + AROUND;
 
 /// Who says by how much the rate will have grown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +83,13 @@ impl Outlook {
         let minute = now.as_secs() / MINUTE_S;
         let (begun, before) = *self.begin.get_or_insert((minute, total));
         if minute > begun {
-            // Over a pause it is taken to have been the same.
             let minutes = ((minute - begun) as usize).min(MEMORY);
-            let mean = total.saturating_sub(before) as f64 / (minute - begun) as f64;
-            let rate = (mean / MINUTE_S as f64) as f32;
+            let counted = (total.saturating_sub(before) as f64 / MINUTE_S as f64) as f32;
+            // What came in a pause was not counted: it is taken to have been as before.
+            let rate = match (minutes, self.minutes.back()) {
+                (2.., Some(last)) => *last,
+                _ => counted / minutes as f32,
+            };
             self.minutes.extend(std::iter::repeat_n(rate, minutes));
             let surplus = self.minutes.len().saturating_sub(MEMORY);
             self.minutes.drain(..surplus);

@@ -27,13 +27,14 @@ impl Sizing<'_> {
     pub fn workers(&self, margin: f64, draining: f64) -> u32 {
         let now = self.need.load() * margin;
         if now <= 0.0 {
-            return 0;
+            return (draining / self.need.concurrency).ceil() as u32;
         }
         let load = now * self.growth.foretold();
         let grown = (now * self.ceiling.factor()).max(load);
         let peakedness = (1.0 + self.need.dispersion) / 2.0;
         let spare = MOST_DEVIATIONS * (grown * peakedness).sqrt();
-        // Chance and growth are independent, so their margins add up as deviations do.
+        // No larger fleet is tried. Chance and growth are independent, so their margins add up as
+        // deviations do.
         let most = load + spare.hypot(grown - load);
         let workers = |slots: f64| ((slots + draining) / self.need.concurrency).ceil();
         let (least, most) = (workers(load), workers(most));
@@ -42,7 +43,8 @@ impl Sizing<'_> {
             let slots = workers * self.need.concurrency - draining;
             slots / load + self.price * self.missed(load, slots)
         };
-        let sizes = (0..=SIZES).map(|index| (least + f64::from(index) * step).min(most));
+        let sizes = (0..=SIZES).map(|index| least + f64::from(index) * step);
+        let sizes = sizes.take_while(|workers| *workers <= most);
         let priced = sizes.map(|workers| (cost(workers), workers));
         let cheapest = priced.min_by(|a, b| a.0.total_cmp(&b.0));
         cheapest.map_or(least, |(_, workers)| workers) as u32

@@ -11,7 +11,8 @@ use crate::chance::normal_tail;
 /// Requests after which half of what is known of service times is theirs.
 const MEMORY: f64 = 200_000.0;
 
-/// Requests that a log-normal distribution of the same mean and variation is worth beside them.
+/// Requests that a log-normal distribution of the same mean and variation is worth before any; when so
+/// many are known it is worth half.
 const FITTED: f64 = 3000.0;
 
 /// The curve is drawn again when so many times the requests are known.
@@ -26,8 +27,8 @@ const STEPS: usize = 40;
 /// What a wait costs while service times are not known, by its share of the promised time.
 const UNKNOWN: fn(f64) -> f64 = |share| share * share;
 
-/// A fleet this close to its load, in slots, does not come to a steady state in any time that
-/// matters; nearer ones are taken for it.
+/// A fleet this close to its load, in slots, comes to no steady state in any time that matters; one that
+/// is closer is taken to be so far from it.
 const NEAREST_SLOTS: f64 = 0.5;
 
 /// What a wait costs, and what it is known from.
@@ -157,8 +158,9 @@ impl Strain {
                 count as f64 * ((upper - ms) / (upper - lower)).clamp(0.0, 1.0)
             })
             .sum();
-        let fitted = self.known.longer(seconds) * FITTED;
-        (counted + fitted) / (self.counts.count() as f64 + FITTED)
+        let requests = self.counts.count() as f64;
+        let weight = FITTED * FITTED / (FITTED + requests);
+        (counted + self.known.longer(seconds) * weight) / (requests + weight)
     }
 
     /// Share of requests that miss the promise whatever the fleet.
@@ -223,7 +225,8 @@ impl Strain {
         if load <= slots {
             return 0.0;
         }
-        let steps = (1.0 - slots / load) * seconds / self.promised_s * STEPS as f64;
+        let steps =
+            (load / slots.max(f64::MIN_POSITIVE) - 1.0) * seconds / self.promised_s * STEPS as f64;
         let whole = (steps as usize).min(STEPS);
         let beyond = (steps - whole as f64) * self.cost(steps / STEPS as f64 * self.promised_s);
         match steps > 0.0 {

@@ -1,11 +1,11 @@
 //! By how much the rate changes in a minute, and what that makes margins worth before much was seen.
 //!
-//! Growth is taken to be a random walk. That is wrong in its own way for every traffic, so it counts
+//! Growth is taken to be nearly a random walk. That is wrong in its own way for every traffic, so it counts
 //! only until the imagined fleets have something to say.
 
 use std::time::Duration;
 
-use super::imagined::{ByMargin, by_margin, kept};
+use super::imagined::{ByMargin, by_margin, left};
 use super::rate::Estimate;
 use super::strain::Strain;
 use crate::chance::normal_tail;
@@ -44,12 +44,12 @@ impl Volatility {
         if before.per_s <= 0.0 || after.per_s <= 0.0 {
             return;
         }
-        let kept = kept(seconds, HALF_LIFE_S);
-        self.minutes = self.minutes * kept + seconds / 60.0;
+        let left = left(seconds, HALF_LIFE_S);
+        self.minutes = self.minutes * left + seconds / 60.0;
         // What chance alone makes of two estimates is no change.
         let noise = before.error.powi(2) + after.error.powi(2);
         let change = (after.per_s / before.per_s).ln().powi(2) - noise;
-        self.squares = (self.squares * kept + seconds / 60.0 * change).max(0.0);
+        self.squares = (self.squares * left + seconds / 60.0 * change).max(0.0);
     }
 
     /// Share of requests that would miss the promise with each margin, until a launch serves.
@@ -58,14 +58,15 @@ impl Volatility {
         let first = FIRST_MINUTES * FIRST_DEVIATION.powi(2);
         let square = (first + self.squares) / (FIRST_MINUTES + self.minutes);
         let deviation = square.sqrt() * (seconds / 60.0).powf(ROUGHNESS);
+        let grown: [(f64, f64); STEPS] = std::array::from_fn(|step| {
+            let at = step as f64 * STEP;
+            let share = normal_tail(at) - normal_tail(at + STEP);
+            (share, ((at + STEP / 2.0) * deviation).exp())
+        });
         by_margin(|margin| {
-            let grown = (0..STEPS).map(|step| {
-                let at = step as f64 * STEP;
-                let share = normal_tail(at) - normal_tail(at + STEP);
-                let factor = ((at + STEP / 2.0) * deviation).exp();
-                share * strain.growing(factor, margin, seconds)
-            });
-            grown.sum()
+            let missed =
+                grown.map(|(share, factor)| share * strain.growing(factor, margin, seconds));
+            missed.iter().sum()
         })
     }
 }

@@ -168,6 +168,31 @@ fn the_forecast_never_shrinks_on_less_than_a_complete_view() {
 }
 
 #[test]
+fn a_line_is_worked_off_though_nothing_more_arrives() {
+    let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 4);
+    traffic(&mut scene, 60, 40, 500);
+    let mut last = None;
+    for _ in 0..30 {
+        last = Some(scene.tick(800, 16));
+    }
+    // 800 x 0.5 s within 20 s: 20 slots, 4 to a worker.
+    let decision = last.expect("a tick");
+    assert!(
+        decision.to_string().contains("drain asks for 5"),
+        "{decision}"
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_survived() {
+    let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 4);
+    traffic(&mut scene, 900, 40, 500);
+    scene.second -= 800;
+    let decision = traffic(&mut scene, 60, 40, 500);
+    assert!(decision.need > 0, "{decision}");
+}
+
+#[test]
 fn launches_that_keep_failing_are_not_counted_on() {
     let mut scene = Scene::new(POLICY, 1);
     for attempt in 0..20 {
