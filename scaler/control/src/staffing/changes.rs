@@ -11,7 +11,7 @@ use std::time::Duration;
 use tidegate_line::Moment;
 
 /// Counts are taken over such spans, from whole multiples of it on.
-pub(super) const SPAN: Duration = Duration::from_secs(5);
+const SPAN: Duration = Duration::from_secs(5);
 
 /// Counts that are looked at: a quarter of an hour.
 const LONGEST: usize = 180;
