@@ -22,7 +22,7 @@ forbid() {
 }
 
 runtime='tokio|hyper|axum|reqwest|rustix|mio|socket2'
-for pure in tidegate-line tidegate-control tidegate-wire; do
+for pure in tidegate-queue tidegate-control tidegate-protocol; do
     forbid "$pure" "$runtime" "it is pure: no clock, no IO"
 done
 forbid tidegate-worker 'tidegate_(line|control)' "it knows the wire alone"

@@ -1,6 +1,6 @@
-//! The admin port: beats from workers, the signal and orders for the scaler, metrics.
+//! The admin port: heartbeats from workers, the signal and orders for the scaler, metrics.
 //!
-//! Beats need the worker token; the signal and orders need the operator token. Metrics need
+//! Heartbeats need the worker token; the signal and orders need the operator token. Metrics need
 //! the operator token too, unless they are asked for from this machine.
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,14 +15,16 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tidegate_config::Tokens;
-use tidegate_line::{Floor, Moment, UnknownWorker};
-use tidegate_wire::{BEAT_PATH, Beat, BeatReply, DRAIN_PATH, SIGNAL_PATH, UNDRAIN_PATH, VERSION};
+use tidegate_protocol::{
+    BEAT_PATH, DRAIN_PATH, Heartbeat, HeartbeatReply, SIGNAL_PATH, UNDRAIN_PATH, VERSION,
+};
+use tidegate_queue::{Moment, Registry, UnknownWorker};
 
 use crate::dispatch::Dispatcher;
 use crate::drain::Drain;
 use crate::metrics;
 
-/// Far more than a beat or an order needs.
+/// Far more than a heartbeat or an order needs.
 const BODY_BYTES: usize = 64 << 10;
 
 /// What the admin port works with.
@@ -56,7 +58,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
 enum Refused {
     Unauthenticated,
     ForeignAddress { announced: IpAddr, sender: IpAddr },
-    BadBeat(String),
+    BadHeartbeat(String),
     UnknownWorker(String),
 }
 
@@ -74,7 +76,7 @@ impl IntoResponse for Refused {
                      address nor in workers.announce_from, or it is not a unicast address"
                 ),
             ),
-            Refused::BadBeat(message) => (StatusCode::BAD_REQUEST, message),
+            Refused::BadHeartbeat(message) => (StatusCode::BAD_REQUEST, message),
             Refused::UnknownWorker(worker) => (
                 StatusCode::NOT_FOUND,
                 format!("no worker `{worker}` has announced itself here"),
@@ -123,16 +125,18 @@ async fn beat(
     ConnectInfo(peer): Peer,
     headers: HeaderMap,
     body: axum::body::Bytes,
-) -> Result<Json<BeatReply>, Refused> {
+) -> Result<Json<HeartbeatReply>, Refused> {
     authenticate(&admin.worker_tokens, &headers)?;
-    let beat: Beat = serde_json::from_slice(&body)
-        .map_err(|error| Refused::BadBeat(format!("this is no beat: {error}")))?;
+    let beat: Heartbeat = serde_json::from_slice(&body)
+        .map_err(|error| Refused::BadHeartbeat(format!("this is no beat: {error}")))?;
     admin.check_address(beat.address.ip(), peer.ip())?;
-    let order = admin.dispatcher.change(|floor, now| floor.beat(now, beat));
-    Ok(Json(BeatReply {
+    let order = admin
+        .dispatcher
+        .change(|registry, now| registry.beat(now, beat));
+    Ok(Json(HeartbeatReply {
         version: VERSION,
         proxy: admin.proxy.clone(),
-        order: order.map_err(|error| Refused::BadBeat(error.to_string()))?,
+        order: order.map_err(|error| Refused::BadHeartbeat(error.to_string()))?,
     }))
 }
 
@@ -141,7 +145,7 @@ async fn signal(State(admin): Shared, headers: HeaderMap) -> Result<Response, Re
     let now = admin.dispatcher.now();
     let signal = admin
         .dispatcher
-        .read(|floor| floor.signal(now, &admin.proxy, &admin.epoch));
+        .read(|registry| registry.signal(now, &admin.proxy, &admin.epoch));
     Ok(Json(signal).into_response())
 }
 
@@ -150,7 +154,7 @@ async fn drain(
     headers: HeaderMap,
     Path(worker): Path<String>,
 ) -> Result<Json<Value>, Refused> {
-    order(&admin, &headers, worker, Floor::drain)?;
+    order(&admin, &headers, worker, Registry::drain)?;
     Ok(Json(json!({"draining": true})))
 }
 
@@ -159,7 +163,7 @@ async fn undrain(
     headers: HeaderMap,
     Path(worker): Path<String>,
 ) -> Result<Json<Value>, Refused> {
-    order(&admin, &headers, worker, Floor::undrain)?;
+    order(&admin, &headers, worker, Registry::undrain)?;
     Ok(Json(json!({"draining": false})))
 }
 
@@ -167,12 +171,12 @@ fn order(
     admin: &Admin,
     headers: &HeaderMap,
     worker: String,
-    order: impl FnOnce(&mut Floor, Moment, &str) -> Result<(), UnknownWorker>,
+    order: impl FnOnce(&mut Registry, Moment, &str) -> Result<(), UnknownWorker>,
 ) -> Result<(), Refused> {
     authenticate(&admin.operator_tokens, headers)?;
     let ordered = admin
         .dispatcher
-        .change(|floor, now| order(floor, now, &worker));
+        .change(|registry, now| order(registry, now, &worker));
     ordered.map_err(|UnknownWorker| Refused::UnknownWorker(worker))
 }
 
@@ -187,7 +191,7 @@ async fn render_metrics(
     let now = admin.dispatcher.now();
     let signal = admin
         .dispatcher
-        .read(|floor| floor.signal(now, &admin.proxy, &admin.epoch));
+        .read(|registry| registry.signal(now, &admin.proxy, &admin.epoch));
     metrics::publish(&signal);
     Ok(admin.metrics.render())
 }

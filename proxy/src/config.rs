@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
-use tidegate_line::{FloorConfig, LineConfig, RetryConfig, is_name};
+use tidegate_queue::{QueueConfig, RegistryConfig, RetryConfig, is_name};
 
 use crate::route::WorkerRoute;
 
@@ -20,7 +20,7 @@ pub struct Config {
     pub name: String,
     /// Where clients are served.
     pub listen: SocketAddr,
-    /// Where workers beat and the scaler reads and orders.
+    /// Where workers heartbeat and the scaler reads and orders.
     pub admin: SocketAddr,
     /// Threads that serve clients.
     pub threads: usize,
@@ -30,7 +30,7 @@ pub struct Config {
     pub routes: Vec<WorkerRoute>,
     pub tokens: TokenFiles,
     pub workers: WorkerRules,
-    pub line: LineRules,
+    pub line: QueueRules,
     pub retry: RetryRules,
     pub clients: ClientRules,
     pub access: AccessRules,
@@ -42,7 +42,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenFiles {
-    /// Workers beat with it, and are sent it with every request.
+    /// Workers heartbeat with it, and are sent it with every request.
     pub worker: PathBuf,
     /// The scaler and operators read the signal and give orders with it.
     pub operator: PathBuf,
@@ -70,7 +70,7 @@ pub struct WorkerRules {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LineRules {
+pub struct QueueRules {
     /// Most requests in one model's line.
     pub waiting: usize,
     /// Most bytes of their bodies.
@@ -136,7 +136,7 @@ impl Default for Config {
             routes: WorkerRoute::all(),
             tokens: TokenFiles::default(),
             workers: WorkerRules::default(),
-            line: LineRules::default(),
+            line: QueueRules::default(),
             retry: RetryRules::default(),
             clients: ClientRules::default(),
             access: AccessRules::default(),
@@ -169,9 +169,9 @@ impl Default for WorkerRules {
     }
 }
 
-impl Default for LineRules {
+impl Default for QueueRules {
     fn default() -> Self {
-        LineRules {
+        QueueRules {
             waiting: 1024,
             waiting_bytes: 256 << 20,
             default_timeout: Duration::from_secs(60),
@@ -217,13 +217,13 @@ impl Default for AccessRules {
 
 impl Config {
     /// What the line crate is to know of this config.
-    pub fn floor(&self) -> FloorConfig {
-        FloorConfig {
+    pub fn registry(&self) -> RegistryConfig {
+        RegistryConfig {
             models: self.models.clone(),
             silence: self.workers.silence.into(),
             forget: self.workers.forget.into(),
             workers: self.workers.most,
-            line: LineConfig {
+            line: QueueConfig {
                 waiting: self.line.waiting,
                 waiting_bytes: self.line.waiting_bytes,
                 retry_after: self.line.retry_after.into(),
@@ -232,7 +232,7 @@ impl Config {
                     burst: self.retry.burst,
                 },
             },
-            ..FloorConfig::default()
+            ..RegistryConfig::default()
         }
     }
 }

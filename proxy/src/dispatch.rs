@@ -1,12 +1,13 @@
-//! The floor under a lock, driven by requests: each gets a [`Place`] that it may drop at any
+//! The registry under a lock, driven by requests: each gets a [`Place`] that it may drop at any
 //! point, which gives back exactly what it holds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidegate_line::{
-    Ask, Floor, FloorConfig, LineId, Moment, Outcome, Placement, Refusal, Setback, Ticket,
+use tidegate_queue::{
+    Ask, AttemptError, Moment, Outcome, Placement, QueueId, Refusal, Registry, RegistryConfig,
+    Ticket,
 };
 use tokio::sync::oneshot;
 
@@ -24,17 +25,17 @@ pub struct Dispatcher {
 }
 
 struct State {
-    floor: Floor,
-    waiters: BTreeMap<(LineId, Ticket), oneshot::Sender<Placement>>,
+    registry: Registry,
+    waiters: BTreeMap<(QueueId, Ticket), oneshot::Sender<Placement>>,
 }
 
 impl Dispatcher {
-    pub fn new(config: FloorConfig, access: Option<AccessLog>) -> Arc<Self> {
+    pub fn new(config: RegistryConfig, access: Option<AccessLog>) -> Arc<Self> {
         Arc::new(Dispatcher {
             began: Instant::now(),
             access,
             state: Mutex::new(State {
-                floor: Floor::new(config),
+                registry: Registry::new(config),
                 waiters: BTreeMap::new(),
             }),
         })
@@ -45,36 +46,36 @@ impl Dispatcher {
         self.began.elapsed()
     }
 
-    /// Looks at the floor without changing it.
-    pub fn read<T>(&self, look: impl FnOnce(&Floor) -> T) -> T {
-        look(&self.lock().floor)
+    /// Looks at the registry without changing it.
+    pub fn read<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
+        look(&self.lock().registry)
     }
 
-    /// Changes the floor and hands out whatever the change made free, in every line.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Floor, Moment) -> T) -> T {
+    /// Changes the registry and hands out whatever the change made free, in every queue.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Registry, Moment) -> T) -> T {
         let mut state = self.lock();
         let now = self.now();
-        let result = change(&mut state.floor, now);
-        for line in state.floor.lines() {
-            state.hand_out(now, line);
+        let result = change(&mut state.registry, now);
+        for queue in state.registry.queues() {
+            state.hand_out(now, queue);
         }
         result
     }
 
-    /// Puts a request in line. It leaves when its place is dropped.
-    pub fn enter(self: &Arc<Self>, line: LineId, ask: Ask) -> Result<Place, Refusal> {
+    /// Puts a request in queue. It leaves when its place is dropped.
+    pub fn enter(self: &Arc<Self>, queue: QueueId, ask: Ask) -> Result<Place, Refusal> {
         let mut state = self.lock();
         let now = self.now();
-        let ticket = state.floor.arrive(now, line, ask).inspect_err(|_| {
-            let model = state.floor.model(line).to_owned();
+        let ticket = state.registry.arrive(now, queue, ask).inspect_err(|_| {
+            let model = state.registry.model(queue).to_owned();
             self.note(&model, now.saturating_sub(ask.arrived), "shed");
         })?;
-        let turn = state.wait(line, ticket);
-        let model = state.floor.model(line).to_owned();
-        state.hand_out(now, line);
+        let turn = state.wait(queue, ticket);
+        let model = state.registry.model(queue).to_owned();
+        state.hand_out(now, queue);
         Ok(Place {
             dispatcher: Arc::clone(self),
-            line,
+            queue,
             model,
             ticket,
             ask,
@@ -91,7 +92,7 @@ impl Dispatcher {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            self.change(|floor, now| floor.refresh(now));
+            self.change(|registry, now| registry.refresh(now));
         }
     }
 
@@ -114,26 +115,26 @@ impl Dispatcher {
 }
 
 impl State {
-    fn wait(&mut self, line: LineId, ticket: Ticket) -> oneshot::Receiver<Placement> {
+    fn wait(&mut self, queue: QueueId, ticket: Ticket) -> oneshot::Receiver<Placement> {
         let (sender, receiver) = oneshot::channel();
-        self.waiters.insert((line, ticket), sender);
+        self.waiters.insert((queue, ticket), sender);
         receiver
     }
 
     /// A waiter that is gone by now frees its slot by the drop of its [`Place`].
-    fn hand_out(&mut self, now: Moment, line: LineId) {
-        while let Some(placement) = self.floor.hand_out(now, line) {
-            if let Some(waiter) = self.waiters.remove(&(line, placement.ticket)) {
+    fn hand_out(&mut self, now: Moment, queue: QueueId) {
+        while let Some(placement) = self.registry.hand_out(now, queue) {
+            if let Some(waiter) = self.waiters.remove(&(queue, placement.ticket)) {
                 let _ = waiter.send(placement);
             }
         }
     }
 }
 
-/// A request's place: in line, or with the permit of its current try.
+/// A request's place: in queue, or with the permit of its current try.
 pub struct Place {
     dispatcher: Arc<Dispatcher>,
-    line: LineId,
+    queue: QueueId,
     model: String,
     ticket: Ticket,
     ask: Ask,
@@ -167,29 +168,31 @@ impl Place {
         self.ask.deadline.saturating_sub(self.dispatcher.now())
     }
 
-    /// Gives a failed try's permit back and stands at the head of the line again. `false` when
+    /// Gives a failed try's permit back and stands at the head of the queue again. `false` when
     /// the retry budget is spent.
-    pub fn set_back(&mut self, setback: Setback) -> bool {
+    pub fn set_back(&mut self, attempt_error: AttemptError) -> bool {
         let Some(placement) = self.held.take() else {
             return true;
         };
         let mut state = self.dispatcher.lock();
         let now = self.dispatcher.now();
-        let (ticket, seat) = (self.ticket, placement.seat);
-        let in_line = state.floor.set_back(now, self.line, ticket, seat, setback);
-        if in_line {
-            self.turn = state.wait(self.line, self.ticket);
+        let (ticket, endpoint) = (self.ticket, placement.endpoint);
+        let in_queue = state
+            .registry
+            .set_back(now, self.queue, ticket, endpoint, attempt_error);
+        if in_queue {
+            self.turn = state.wait(self.queue, self.ticket);
         }
-        state.hand_out(now, self.line);
-        in_line
+        state.hand_out(now, self.queue);
+        in_queue
     }
 
-    /// Notes the setback that was one too many; the request keeps its permit until it leaves.
-    pub fn blame(&self, setback: Setback) {
+    /// Notes the attempt_error that was one too many; the request keeps its permit until it leaves.
+    pub fn blame(&self, attempt_error: AttemptError) {
         if let Some(placement) = &self.held {
-            let (line, seat) = (self.line, placement.seat);
+            let (queue, endpoint) = (self.queue, placement.endpoint);
             self.dispatcher
-                .change(|floor, now| floor.blame(now, line, seat, setback));
+                .change(|registry, now| registry.blame(now, queue, endpoint, attempt_error));
         }
     }
 
@@ -203,14 +206,14 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.dispatcher.lock();
         let now = self.dispatcher.now();
-        let (line, ticket, outcome) = (self.line, self.ticket, self.outcome);
-        state.waiters.remove(&(line, ticket));
-        let seat = self.held.as_ref().map(|placement| placement.seat);
-        state.floor.end(now, line, ticket, seat, outcome);
+        let (queue, ticket, outcome) = (self.queue, self.ticket, self.outcome);
+        state.waiters.remove(&(queue, ticket));
+        let endpoint = self.held.as_ref().map(|placement| placement.endpoint);
+        state.registry.end(now, queue, ticket, endpoint, outcome);
         let took = now.saturating_sub(self.ask.arrived);
         metrics::request_ended(&self.model, took);
         self.dispatcher.note(&self.model, took, name(outcome));
-        state.hand_out(now, line);
+        state.hand_out(now, queue);
     }
 }
 

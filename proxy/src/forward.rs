@@ -11,8 +11,8 @@ use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
-use tidegate_line::Setback;
-use tidegate_wire::{PROXY_HEADER, REFUSED_FULL, REFUSED_HEADER, TIMEOUT_HEADER};
+use tidegate_protocol::{PROXY_HEADER, REFUSED_FULL, REFUSED_HEADER, TIMEOUT_HEADER};
+use tidegate_queue::AttemptError;
 
 /// The only headers of a client that reach a worker.
 const PASSED_ON: [HeaderName; 5] = [
@@ -106,14 +106,14 @@ impl Forwarder {
         worker: SocketAddr,
         request: &Outgoing,
         left: Duration,
-    ) -> Result<Answer, Setback> {
+    ) -> Result<Answer, AttemptError> {
         let peer = self.peer(worker);
         let mut session = self.exchange(&peer, worker, request, left).await?;
         session.read_timeout = Some(self.answer_gap);
         match refusal(&session) {
-            Some(setback) => {
+            Some(attempt_error) => {
                 self.settle(session, &peer).await;
-                Err(setback)
+                Err(attempt_error)
             }
             None => Ok(Answer { session, peer }),
         }
@@ -138,23 +138,23 @@ impl Forwarder {
         worker: SocketAddr,
         request: &Outgoing,
         left: Duration,
-    ) -> Result<HttpSession, Setback> {
+    ) -> Result<HttpSession, AttemptError> {
         let header = self
             .header(worker, request, left)
-            .map_err(|_| Setback::Died)?;
+            .map_err(|_| AttemptError::Died)?;
         let mut was_sent = false;
         loop {
             let opened = self.connector.get_http_session(peer).await;
             let (mut session, reused) = opened.map_err(|_| match was_sent {
-                true => Setback::Died,
-                false => Setback::Unreachable,
+                true => AttemptError::Died,
+                false => AttemptError::Unreachable,
             })?;
             // A worker that refuses a large body may answer before it has read it all.
             let written = write(&mut session, header.clone(), &request.body).await;
             match read_header(&mut session).await {
                 Ok(()) => return Ok(session),
                 Err(_) if reused => was_sent |= written.is_ok(),
-                Err(_) => return Err(Setback::Died),
+                Err(_) => return Err(AttemptError::Died),
             }
         }
     }
@@ -232,15 +232,15 @@ fn has_body(status: StatusCode) -> bool {
 }
 
 /// An answer that is not for the client: the worker did not begin, or does not know this proxy.
-fn refusal(session: &HttpSession) -> Option<Setback> {
+fn refusal(session: &HttpSession) -> Option<AttemptError> {
     if session.get_status() == Some(StatusCode::UNAUTHORIZED) {
         tracing::error!("a worker does not accept this proxy's token");
-        return Some(Setback::NotReady);
+        return Some(AttemptError::NotReady);
     }
     let reason = session.get_header(REFUSED_HEADER)?;
     Some(match reason.as_bytes() == REFUSED_FULL.as_bytes() {
-        true => Setback::Full,
-        false => Setback::NotReady,
+        true => AttemptError::Full,
+        false => AttemptError::NotReady,
     })
 }
 

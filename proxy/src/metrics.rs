@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tidegate_wire::{ModelSignal, Signal, WorkerState};
+use tidegate_protocol::{ModelSignal, Signal, WorkerState};
 
 const REQUESTS: &str = "tidegate_requests_total";
 const ARRIVALS: &str = "tidegate_arrivals_total";
@@ -44,9 +44,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(REQUESTS, "Requests that ended, by outcome");
     describe_counter!(RETRIES, "Tries that were moved to another worker");
     describe_counter!(UNAUTHORIZED, "Requests without a valid key of a client");
-    describe_gauge!(QUEUE_LENGTH, "Requests in line");
-    describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in line");
-    describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in line");
+    describe_gauge!(QUEUE_LENGTH, "Requests in queue");
+    describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in queue");
+    describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in queue");
     describe_gauge!(IN_FLIGHT, "Permits held");
     describe_gauge!(SLOTS, "Slots of the workers that take requests");
     describe_gauge!(WORKERS, "Workers by state");

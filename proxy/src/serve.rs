@@ -17,9 +17,9 @@ use crate::admin::{self, Admin};
 use crate::command::Command;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
-use crate::door::Door;
 use crate::drain::{Drain, StopSignal};
 use crate::forward::Forwarder;
+use crate::frontend::Frontend;
 use crate::keys::{self, KeyRing};
 use crate::metrics;
 
@@ -41,7 +41,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
     let admin_socket = is_free(config.admin, "admin")?;
 
     let access = AccessLog::start(&config.access)?;
-    let dispatcher = Dispatcher::new(config.floor(), access);
+    let dispatcher = Dispatcher::new(config.registry(), access);
     let drain = Drain::new();
     let forwarder = Forwarder::new(&config.name, worker_tokens.current(), &config.workers);
     let backstage = Backstage {
@@ -64,11 +64,16 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
         command,
         config.clone(),
         backstage,
-        Door::new(config, dispatcher, forwarder, drain, keys),
+        Frontend::new(config, dispatcher, forwarder, drain, keys),
     )
 }
 
-fn run(command: &Command, config: Config, backstage: Backstage, door: Door) -> anyhow::Result<()> {
+fn run(
+    command: &Command,
+    config: Config,
+    backstage: Backstage,
+    frontend: Frontend,
+) -> anyhow::Result<()> {
     let conf = ServerConf {
         // The backstage ends the process before this; pingora sleeps for the whole of it.
         grace_period_seconds: Some(config.drain_limit.as_secs() + 5),
@@ -77,7 +82,7 @@ fn run(command: &Command, config: Config, backstage: Backstage, door: Door) -> a
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut clients = Service::new("clients".to_owned(), door);
+    let mut clients = Service::new("clients".to_owned(), frontend);
     clients.add_tcp(&config.listen.to_string());
     clients.threads = Some(config.threads);
     server.add_service(clients);

@@ -36,7 +36,7 @@ pub enum Event {
         why: String,
     },
     /// Most of the workers fell silent together.
-    BeatsLost,
+    HeartbeatsLost,
     FleetUnknown {
         why: String,
     },
@@ -144,7 +144,7 @@ impl Event {
             }
             | Event::StartsFail { .. }
             | Event::LaunchFailed { .. }
-            | Event::BeatsLost
+            | Event::HeartbeatsLost
             | Event::FleetUnknown { .. }
             | Event::ProxySilent { .. }
             | Event::OrderFailed { .. }
@@ -181,7 +181,7 @@ impl fmt::Display for Event {
             ),
             Event::StartsWork => f.write_str("starts succeed again"),
             Event::LaunchFailed { why } => write!(f, "no worker could be launched: {why}"),
-            Event::BeatsLost => f.write_str(
+            Event::HeartbeatsLost => f.write_str(
                 "most workers fell silent together, so none is replaced: do their beats reach \
                  the proxies?",
             ),

@@ -181,7 +181,7 @@ pub fn event(event: &Event) {
         }
         Event::WorkerDied(_) => "worker_died",
         Event::LaunchFailed { .. } => "launch_failed",
-        Event::BeatsLost => "beats_lost",
+        Event::HeartbeatsLost => "beats_lost",
         Event::LedgerFailed { .. } => "ledger_failed",
         Event::LeaseUnreached { .. } => "lease_unreached",
         Event::MemoryUnread { .. } => "memory_unread",

@@ -1,13 +1,13 @@
 //! Workers under the names of their machines: a fleet of instances knows instances, the proxies
-//! know workers, and a beat says which worker runs on which instance.
+//! know workers, and a heartbeat says which worker runs on which instance.
 //!
 //! Signals are rewritten before anyone looks at them, and orders are given to the workers behind
-//! a name. A worker whose beat names no instance keeps its own name.
+//! a name. A worker whose heartbeat names no instance keeps its own name.
 
 use std::collections::BTreeMap;
 
 use tidegate_control::Answer;
-use tidegate_wire::{WorkerSignal, WorkerState};
+use tidegate_protocol::{WorkerSignal, WorkerState};
 
 /// Which workers of which proxy stand behind a name, where it is not their own.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,7 @@ mod tests {
             worker("host-3", Some("i-1"), "other", 4),
             worker("alone", None, "m", 1),
         ];
-        let signal = tidegate_wire::Signal {
+        let signal = tidegate_protocol::Signal {
             workers,
             ..Default::default()
         };

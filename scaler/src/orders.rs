@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tidegate_control::{Observation, WorkerSight};
-use tidegate_wire::Order;
+use tidegate_control::{Observation, WorkerObservation};
+use tidegate_protocol::Order;
 
 /// An order that is to be given to a proxy now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,8 @@ impl Orders {
 }
 
 fn is_ready_everywhere(seen: &Observation, worker: &str) -> bool {
-    let is_ready =
-        |sight: Option<&WorkerSight>| sight.is_some_and(|sight| sight.ready && !sight.draining);
+    let is_ready = |sight: Option<&WorkerObservation>| {
+        sight.is_some_and(|sight| sight.ready && !sight.draining)
+    };
     seen.is_complete() && seen.of_worker(worker).all(is_ready)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tidegate_protocol::ModelSignal;
 use tidegate_tests::{Dice, Stand, StandConfig};
-use tidegate_wire::ModelSignal;
 
 const ABORTED: u64 = 100_000;
 const CONNECTIONS: u64 = 50;

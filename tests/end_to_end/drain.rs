@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate_protocol::WorkerState;
 use tidegate_tests::{Stand, StandConfig, eventually};
-use tidegate_wire::WorkerState;
 
 #[tokio::test]
 async fn a_drained_worker_finishes_and_takes_nothing_new_until_undrained() {

@@ -1,13 +1,13 @@
 //! Tidegate as its users meet it: real processes, real sockets.
 
 mod access;
-mod beats;
 mod bodies;
 mod departures;
 mod drain;
 mod embeddings;
+mod heartbeats;
 mod keys;
-mod line;
+mod queue;
 mod retries;
 mod scaling;
 mod simulated;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use socket2::{SockFilter, SockRef};
+use tidegate_protocol::WorkerState;
 use tidegate_tests::{Answer, Stand, StandConfig};
-use tidegate_wire::WorkerState;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -29,7 +29,7 @@ enum Vanishes {
     BeforeIt,
 }
 
-/// A worker that vanishes with the first connection made to it. Its beats still come through, as
+/// A worker that vanishes with the first connection made to it. Its heartbeats still come through, as
 /// otherwise the proxy would go by those; but it takes nothing new.
 struct Host {
     gone: Arc<Notify>,
@@ -47,7 +47,7 @@ impl Host {
             for sequence in 1.. {
                 let state = *beaten.lock().expect("nobody panics with it");
                 let beat = json!({
-                    "version": tidegate_wire::VERSION, "worker": "lost", "boot": "1",
+                    "version": tidegate_protocol::VERSION, "worker": "lost", "boot": "1",
                     "sequence": sequence, "address": address, "model": "timed", "slots": 1,
                     "busy": 0, "yours": 0, "state": state,
                 });

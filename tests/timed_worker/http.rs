@@ -18,7 +18,9 @@ use axum::{Json, Router};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
-use tidegate_wire::{PROXY_HEADER, REFUSED_FULL, REFUSED_HEADER, REFUSED_NOT_READY, WorkerState};
+use tidegate_protocol::{
+    PROXY_HEADER, REFUSED_FULL, REFUSED_HEADER, REFUSED_NOT_READY, WorkerState,
+};
 use tokio::sync::watch;
 
 pub struct Worker {

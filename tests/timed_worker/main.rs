@@ -1,7 +1,7 @@
 //! A worker whose service times are set by its requests: the far side of the tests that are
 //! about scheduling and not about models. It speaks to proxies as tidegate-worker does.
 
-mod beats;
+mod heartbeats;
 mod http;
 
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use tidegate_wire::WorkerState;
+use tidegate_protocol::WorkerState;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,8 +51,8 @@ struct Options {
     /// Service time of requests that set none.
     #[arg(long, default_value_t = 0, env = "TIMED_WORKER_SERVICE_MS")]
     service_ms: u64,
-    /// The version that its beats claim.
-    #[arg(long, default_value_t = tidegate_wire::VERSION)]
+    /// The version that its heartbeats claim.
+    #[arg(long, default_value_t = tidegate_protocol::VERSION)]
     version: u32,
 }
 
@@ -63,7 +63,7 @@ async fn main() -> std::io::Result<()> {
     let token = token.lines().next().unwrap_or_default().to_owned();
     let socket = TcpListener::bind(options.listen).await?;
     let worker = Arc::new(http::Worker::new(options.slots, options.service_ms, &token));
-    let beats = beats::Beats {
+    let beats = heartbeats::Heartbeats {
         id: options.id,
         model: options.name.unwrap_or_else(|| stem(&options.model)),
         address: socket.local_addr()?,
@@ -73,7 +73,7 @@ async fn main() -> std::io::Result<()> {
     };
     let beats = Arc::new(beats);
     for proxy in options.proxy {
-        tokio::spawn(beats::run(Arc::clone(&beats), proxy));
+        tokio::spawn(heartbeats::run(Arc::clone(&beats), proxy));
     }
     let routes = http::routes(Arc::clone(&worker));
     let server = tokio::spawn(async move { axum::serve(socket, routes).await });

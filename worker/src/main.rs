@@ -18,7 +18,7 @@ use tidegate_worker::{bench, compare, probe, quantize};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
-/// HTTP, beats and signals; what computes has threads of its own.
+/// HTTP, heartbeats and signals; what computes has threads of its own.
 const RUNTIME_THREADS: usize = 2;
 
 /// No model that was compared meets what was asked for.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use tidegate_kernels::{Tier, normalize};
+use tidegate_kernels::{Isa, normalize};
 
 use crate::model::{
     Model, ModelError, Overlong, Scaling, Sequence, Task, Text, TokenizeError, Want, Workspace, hex,
@@ -184,7 +184,7 @@ pub struct Pass {
 
 impl Engine {
     pub fn new(model: Model, threads: usize) -> Engine {
-        let workspaces = (0..threads).map(|_| model.network.arena()).collect();
+        let workspaces = (0..threads).map(|_| model.network.workspace()).collect();
         Engine { model, workspaces }
     }
 
@@ -310,10 +310,8 @@ fn batch(
     if let Task::Embedding { scaling, .. } = &model.card.task
         && *scaling == Scaling::Unit
     {
-        let tier = Tier::best();
-        results
-            .iter_mut()
-            .for_each(|vector| normalize(tier, vector));
+        let isa = Isa::best();
+        results.iter_mut().for_each(|vector| normalize(isa, vector));
     }
     Ok(Batch {
         first,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use tidegate_kernels::Arena;
+use tidegate_kernels::Workspace;
 
 use crate::model::{Opened, Precision};
 use crate::units::Bytes;
@@ -44,7 +44,7 @@ impl Plan {
         let config = &opened.architecture.config;
         let sizes = opened.weight_sizes();
         let head_dim = config.hidden_size / config.num_attention_heads;
-        let workspace = Arena::bytes_for(
+        let workspace = Workspace::bytes_for(
             config.hidden_size,
             head_dim,
             config.intermediate_size,

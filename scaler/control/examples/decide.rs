@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tidegate_control::{
     Behaviour, CostRules, Fleet, FleetKind, FleetRules, ForecastRules, Formula, Law, Metric,
-    Observation, OnMissing, Policy, ProxySight, ScheduleRule, Seen, SignalRule, Slo, Source, Stage,
-    Statistic, Tally, Time, Worker, WorkerSight,
+    Observation, OnMissing, Policy, ProxyObservation, ScheduleRule, Seen, SignalRule, Slo, Source,
+    Stage, Statistic, Tally, Time, Worker, WorkerObservation,
 };
-use tidegate_wire::Histogram;
+use tidegate_protocol::Histogram;
 
 const TICKS: u64 = 600;
 
@@ -104,7 +104,7 @@ fn observation(workers: u32, tick: u64) -> Observation {
         ..Seen::default()
     };
     Observation {
-        proxies: vec![ProxySight {
+        proxies: vec![ProxyObservation {
             source: "a".to_owned(),
             seen: Some(seen),
         }],
@@ -123,8 +123,8 @@ fn name(number: u32) -> String {
     format!("i-{number:016x}")
 }
 
-fn sight(number: u32) -> WorkerSight {
-    WorkerSight {
+fn sight(number: u32) -> WorkerObservation {
+    WorkerObservation {
         id: name(number),
         ready: true,
         draining: false,

@@ -13,7 +13,7 @@ const UNDRAIN_GRACE: Duration = Duration::from_secs(10);
 /// A member as the fleet itself knows it: a process, a container, an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The fleet's name for it, which is also its worker's id in beats.
+    /// The fleet's name for it, which is also its worker's id in heartbeats.
     pub id: String,
     pub launched: Time,
     /// It is on its way out: told to stop, or taken away.
@@ -49,7 +49,7 @@ pub enum Stage {
     Booting,
     /// Has been ready.
     Serving {
-        /// When its newest beat came in.
+        /// When its newest heartbeat came in.
         heard: Time,
     },
     /// Finishing what it has, on our order.
@@ -60,7 +60,7 @@ pub enum Stage {
     Leaving,
 }
 
-/// Follows each member from launch to leaving, by what the fleet, the beats and our own orders say.
+/// Follows each member from launch to leaving, by what the fleet, the heartbeats and our own orders say.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     heard: BTreeMap<String, Time>,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use crate::decision::{Ask, Basis};
 use crate::staffing::{Ended, Need, Reading, Staffing, StaffingRules};

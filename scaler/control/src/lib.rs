@@ -39,7 +39,7 @@ pub use by_hand::{Override, Size};
 pub use decision::{Action, Ask, Basis, Decision, Guard, Reason, Replacement, WhyReplaced};
 pub use fleet::{Fleet, Member, Roster, Stage, Worker};
 pub use law::Law;
-pub use observe::{Answer, Observation, Observer, ProxySight, Seen, WorkerSight};
+pub use observe::{Answer, Observation, Observer, ProxyObservation, Seen, WorkerObservation};
 pub use policy::{
     Behaviour, Bounds, CostRules, FleetKind, FleetRules, ForecastRules, Formula, Metric, OnMissing,
     Policy, ScheduleRule, Select, SignalRule, Slo, Source, Statistic, Step, Target, TargetValue,

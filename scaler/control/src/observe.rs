@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidegate_wire::{Histogram, ModelSignal, Signal, WorkerSignal, WorkerState};
+use tidegate_protocol::{Histogram, ModelSignal, Signal, WorkerSignal, WorkerState};
 
 use crate::{Tally, Time};
 
@@ -23,14 +23,14 @@ pub struct Answer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// One entry for each configured proxy, in the configuration's order.
-    pub proxies: Vec<ProxySight>,
+    pub proxies: Vec<ProxyObservation>,
     /// Values of the sources beside the proxies, by name, as long as they are fresh.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProxySight {
+pub struct ProxyObservation {
     pub source: String,
     /// `None` when the proxy did not answer this tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,12 +64,12 @@ pub struct Seen {
     pub oldest_waiting_ms: Option<u64>,
     pub oldest_running_ms: Option<u64>,
     /// In the order of their ids.
-    pub workers: Vec<WorkerSight>,
+    pub workers: Vec<WorkerObservation>,
 }
 
 /// One worker as one proxy knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkerSight {
+pub struct WorkerObservation {
     pub id: String,
     /// It says that it can serve.
     pub ready: bool,
@@ -124,7 +124,7 @@ impl Observer {
     pub fn observe(&mut self, answers: &[Answer]) -> Observation {
         self.earlier
             .retain(|source, _| answers.iter().any(|answer| answer.source == *source));
-        let proxies = answers.iter().map(|answer| ProxySight {
+        let proxies = answers.iter().map(|answer| ProxyObservation {
             source: answer.source.clone(),
             seen: (answer.signal.as_ref()).and_then(|signal| self.see(&answer.source, signal)),
         });
@@ -153,7 +153,7 @@ impl Observer {
             (None, None) => &counted,
         };
         let workers = (signal.workers.iter()).filter(|worker| self.is_ours(&worker.model));
-        let mut workers: Vec<_> = workers.map(WorkerSight::from).collect();
+        let mut workers: Vec<_> = workers.map(WorkerObservation::from).collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         let models = || ours.iter();
         let service = counted.service.since(&since.service);
@@ -196,9 +196,9 @@ impl Counted {
     }
 }
 
-impl From<&WorkerSignal> for WorkerSight {
+impl From<&WorkerSignal> for WorkerObservation {
     fn from(signal: &WorkerSignal) -> Self {
-        WorkerSight {
+        WorkerObservation {
             id: signal.worker.clone(),
             ready: signal.state == WorkerState::Ready,
             draining: signal.draining,
@@ -212,7 +212,7 @@ impl From<&WorkerSignal> for WorkerSight {
 
 impl Seen {
     /// What the proxy says of worker `id`.
-    pub fn worker(&self, id: &str) -> Option<&WorkerSight> {
+    pub fn worker(&self, id: &str) -> Option<&WorkerObservation> {
         let index = self
             .workers
             .binary_search_by(|worker| worker.id.as_str().cmp(id));
@@ -233,7 +233,7 @@ impl Observation {
     }
 
     /// What each proxy that answered says of worker `id`; `None` where it knows none.
-    pub fn of_worker(&self, id: &str) -> impl Iterator<Item = Option<&WorkerSight>> {
+    pub fn of_worker(&self, id: &str) -> impl Iterator<Item = Option<&WorkerObservation>> {
         let answered = self.proxies.iter().filter_map(|proxy| proxy.seen.as_ref());
         answered.map(move |seen| seen.worker(id))
     }
@@ -269,13 +269,13 @@ impl Observation {
     /// Whether every configured proxy answered, hands nothing to the worker and holds no permit
     /// on it.
     pub fn is_drained(&self, id: &str) -> bool {
-        let idle = |sight: Option<&WorkerSight>| {
+        let idle = |sight: Option<&WorkerObservation>| {
             sight.is_some_and(|sight| sight.draining && sight.permits == 0)
         };
         self.is_complete() && self.of_worker(id).all(idle)
     }
 
-    /// When the worker's newest beat came in, as of `now`.
+    /// When the worker's newest heartbeat came in, as of `now`.
     pub fn heard(&self, id: &str, now: Time) -> Option<Time> {
         let ages = self.of_worker(id).flatten().map(|sight| sight.beat_age_ms);
         ages.min()

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How long proxies must have listened before a worker they have not heard of is overdue:
-/// a few beats.
+/// a few heartbeats.
 const FEW_BEATS: Duration = Duration::from_secs(5);
 
 /// Fewer silent workers than this are silent each for a reason of its own.
@@ -26,9 +26,9 @@ pub(crate) struct Supply<'a> {
     pub draining: Vec<(&'a str, Time)>,
     /// Failed, by all that can be known.
     pub failed: Vec<Replacement>,
-    /// Not to be counted on, and not known to have failed, since a proxy or most beats are missing.
+    /// Not to be counted on, and not known to have failed, since a proxy or most heartbeats are missing.
     pub doubtful: u32,
-    /// Most of the workers fell silent together, so that it is the beats which are lost, as far
+    /// Most of the workers fell silent together, so that it is the heartbeats which are lost, as far
     /// as anyone can tell: none has failed.
     pub mass_silence: Option<Guard>,
 }
@@ -123,7 +123,7 @@ impl<'a> Supply<'a> {
 }
 
 impl Watched<'_> {
-    /// Whether more than half of the workers that serve fell silent together. Their last beats
+    /// Whether more than half of the workers that serve fell silent together. Their last heartbeats
     /// are not from the same moment, so those count too that are about to be silent.
     fn mass_silence(&self, fleet: &Fleet) -> Option<Guard> {
         let listening_since = self.listening_since?;
@@ -172,7 +172,7 @@ impl Watched<'_> {
         (self.seen.busy(&worker.id) == 0).then_some(why)
     }
 
-    /// Whether an overdue worker is no longer to be counted on though a proxy or most beats are
+    /// Whether an overdue worker is no longer to be counted on though a proxy or most heartbeats are
     /// missing. To a blind scaler nobody is overdue: it sees no worker become ready either.
     fn doubts(&self, worker: &Worker, mass_silence: Option<&Guard>) -> bool {
         let is_partial = matches!(self.health, Health::Partial { .. });

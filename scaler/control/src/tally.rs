@@ -1,4 +1,4 @@
-//! Counts of durations by the buckets of [`tidegate_wire::bounds`], few of them filled.
+//! Counts of durations by the buckets of [`tidegate_protocol::bounds`], few of them filled.
 //!
 //! A tick's share of a latency histogram fills a handful of buckets; this keeps only those, in
 //! memory and in the ledger.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use tidegate_wire::{Histogram, bound_ms, bounds};
+use tidegate_protocol::{Histogram, bound_ms, bounds};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {

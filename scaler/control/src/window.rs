@@ -140,7 +140,7 @@ impl Window {
         &self.health
     }
 
-    /// Since when every configured proxy has been there to hear beats and has answered; `None`
+    /// Since when every configured proxy has been there to hear heartbeats and has answered; `None`
     /// while one does not. A worker that nobody heard of before has not been silent.
     pub fn listening_since(&self) -> Option<Time> {
         self.listening.as_ref().map(|listening| listening.since)

@@ -7,7 +7,7 @@ use tidegate_control::bound::{lower_bound_hours, oracle};
 use tidegate_control::rivals::{Capacity, Rival, Setting};
 use tidegate_control::sim::{Autoscaler, Observed, Orders, Outcome, Scenario, Timing, run};
 use tidegate_control::trace::{self, Demand};
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// As many workers as the mean of a short look ahead would keep busy at a load; knows the
 /// demand's curve, though not its requests.

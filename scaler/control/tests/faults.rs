@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_control::sim::{Autoscaler, Observed, Orders, Outcome, Scenario, Timing, run};
 use tidegate_control::trace::constant;
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// Asks for a worker more and a worker fewer in turns, and counts what it saw.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use tidegate_control::{
     Behaviour, FleetKind, FleetRules, ForecastRules, Metric, OnMissing, Policy, SignalRule, Slo,
     Source, Statistic,
 };
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// Keeps the fleet as it began.
 struct Fixed;

@@ -57,7 +57,7 @@ pub trait Fleet: Send {
         self.grow(now, 1).await
     }
 
-    /// Follows up on what the beats say, at the end of each tick.
+    /// Follows up on what the heartbeats say, at the end of each tick.
     async fn attend(&mut self, now: Time, seen: &Observation) {
         let _ = (now, seen);
     }

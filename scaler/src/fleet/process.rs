@@ -24,7 +24,7 @@ const FAILED_LOGS: usize = 5;
 pub struct Setup {
     pub binary: PathBuf,
     pub rules: ProcessRules,
-    /// Admin URLs of the proxies that the workers beat to.
+    /// Admin URLs of the proxies that the workers heartbeat to.
     pub proxies: Vec<String>,
     /// File with the `worker` token.
     pub token_file: PathBuf,

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tidegate_config::Tokens;
 use tidegate_control::Answer;
-use tidegate_wire::{
+use tidegate_protocol::{
     DRAIN_PATH, OLDEST_VERSION, Order, SIGNAL_PATH, Signal, UNDRAIN_PATH, VERSION,
 };
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_control::{Action, Answer, Decision, Fleet, Guard, Observation, Time};
-use tidegate_wire::{ModelSignal, Signal};
+use tidegate_protocol::{ModelSignal, Signal};
 
 use super::spread::Spread;
 use crate::metrics::{STAGES, stage_name};

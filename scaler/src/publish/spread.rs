@@ -71,7 +71,7 @@ mod tests {
     fn too_many_values_are_united_without_losing_a_sample_or_a_percentile() {
         let mut spread = Spread::default();
         // A whole wire histogram with every bucket filled, most samples in the middle.
-        for (index, bound) in tidegate_wire::bounds().iter().enumerate() {
+        for (index, bound) in tidegate_protocol::bounds().iter().enumerate() {
             let near = 170_i64 - (index as i64 - 170).abs();
             spread.add(*bound, 1 + (near * near) as u64);
         }

@@ -187,7 +187,7 @@ impl Station {
         let next_start = waits_for_restart(&started.file, &changed.file, self.mode);
         let mut next = Station::of_file(changed.file.clone(), self.mode);
         if self.mode == Mode::Act {
-            // Workers beat to the proxies that they were started with.
+            // Workers heartbeat to the proxies that they were started with.
             next.proxies.clone_from(&self.proxies);
         }
         let proxies = next.proxies()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use tidegate_control::{Action, Decision, Observation, Stage, Time};
-use tidegate_wire::Order;
+use tidegate_protocol::Order;
 
 use super::notes::Condition;
 use super::{Hands, Scaler, helm};

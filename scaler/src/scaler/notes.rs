@@ -14,7 +14,7 @@ pub enum Condition {
     FleetUnknown,
     LaunchFailed,
     StartsFail,
-    BeatsLost,
+    HeartbeatsLost,
     LedgerFailed,
     LeaseUnreached,
     Watches,
@@ -109,8 +109,8 @@ impl Notes {
     /// is one more start while starts keep failing.
     pub fn decided(&mut self, decision: &Decision) {
         match decision.reason.guards.contains(&Guard::MassSilence) {
-            true => self.begins(Condition::BeatsLost, Event::BeatsLost),
-            false => drop(self.ends(&Condition::BeatsLost)),
+            true => self.begins(Condition::HeartbeatsLost, Event::HeartbeatsLost),
+            false => drop(self.ends(&Condition::HeartbeatsLost)),
         }
         let action = &decision.action;
         let starts = action.launch as usize + action.replace.len();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_control::chance::Chance;
-use tidegate_wire::{ModelSignal, Order, Signal, VERSION, WorkerSignal, WorkerState};
+use tidegate_protocol::{ModelSignal, Order, Signal, VERSION, WorkerSignal, WorkerState};
 
 pub const PROXIES: usize = 2;
 pub const SLOTS: u32 = 4;

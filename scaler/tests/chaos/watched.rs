@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_control::{Action, Time};
+use tidegate_protocol::Order;
 use tidegate_scaler::event::{Event, Tell};
 use tidegate_scaler::fleet::asg::fake::FakeGroup;
 use tidegate_scaler::fleet::asg::group::{Failure, Group, GroupError, Hook, Refresh, Sight, Then};
 use tidegate_scaler::lease::Table;
 use tidegate_scaler::ledger::{Entry, Record};
 use tidegate_scaler::proxies::{Addressees, ProxyFault, Reply, Signals};
-use tidegate_wire::Order;
 
 use crate::service::{PROXIES, Service};
 

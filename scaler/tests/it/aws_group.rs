@@ -78,7 +78,7 @@ pub fn group(moto: &Moto) -> (u64, Vec<String>) {
     )
 }
 
-/// A worker of this name beats from that instance.
+/// A worker of this name heartbeats from that instance.
 fn beats_from(proxy: &FakeProxy, worker: &str, instance: &str) {
     proxy.ready(worker, 0);
     let mut desk = proxy.desk();

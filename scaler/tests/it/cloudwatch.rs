@@ -73,8 +73,8 @@ async fn boto3_reads_in_cloudwatch_what_the_scaler_saw_and_decided() {
     daemon.wait_for("w-1 is ready");
     // More different latencies than one datum may hold: 200 buckets, each with its request.
     let histogram = || {
-        let mut all = tidegate_wire::Histogram::default();
-        for bound in tidegate_wire::bounds().iter().skip(20).take(200) {
+        let mut all = tidegate_protocol::Histogram::default();
+        for bound in tidegate_protocol::bounds().iter().skip(20).take(200) {
             all.record(Duration::from_secs_f64(bound / 1000.0));
         }
         all
@@ -95,7 +95,7 @@ async fn boto3_reads_in_cloudwatch_what_the_scaler_saw_and_decided() {
     .await;
     assert_eq!(latency["SampleCount"], 200.0, "each request is one sample");
     let largest = latency["Maximum"].as_f64().expect("a number");
-    assert!((largest - tidegate_wire::bound_ms(219)).abs() < 1e-6);
+    assert!((largest - tidegate_protocol::bound_ms(219)).abs() < 1e-6);
 
     // Nothing of the last second is lost when it ends.
     daemon.signal(Signal::TERM);
@@ -259,8 +259,8 @@ async fn what_cloudwatch_refuses_is_dropped_and_not_sent_again() {
 /// Returns how many, and the line that tells of them.
 async fn line_with_latencies(daemon: &Daemon, proxy: &FakeProxy, file: &Path) -> (u64, Value) {
     daemon.wait_for("w-1 is ready");
-    let mut all = tidegate_wire::Histogram::default();
-    for bound in tidegate_wire::bounds() {
+    let mut all = tidegate_protocol::Histogram::default();
+    for bound in tidegate_protocol::bounds() {
         all.record(Duration::from_secs_f64(bound / 1000.0));
     }
     let requests = all.count();

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_control::{
-    Fleet, Law, Observation, ProxySight, Roster, Seen, Stage, Tally, Time, Worker,
+    Fleet, Law, Observation, ProxyObservation, Roster, Seen, Stage, Tally, Time, Worker,
 };
+use tidegate_protocol::Histogram;
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::ledger::{Entry, Ledger, LedgerRules, Outcome, Tick, fold};
-use tidegate_wire::Histogram;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -83,7 +83,7 @@ fn what_a_tick_measured_is_read_back() {
     let Entry::Tick(mut measured) = tick(&mut Law::new(policy()), at(0)) else {
         panic!("a tick is a tick");
     };
-    measured.observation.proxies = vec![ProxySight {
+    measured.observation.proxies = vec![ProxyObservation {
         source: "p".to_owned(),
         seen: Some(seen),
     }];

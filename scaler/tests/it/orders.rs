@@ -1,14 +1,14 @@
 //! Drain orders: given until followed, and taken back until that is followed.
 
-use tidegate_control::{Observation, ProxySight, Seen, WorkerSight};
+use tidegate_control::{Observation, ProxyObservation, Seen, WorkerObservation};
+use tidegate_protocol::Order;
 use tidegate_scaler::orders::{Due, Orders};
-use tidegate_wire::Order;
 
 /// What a proxy reports: nothing, or its workers and whether each drains.
 type Report<'a> = Option<&'a [(&'a str, bool)]>;
 
 fn observation(reports: &[(&str, Report)]) -> Observation {
-    let sight = |(id, draining): &(&str, bool)| WorkerSight {
+    let sight = |(id, draining): &(&str, bool)| WorkerObservation {
         id: (*id).to_owned(),
         ready: true,
         draining: *draining,
@@ -17,7 +17,7 @@ fn observation(reports: &[(&str, Report)]) -> Observation {
         elsewhere: 0,
         beat_age_ms: 0,
     };
-    let proxies = reports.iter().map(|(source, report)| ProxySight {
+    let proxies = reports.iter().map(|(source, report)| ProxyObservation {
         source: (*source).to_owned(),
         seen: report.map(|workers| Seen {
             workers: workers.iter().map(sight).collect(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_control::{
-    Fleet, Law, Observation, ProxySight, Seen, Stage, Time, Worker, WorkerSight,
+    Fleet, Law, Observation, ProxyObservation, Seen, Stage, Time, Worker, WorkerObservation,
 };
 use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::ledger::{Entry, Ledger, LedgerRules, Tick};
@@ -95,7 +95,7 @@ fn serving(id: &str, launched: Time, heard: Time) -> Worker {
 
 /// Each request takes half a second.
 fn observed(arrivals: u64) -> Observation {
-    let sight = |id: &str, permits| -> WorkerSight {
+    let sight = |id: &str, permits| -> WorkerObservation {
         let sight = serde_json::json!({
             "id": id, "ready": true, "draining": false, "permits": permits, "elsewhere": 0,
             "beat_age_ms": 200,
@@ -112,7 +112,7 @@ fn observed(arrivals: u64) -> Observation {
         ..Seen::default()
     };
     Observation {
-        proxies: vec![ProxySight {
+        proxies: vec![ProxyObservation {
             source: "http://10.0.0.5:9090".to_owned(),
             seen: Some(seen),
         }],

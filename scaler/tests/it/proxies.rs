@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use tidegate_config::Tokens;
+use tidegate_protocol::Order;
 use tidegate_scaler::proxies::{Addressees, Proxies, Resolve, Signals, answers};
-use tidegate_wire::Order;
 
 use crate::stage::{FakeProxy, lock, token_file};
 

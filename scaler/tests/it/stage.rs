@@ -10,7 +10,7 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use tidegate_wire::{ModelSignal, Signal, WorkerSignal, WorkerState};
+use tidegate_protocol::{ModelSignal, Signal, WorkerSignal, WorkerState};
 
 pub const TOKEN: &str = "operator-0123456789";
 
@@ -66,7 +66,7 @@ impl FakeProxy {
     pub async fn start() -> FakeProxy {
         let desk = Arc::new(Mutex::new(Desk::default()));
         lock(&desk).signal = Signal {
-            version: tidegate_wire::VERSION,
+            version: tidegate_protocol::VERSION,
             proxy: "fake".to_owned(),
             epoch: "one".to_owned(),
             models: vec![ModelSignal::default()],
@@ -98,7 +98,7 @@ impl FakeProxy {
         desk.signal.models[0].in_flight = in_flight;
     }
 
-    /// The worker beats as ready, with this many permits on it.
+    /// The worker heartbeats as ready, with this many permits on it.
     pub fn ready(&self, id: &str, permits: u32) {
         let mut desk = self.desk();
         let workers = &mut desk.signal.workers;

@@ -233,7 +233,7 @@ impl Stand {
         panic!("nothing was launched: {:?}", self.told());
     }
 
-    /// Every member beats as ready, at every proxy, with these permits on it.
+    /// Every member heartbeats as ready, at every proxy, with these permits on it.
     pub fn all_ready(&self, permits: u32) {
         for id in self.members() {
             for proxy in &self.proxies {

@@ -232,7 +232,7 @@ async fn beats_that_all_stop_while_workers_serve_end_no_worker_and_are_told_once
     let mut stand = Stand::two_idle_workers(1).await;
     stand.load(0, 8);
     for second in 1..100 {
-        let age = |worker: &mut tidegate_wire::WorkerSignal| worker.beat_age_ms = second * 1000;
+        let age = |worker: &mut tidegate_protocol::WorkerSignal| worker.beat_age_ms = second * 1000;
         stand.proxies[0]
             .desk()
             .signal

@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tidegate_kernels::{
-    Activation, Attention, AttentionScratch, Epilogue, LayerNorm, Linear, Pooling, QuantRows,
-    Queries, Store, Table, Tier, activate, normalize, peak, pool, quantize_weights,
+    Activation, Attention, AttentionScratch, Epilogue, Isa, LayerNorm, Linear, Pooling, QuantRows,
+    Queries, Store, Table, activate, normalize, peak, pool, quantize_weights,
 };
 
 /// MiniLM-L6: what the budget is made for.
@@ -34,14 +34,14 @@ struct Spread {
 }
 
 fn main() -> Outcome<()> {
-    let tier = match std::env::args().nth(1) {
-        Some(name) => Tier::named(&name)?,
-        None => Tier::best(),
+    let isa = match std::env::args().nth(1) {
+        Some(name) => Isa::named(&name)?,
+        None => Isa::best(),
     };
-    println!("tier {tier}; best of {ROUNDS} rounds of {ROUND:?}\n");
-    let peak = peaks(tier);
-    linears(tier, peak)?;
-    stages(tier)
+    println!("isa {isa}; best of {ROUNDS} rounds of {ROUND:?}\n");
+    let peak = peaks(isa);
+    linears(isa, peak)?;
+    stages(isa)
 }
 
 /// Keeps the compiler from leaving the work out.
@@ -72,16 +72,16 @@ fn measure(mut work: impl FnMut()) -> Spread {
 }
 
 /// Prints and returns the int8 peak of one thread in MAC/s.
-fn peaks(tier: Tier) -> f64 {
+fn peaks(isa: Isa) -> f64 {
     let rounds = 12_500;
     let one = measure(|| {
-        black_box(peak(tier, rounds));
+        black_box(peak(isa, rounds));
     });
-    let work = peak(tier, rounds) as f64;
+    let work = peak(isa, rounds) as f64;
     let two = measure(|| {
         std::thread::scope(|scope| {
-            scope.spawn(|| black_box(peak(tier, rounds)));
-            black_box(peak(tier, rounds));
+            scope.spawn(|| black_box(peak(isa, rounds)));
+            black_box(peak(isa, rounds));
         })
     });
     println!("int8 peak, GMAC/s        best  median   worst");
@@ -92,7 +92,7 @@ fn peaks(tier: Tier) -> f64 {
     work / one.best
 }
 
-fn linears(tier: Tier, peak: f64) -> Outcome<()> {
+fn linears(isa: Isa, peak: f64) -> Outcome<()> {
     println!("\nlinear, GMAC/s           best  median   worst   of peak");
     for (k, n) in [
         (HIDDEN, HIDDEN),
@@ -100,9 +100,9 @@ fn linears(tier: Tier, peak: f64) -> Outcome<()> {
         (INNER, HIDDEN),
         (HIDDEN, 3 * HIDDEN),
     ] {
-        let layer = linear(tier, k, n)?;
+        let layer = linear(isa, k, n)?;
         for m in [1, 8, 32, 128, 512, 1440] {
-            let x = rows(tier, m, k)?;
+            let x = rows(isa, m, k)?;
             let mut out = vec![0.0; m * n];
             let s = measure(|| {
                 let done = layer.forward(&x, 0..m, Epilogue::default(), &mut out);
@@ -120,7 +120,7 @@ fn linears(tier: Tier, peak: f64) -> Outcome<()> {
 }
 
 /// Everything of an encoder that is not a linear layer, in microseconds of one core a token.
-fn stages(tier: Tier) -> Outcome<()> {
+fn stages(isa: Isa) -> Outcome<()> {
     println!("\nstage at {LEN} tokens a sequence, us a token of a {LAYERS}-layer model");
     println!("                         best  median   worst");
     let tokens = 3 * LEN;
@@ -132,15 +132,15 @@ fn stages(tier: Tier) -> Outcome<()> {
         total += best;
     };
     let mut hidden = noise(tokens * HIDDEN);
-    let mut quant = QuantRows::new(tier, tokens, HIDDEN);
-    report("embedding gather", 3, gather(tier, tokens)?);
+    let mut quant = QuantRows::new(isa, tokens, HIDDEN);
+    report("embedding gather", 3, gather(isa, tokens)?);
     let norm = LayerNorm::new(vec![1.0; HIDDEN], vec![0.1; HIDDEN], 1e-12)?;
     report(
         "norm + quantize",
         2 * LAYERS,
         measure(|| keep(norm.apply_quantize(&mut hidden, &mut quant))),
     );
-    report("attention", LAYERS, attention(tier, tokens)?);
+    report("attention", LAYERS, attention(isa, tokens)?);
     report(
         "quantize context",
         LAYERS,
@@ -151,9 +151,9 @@ fn stages(tier: Tier) -> Outcome<()> {
     report(
         "GELU",
         LAYERS,
-        measure(|| keep(activate(tier, Activation::Gelu, &inner, &mut out))),
+        measure(|| keep(activate(isa, Activation::Gelu, &inner, &mut out))),
     );
-    let mut wide = QuantRows::new(tier, tokens, INNER);
+    let mut wide = QuantRows::new(isa, tokens, INNER);
     report(
         "quantize inner",
         LAYERS,
@@ -165,8 +165,8 @@ fn stages(tier: Tier) -> Outcome<()> {
         1,
         measure(|| {
             for rows in hidden.chunks_exact(LEN * HIDDEN) {
-                black_box(pool(tier, Pooling::Mean, rows, &mut embedding).is_ok());
-                normalize(tier, &mut embedding);
+                black_box(pool(isa, Pooling::Mean, rows, &mut embedding).is_ok());
+                normalize(isa, &mut embedding);
             }
         }),
     );
@@ -174,16 +174,16 @@ fn stages(tier: Tier) -> Outcome<()> {
     Ok(())
 }
 
-fn gather(tier: Tier, tokens: usize) -> Outcome<Spread> {
+fn gather(isa: Isa, tokens: usize) -> Outcome<Spread> {
     let table = Table::quantize(&noise(2000 * HIDDEN), HIDDEN)?;
     let mut out = vec![0.0; tokens * HIDDEN];
     Ok(measure(|| {
         let ids = (0..tokens).map(|i| i * 37 % 2000);
-        black_box(table.gather(tier, ids, Store::Add, &mut out).is_ok());
+        black_box(table.gather(isa, ids, Store::Add, &mut out).is_ok());
     }))
 }
 
-fn attention(tier: Tier, tokens: usize) -> Outcome<Spread> {
+fn attention(isa: Isa, tokens: usize) -> Outcome<Spread> {
     let head_dim = HIDDEN / HEADS;
     let shape = Attention {
         heads: HEADS,
@@ -202,19 +202,19 @@ fn attention(tier: Tier, tokens: usize) -> Outcome<Spread> {
                 sequence: sequence.clone(),
                 queries: sequence,
             };
-            let done = shape.run(tier, from, None, &mut scratch, out);
+            let done = shape.run(isa, from, None, &mut scratch, out);
             black_box(done.is_ok());
         }
     }))
 }
 
-fn linear(tier: Tier, k: usize, n: usize) -> Outcome<Linear> {
+fn linear(isa: Isa, k: usize, n: usize) -> Outcome<Linear> {
     let (weights, scale) = quantize_weights(&noise(k * n), k)?;
-    Ok(Linear::pack(tier, &weights, &scale, Some(&noise(n)), k)?)
+    Ok(Linear::pack(isa, &weights, &scale, Some(&noise(n)), k)?)
 }
 
-fn rows(tier: Tier, m: usize, k: usize) -> Outcome<QuantRows> {
-    let mut rows = QuantRows::new(tier, m, k);
+fn rows(isa: Isa, m: usize, k: usize) -> Outcome<QuantRows> {
+    let mut rows = QuantRows::new(isa, m, k);
     rows.quantize(0, &noise(m * k))?;
     Ok(rows)
 }

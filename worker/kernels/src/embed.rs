@@ -2,10 +2,10 @@
 //! each token.
 
 use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::isa::Isa;
 use crate::quant::quantize_weights;
 use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// A table of embeddings, rows of `cols` values.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Table {
     /// An id is outside the table, or `out` is not `ids.len()` rows of [`Table::cols`].
     pub fn gather(
         &self,
-        tier: Tier,
+        isa: Isa,
         ids: impl Iterator<Item = usize> + Clone,
         store: crate::Store,
         out: &mut [f32],
@@ -105,7 +105,7 @@ impl Table {
         for id in ids.clone() {
             at_most("last embedding row", self.rows() - 1, id)?;
         }
-        tier.run(Gather {
+        isa.run(Gather {
             table: self,
             ids,
             add: store == crate::Store::Add,

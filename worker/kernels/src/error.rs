@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::tier::Tier;
+use crate::isa::Isa;
 
 /// Two sizes that had to agree and do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +64,10 @@ pub(crate) fn at_least(what: &'static str, least: usize, found: usize) -> Result
     }
 }
 
-/// Refuses to mix what was packed for different tiers.
-pub(crate) fn same_tier(expected: Tier, found: Tier) -> Result<(), ShapeError> {
+/// Refuses to mix what was packed for different isas.
+pub(crate) fn same_isa(expected: Isa, found: Isa) -> Result<(), ShapeError> {
     exactly(
-        "operands packed for the same tier",
+        "operands packed for the same isa",
         1,
         usize::from(expected == found),
     )

@@ -1,7 +1,7 @@
 //! Vector kernels for quantized encoders, and an encoder made of them, in int8 and f32.
 //!
 //! Everything is written once against a small set of vector instructions (`simd`) and compiled for
-//! three tiers in one binary; [`Tier::best`] picks at run time. This is the only crate of the
+//! three isas in one binary; [`Isa::best`] picks at run time. This is the only crate of the
 //! workspace with unsafe code. It knows shapes and numbers, never files, models' names, clocks or
 //! sockets, and it starts no thread except in [`Encoder`], which joins what it starts before it
 //! returns.
@@ -14,6 +14,7 @@ mod attention;
 mod embed;
 mod encoder;
 mod error;
+mod isa;
 mod linear;
 mod math;
 mod norm;
@@ -22,18 +23,17 @@ mod product;
 mod quant;
 mod simd;
 mod softmax;
-mod tier;
 
 pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
 pub use embed::Table;
 pub use encoder::{
-    Arena, Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output, useful_threads,
+    Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output, Workspace, useful_threads,
 };
 pub use error::ShapeError;
+pub use isa::{Isa, UnknownIsa};
 pub use linear::{Activation, Dense, Epilogue, FloatLinear, Linear, Store, peak};
 pub use math::activate;
 pub use norm::LayerNorm;
 pub use pool::{Pooling, normalize, pool};
 pub use quant::{QuantRows, quantize_weights};
 pub use softmax::softmax;
-pub use tier::{Tier, UnknownTier};

@@ -1,12 +1,12 @@
 //! Vectorised exp and the activation functions made of it and of polynomials.
 //!
 //! The polynomials are minimax fits (Lawson's iteration on Chebyshev nodes, then rounded to f32);
-//! the stated errors were measured over every tier and are held by tests.
+//! the stated errors were measured over every isa and are held by tests.
 
 use crate::error::{ShapeError, exactly};
+use crate::isa::Isa;
 use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// The function that a linear layer's epilogue applies to its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,13 +46,13 @@ impl Activation {
 /// # Errors
 /// `out` is not as long as `x`.
 pub fn activate(
-    tier: Tier,
+    isa: Isa,
     activation: Activation,
     x: &[f32],
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
     exactly("activation output", x.len(), out.len())?;
-    tier.run(Activate { activation, x, out });
+    isa.run(Activate { activation, x, out });
     Ok(())
 }
 

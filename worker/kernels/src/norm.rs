@@ -2,10 +2,10 @@
 //! that the next linear layer needs.
 
 use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::isa::Isa;
 use crate::quant::{Extremes, QuantRows};
 use crate::simd::rows::{SquaresFrom, Sum, fold, read, write};
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// y = (x - mean) / sqrt(variance + eps) * gain + bias over each row.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ impl LayerNorm {
     ///
     /// # Errors
     /// `rows` is not whole rows.
-    pub fn apply(&self, tier: Tier, rows: &mut [f32]) -> Result<(), ShapeError> {
+    pub fn apply(&self, isa: Isa, rows: &mut [f32]) -> Result<(), ShapeError> {
         self.whole(rows)?;
-        tier.run(Normalize { norm: self, rows });
+        isa.run(Normalize { norm: self, rows });
         Ok(())
     }
 
@@ -52,7 +52,7 @@ impl LayerNorm {
         let count = self.whole(rows)?;
         exactly("quantized row", self.cols(), to.cols())?;
         at_most("quantized rows", to.rows(), count)?;
-        to.tier().run(NormalizeQuantize {
+        to.isa().run(NormalizeQuantize {
             norm: self,
             rows,
             to,
@@ -133,7 +133,7 @@ impl Kernel for NormalizeQuantize<'_> {
     fn run<S: Simd>(self, s: S) {
         for (r, row) in self.rows.chunks_exact_mut(self.norm.cols()).enumerate() {
             let extremes = self.norm.row(s, row);
-            // SAFETY: `apply_quantize` checked room and width, and runs the tier of `to`.
+            // SAFETY: `apply_quantize` checked room and width, and runs the isa of `to`.
             unsafe { self.to.put_row(s, r, row.as_ptr(), extremes) }
         }
     }

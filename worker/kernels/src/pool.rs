@@ -1,9 +1,9 @@
 //! From the rows of a sequence to one embedding.
 
 use crate::error::{ShapeError, at_least, exactly};
+use crate::isa::Isa;
 use crate::simd::rows::{SquaresFrom, fold, read, write};
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// How a sequence's rows become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Pooling {
 ///
 /// # Errors
 /// There is no row, or `rows` is not whole rows.
-pub fn pool(tier: Tier, pooling: Pooling, rows: &[f32], out: &mut [f32]) -> Result<(), ShapeError> {
+pub fn pool(isa: Isa, pooling: Pooling, rows: &[f32], out: &mut [f32]) -> Result<(), ShapeError> {
     at_least("embedding width", 1, out.len())?;
     at_least("values to pool", out.len(), rows.len())?;
     exactly(
@@ -28,13 +28,13 @@ pub fn pool(tier: Tier, pooling: Pooling, rows: &[f32], out: &mut [f32]) -> Resu
         rows.len() / out.len() * out.len(),
         rows.len(),
     )?;
-    tier.run(Pool { pooling, rows, out });
+    isa.run(Pool { pooling, rows, out });
     Ok(())
 }
 
 /// Divides a row by its Euclidean length, or by 1e-12 where it is shorter.
-pub fn normalize(tier: Tier, row: &mut [f32]) {
-    tier.run(Normalize { row });
+pub fn normalize(isa: Isa, row: &mut [f32]) {
+    isa.run(Normalize { row });
 }
 
 struct Pool<'a> {

@@ -12,9 +12,9 @@ use std::ops::Range;
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_most, exactly};
+use crate::isa::Isa;
 use crate::simd::rows::read;
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// The largest magnitude of a quantized weight.
 const WEIGHT_MAX: f32 = 127.0;
@@ -22,19 +22,19 @@ const WEIGHT_MAX: f32 = 127.0;
 /// Steps from the smallest to the largest value of a row.
 const STEPS: f32 = 255.0;
 
-/// Rows of quantized activations, in the form that one tier multiplies.
+/// Rows of quantized activations, in the form that one isa multiplies.
 pub struct QuantRows {
-    tier: Tier,
+    isa: Isa,
     cols: usize,
     /// Elements from one row to the next.
     stride: usize,
-    /// Activations of the tier's type: u8 or i16.
+    /// Activations of the isa's type: u8 or i16.
     bytes: Aligned<u8>,
     scales: Vec<f32>,
     origins: Vec<f32>,
 }
 
-/// Bytes that hold one activation of any tier.
+/// Bytes that hold one activation of any isa.
 const ACT_BYTES: usize = 2;
 
 /// Row lengths are whole cache lines; one more where rows would otherwise all fall into the same
@@ -50,11 +50,11 @@ fn stride_for(cols: usize) -> usize {
 
 impl QuantRows {
     /// Room for `rows` rows of `cols` activations.
-    pub fn new(tier: Tier, rows: usize, cols: usize) -> Self {
+    pub fn new(isa: Isa, rows: usize, cols: usize) -> Self {
         let stride = stride_for(cols);
         let bytes = Aligned::zeroed(rows * stride * ACT_BYTES);
         Self {
-            tier,
+            isa,
             cols,
             stride,
             bytes,
@@ -73,8 +73,8 @@ impl QuantRows {
         self.bytes.bytes() + scales + size_of_val(self.origins.as_slice())
     }
 
-    pub fn tier(&self) -> Tier {
-        self.tier
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Activations a row.
@@ -108,7 +108,7 @@ impl QuantRows {
         let rows = src.len() / self.cols;
         exactly("activations", rows * self.cols, src.len())?;
         at_most("quantized rows", self.rows(), first + rows)?;
-        self.tier.run(QuantizeRows {
+        self.isa.run(QuantizeRows {
             to: self,
             first,
             src,
@@ -116,10 +116,10 @@ impl QuantRows {
         Ok(())
     }
 
-    /// The first activation of a row, as the tier's type.
+    /// The first activation of a row, as the isa's type.
     ///
     /// # Safety
-    /// `S` is the tier that these rows were made for, and `row < rows()`.
+    /// `S` is the isa that these rows were made for, and `row < rows()`.
     #[inline(always)]
     pub(crate) unsafe fn row<S: Simd>(&self, row: usize) -> *const S::Act {
         debug_assert!(row < self.rows());
@@ -135,7 +135,7 @@ impl QuantRows {
     /// Quantizes one row whose extremes are known.
     ///
     /// # Safety
-    /// `S` is the tier that these rows were made for, `row < rows()`, and `src` is valid for
+    /// `S` is the isa that these rows were made for, `row < rows()`, and `src` is valid for
     /// reading [`QuantRows::cols`] values.
     #[inline(always)]
     pub(crate) unsafe fn put_row<S: Simd>(
@@ -149,7 +149,7 @@ impl QuantRows {
         let range = extremes.largest - extremes.smallest;
         self.scales[row] = range / STEPS;
         self.origins[row] = extremes.smallest;
-        // Subtracted and multiplied one after the other: fused, tiers would round differently.
+        // Subtracted and multiplied one after the other: fused, isas would round differently.
         let origin = s.splat(extremes.smallest);
         let factor = s.splat(if range > 0.0 { STEPS / range } else { 0.0 });
         // SAFETY: the row has `stride` activations, a multiple of every LANES and at least `cols`.
@@ -225,7 +225,7 @@ impl Kernel for QuantizeRows<'_> {
     fn run<S: Simd>(self, s: S) {
         for (r, row) in self.src.chunks_exact(self.to.cols).enumerate() {
             let extremes = Extremes::of(s, row);
-            // SAFETY: `quantize` checked the row count and runs the rows' own tier; `row` has
+            // SAFETY: `quantize` checked the row count and runs the rows' own isa; `row` has
             // `cols` values.
             unsafe { self.to.put_row(s, self.first + r, row.as_ptr(), extremes) }
         }

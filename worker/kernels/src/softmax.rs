@@ -1,18 +1,18 @@
 //! Softmax over rows, in base two: e^(x - max) = 2^((x - max) * log2 e).
 
 use crate::error::{ShapeError, exactly};
+use crate::isa::Isa;
 use crate::math::exp2_of_negative;
 use crate::simd::rows::{Largest, fold, read, write};
 use crate::simd::{Kernel, MAX_TILE_ROWS, Simd};
-use crate::tier::Tier;
 
 /// Replaces each row of `cols` values by its softmax.
 ///
 /// # Errors
 /// `rows` is not whole rows.
-pub fn softmax(tier: Tier, rows: &mut [f32], cols: usize) -> Result<(), ShapeError> {
+pub fn softmax(isa: Isa, rows: &mut [f32], cols: usize) -> Result<(), ShapeError> {
     exactly("softmax rows", rows.len() / cols.max(1) * cols, rows.len())?;
-    tier.run(Softmax {
+    isa.run(Softmax {
         rows,
         cols: cols.max(1),
     });

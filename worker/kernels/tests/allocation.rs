@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reference::{Block, Dense, Model, Noise, Norm, Precision};
-use tidegate_kernels::{Activation, Arena, Batch, Encoder, Output, Pooling, ShapeError, Tier};
+use tidegate_kernels::{Activation, Batch, Encoder, Isa, Output, Pooling, ShapeError, Workspace};
 
 const WIDTH: usize = 64;
 const VOCABULARY: usize = 50;
@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// With every part that a family may have: positions, kinds, a relative bias.
-fn encoder(tier: Tier, precision: Precision, layers: usize) -> Result<Encoder, ShapeError> {
+fn encoder(isa: Isa, precision: Precision, layers: usize) -> Result<Encoder, ShapeError> {
     let mut noise = Noise::new(5);
     let blocks = (0..layers).map(|_| Block {
         qkv: Dense::random(&mut noise, WIDTH, 3 * WIDTH),
@@ -72,7 +72,7 @@ fn encoder(tier: Tier, precision: Precision, layers: usize) -> Result<Encoder, S
         blocks,
         relative: Some((noise.normals(4 * 511, 1.0), 256)),
     };
-    model.packed(tier, precision)
+    model.packed(isa, precision)
 }
 
 /// Calls of the allocator while a batch of sequences of these lengths is encoded.
@@ -95,11 +95,12 @@ fn calls(
         _ => lengths.len(),
     };
     let mut out = vec![0.0; rows * WIDTH];
-    let mut arenas: Vec<Arena> = (0..threads).map(|_| Arena::new(encoder, 256)).collect();
-    // What a tier's detection keeps is made on the first run.
-    encoder.run(&batch, output, &mut arenas, &mut out)?;
+    let mut workspaces: Vec<Workspace> =
+        (0..threads).map(|_| Workspace::new(encoder, 256)).collect();
+    // What an ISA's detection keeps is made on the first run.
+    encoder.run(&batch, output, &mut workspaces, &mut out)?;
     let before = CALLS.load(Ordering::Relaxed);
-    encoder.run(&batch, output, &mut arenas, &mut out)?;
+    encoder.run(&batch, output, &mut workspaces, &mut out)?;
     Ok(CALLS.load(Ordering::Relaxed) - before)
 }
 
@@ -107,19 +108,19 @@ fn calls(
 #[test]
 fn encoding_allocates_nothing_but_the_threads_that_share_a_batch() -> Result<(), Box<dyn Error>> {
     let several = [40, 3, 200, 90, 1, 60];
-    for tier in Tier::available() {
+    for isa in Isa::available() {
         for precision in [Precision::Int8, Precision::Mixed, Precision::F32] {
-            let (one, six) = (encoder(tier, precision, 1)?, encoder(tier, precision, 6)?);
+            let (one, six) = (encoder(isa, precision, 1)?, encoder(isa, precision, 6)?);
             for output in [
                 Output::Hidden,
                 Output::Pooled(Pooling::Max),
                 Output::Embedding(Pooling::Mean),
             ] {
                 for lengths in [&several[..], &[200]] {
-                    assert_eq!(calls(&six, lengths, output, 1)?, 0, "{tier} {precision:?}");
+                    assert_eq!(calls(&six, lengths, output, 1)?, 0, "{isa} {precision:?}");
                     // Two threads: a layer more, or a text, is no allocation more.
                     let threads = |encoder| calls(encoder, lengths, output, 2);
-                    assert_eq!(threads(&six)?, threads(&one)?, "{tier} {precision:?}");
+                    assert_eq!(threads(&six)?, threads(&one)?, "{isa} {precision:?}");
                 }
             }
         }

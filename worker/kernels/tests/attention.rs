@@ -3,7 +3,7 @@
 mod reference;
 
 use reference::Noise;
-use tidegate_kernels::{Attention, AttentionScratch, Queries, RelativeBias, ShapeError, Tier};
+use tidegate_kernels::{Attention, AttentionScratch, Isa, Queries, RelativeBias, ShapeError};
 
 fn close(found: &[f32], expected: &[f32]) -> bool {
     found
@@ -23,7 +23,7 @@ fn shape(heads: usize, head_dim: usize) -> Attention {
 #[test]
 fn every_sequence_of_a_batch_attends_to_itself_alone() -> Result<(), ShapeError> {
     let mut noise = Noise::new(1);
-    for tier in Tier::available() {
+    for isa in Isa::available() {
         for (heads, dim) in [
             (1, 1),
             (2, 3),
@@ -50,10 +50,10 @@ fn every_sequence_of_a_batch_attends_to_itself_alone() -> Result<(), ShapeError>
                     sequence: sequence.clone(),
                     queries: sequence,
                 };
-                shape.run(tier, from, None, &mut scratch, &mut out)?;
+                shape.run(isa, from, None, &mut scratch, &mut out)?;
                 assert!(
                     close(&out, &expected),
-                    "{tier}, {heads} heads of {dim}, {len} tokens"
+                    "{isa}, {heads} heads of {dim}, {len} tokens"
                 );
                 first += len;
             }
@@ -67,7 +67,7 @@ fn some_queries_get_the_same_bits_as_all() -> Result<(), ShapeError> {
     let mut noise = Noise::new(2);
     let (shape, len) = (shape(2, 24), 37);
     let qkv = noise.normals(len * 3 * shape.width(), 1.0);
-    for tier in Tier::available() {
+    for isa in Isa::available() {
         let mut scratch = AttentionScratch::new(len, 24);
         let mut run = |queries: std::ops::Range<usize>| {
             let mut out = vec![0.0; queries.len() * shape.width()];
@@ -77,14 +77,14 @@ fn some_queries_get_the_same_bits_as_all() -> Result<(), ShapeError> {
                 queries,
             };
             shape
-                .run(tier, from, None, &mut scratch, &mut out)
+                .run(isa, from, None, &mut scratch, &mut out)
                 .map(|()| out)
         };
         let all = run(0..len)?;
         assert_eq!(
             run(5..18)?,
             all[5 * shape.width()..18 * shape.width()],
-            "{tier}"
+            "{isa}"
         );
         assert_eq!(run(9..9)?, [0.0; 0]);
     }
@@ -97,7 +97,7 @@ fn a_relative_bias_is_added_to_the_scores() -> Result<(), ShapeError> {
     let (shape, max_len) = (shape(3, 16), 40);
     let values = noise.normals(3 * (2 * max_len - 1), 2.0);
     let bias = RelativeBias::new(values.clone(), 3, max_len)?;
-    for tier in Tier::available() {
+    for isa in Isa::available() {
         for len in [1, 8, 17, 40] {
             let qkv = noise.normals(len * 3 * shape.width(), 1.0);
             let expected =
@@ -109,13 +109,13 @@ fn a_relative_bias_is_added_to_the_scores() -> Result<(), ShapeError> {
                 queries: 0..len,
             };
             shape.run(
-                tier,
+                isa,
                 from,
                 Some(&bias),
                 &mut AttentionScratch::new(len, 16),
                 &mut out,
             )?;
-            assert!(close(&out, &expected), "{tier}, {len} tokens");
+            assert!(close(&out, &expected), "{isa}, {len} tokens");
         }
     }
     Ok(())
@@ -155,7 +155,7 @@ fn relative_buckets_follow_the_rule() -> Result<(), ShapeError> {
             queries: 0..1,
         };
         shape.run(
-            Tier::best(),
+            Isa::best(),
             from,
             Some(&bias),
             &mut AttentionScratch::new(len, 1),
@@ -195,7 +195,7 @@ fn a_wrong_shape_is_an_error_that_names_it() {
         };
         let mut out = vec![0.0; len];
         shape
-            .run(Tier::best(), from, None, &mut scratch, &mut out)
+            .run(Isa::best(), from, None, &mut scratch, &mut out)
             .err()
             .map(|error| error.what)
     };

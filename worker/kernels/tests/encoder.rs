@@ -7,7 +7,7 @@ use std::error::Error;
 
 use reference::{Block, Dense, Model, Noise, Norm, Precision, cosine};
 use tidegate_kernels::{
-    Activation, Arena, Batch, EncodeError, Encoder, Output, Pooling, ShapeError, Tier,
+    Activation, Batch, EncodeError, Encoder, Isa, Output, Pooling, ShapeError, Workspace,
 };
 
 const VOCABULARY: usize = 50;
@@ -108,9 +108,9 @@ impl Texts {
 }
 
 fn hidden(encoder: &Encoder, batch: &Batch<'_>, threads: usize) -> Result<Vec<f32>, EncodeError> {
-    let mut arenas: Vec<_> = (0..threads).map(|_| Arena::new(encoder, 256)).collect();
+    let mut workspaces: Vec<_> = (0..threads).map(|_| Workspace::new(encoder, 256)).collect();
     let mut out = vec![0.0; batch.tokens() * encoder.width()];
-    encoder.run(batch, Output::Hidden, &mut arenas, &mut out)?;
+    encoder.run(batch, Output::Hidden, &mut workspaces, &mut out)?;
     Ok(out)
 }
 
@@ -127,9 +127,9 @@ fn every_family_stays_close_to_f32() -> Result<(), Box<dyn Error>> {
     for family in &FAMILIES {
         for shape in [(64, 4, 128), (60, 3, 100)] {
             let plain = model(family, shape);
-            for tier in Tier::available() {
+            for isa in Isa::available() {
                 for (precision, closeness) in CLOSENESS {
-                    let encoder = plain.packed(tier, precision)?;
+                    let encoder = plain.packed(isa, precision)?;
                     let found = hidden(&encoder, &texts.batch()?, 1)?;
                     for range in texts.offsets.windows(2).map(|pair| pair[0]..pair[1]) {
                         let kinds = family.kinds.then_some(&texts.kinds[range.clone()]);
@@ -141,7 +141,7 @@ fn every_family_stays_close_to_f32() -> Result<(), Box<dyn Error>> {
                         let least = rows.map(|(a, b)| cosine(a, b)).fold(1.0, f64::min);
                         assert!(
                             least > closeness,
-                            "{} in {precision:?} on {tier}, {} tokens: {least}",
+                            "{} in {precision:?} on {isa}, {} tokens: {least}",
                             family.name,
                             range.len()
                         );
@@ -158,14 +158,14 @@ fn neither_batch_nor_threads_change_a_bit() -> Result<(), Box<dyn Error>> {
     let lengths = [40, 3, 200, 90, 1, 60, 70, 5];
     let texts = Texts::new(&lengths);
     for family in &FAMILIES {
-        for tier in Tier::available() {
+        for isa in Isa::available() {
             for precision in [Precision::Int8, Precision::Mixed, Precision::F32] {
-                let encoder = model(family, (64, 4, 128)).packed(tier, precision)?;
+                let encoder = model(family, (64, 4, 128)).packed(isa, precision)?;
                 let batch = hidden(&encoder, &texts.batch()?, 1)?;
                 for threads in [2, 3, 8] {
                     assert!(
                         hidden(&encoder, &texts.batch()?, threads)? == batch,
-                        "{} threads, {tier}",
+                        "{} threads, {isa}",
                         threads
                     );
                 }
@@ -180,7 +180,7 @@ fn neither_batch_nor_threads_change_a_bit() -> Result<(), Box<dyn Error>> {
                         let found = hidden(&encoder, &alone, threads)?;
                         assert!(
                             found == batch[range.start * 64..range.end * 64],
-                            "{threads} threads, {tier}"
+                            "{threads} threads, {isa}"
                         );
                     }
                 }
@@ -193,15 +193,15 @@ fn neither_batch_nor_threads_change_a_bit() -> Result<(), Box<dyn Error>> {
 #[test]
 fn pooled_outputs_come_from_the_hidden_rows() -> Result<(), Box<dyn Error>> {
     let texts = Texts::new(&[4, 33, 1]);
-    let encoder = model(&FAMILIES[0], (64, 4, 128)).packed(Tier::best(), Precision::Int8)?;
+    let encoder = model(&FAMILIES[0], (64, 4, 128)).packed(Isa::best(), Precision::Int8)?;
     let rows = hidden(&encoder, &texts.batch()?, 1)?;
     for threads in [1, 2] {
-        let mut arenas: Vec<_> = (0..threads).map(|_| Arena::new(&encoder, 64)).collect();
+        let mut workspaces: Vec<_> = (0..threads).map(|_| Workspace::new(&encoder, 64)).collect();
         let mut out = vec![0.0; 3 * 64];
         encoder.run(
             &texts.batch()?,
             Output::Pooled(Pooling::Cls),
-            &mut arenas,
+            &mut workspaces,
             &mut out,
         )?;
         for (out, first) in out.chunks_exact(64).zip(&texts.offsets) {
@@ -210,7 +210,7 @@ fn pooled_outputs_come_from_the_hidden_rows() -> Result<(), Box<dyn Error>> {
         encoder.run(
             &texts.batch()?,
             Output::Embedding(Pooling::Mean),
-            &mut arenas,
+            &mut workspaces,
             &mut out,
         )?;
         for (out, pair) in out.chunks_exact(64).zip(texts.offsets.windows(2)) {
@@ -223,16 +223,18 @@ fn pooled_outputs_come_from_the_hidden_rows() -> Result<(), Box<dyn Error>> {
 
 #[test]
 fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> {
-    let encoder = model(&FAMILIES[3], (64, 4, 128)).packed(Tier::best(), Precision::Int8)?;
+    let encoder = model(&FAMILIES[3], (64, 4, 128)).packed(Isa::best(), Precision::Int8)?;
     assert_eq!(encoder.max_len(), Some(256));
     let texts = Texts::new(&[30, 20]);
     let mut out = vec![0.0; 2 * 64];
     let mut run = |batch: &Batch<'_>, room: usize, threads: usize, len: usize| {
-        let mut arenas: Vec<_> = (0..threads).map(|_| Arena::new(&encoder, room)).collect();
+        let mut workspaces: Vec<_> = (0..threads)
+            .map(|_| Workspace::new(&encoder, room))
+            .collect();
         match encoder.run(
             batch,
             Output::Embedding(Pooling::Mean),
-            &mut arenas,
+            &mut workspaces,
             &mut out[..len],
         ) {
             Err(EncodeError::Shape(error)) => Some(error.what),
@@ -244,19 +246,19 @@ fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> 
         run(&texts.batch()?, 29, 1, 128),
         Some("tokens of a sequence")
     );
-    assert_eq!(run(&texts.batch()?, 30, 0, 128), Some("arenas"));
+    assert_eq!(run(&texts.batch()?, 30, 0, 128), Some("workspaces"));
     assert_eq!(run(&texts.batch()?, 30, 1, 127), Some("encoder output"));
     assert_eq!(run(&texts.batch()?, 30, 1, 128), None);
-    let other = model(&FAMILIES[3], (60, 3, 128)).packed(Tier::best(), Precision::Int8)?;
-    let mut arenas = [Arena::new(&other, 30)];
+    let other = model(&FAMILIES[3], (60, 3, 128)).packed(Isa::best(), Precision::Int8)?;
+    let mut workspaces = [Workspace::new(&other, 30)];
     let wrong = encoder.run(
         &texts.batch()?,
         Output::Pooled(Pooling::Cls),
-        &mut arenas,
+        &mut workspaces,
         &mut vec![0.0; 128],
     );
     assert!(
-        matches!(wrong, Err(EncodeError::Shape(error)) if error.what.starts_with("arenas made"))
+        matches!(wrong, Err(EncodeError::Shape(error)) if error.what.starts_with("workspaces made"))
     );
     let mut unknown = [3; 11];
     for at in [1, 10] {
@@ -285,10 +287,10 @@ fn what_does_not_fit_is_refused_before_any_work() -> Result<(), Box<dyn Error>> 
 fn an_arena_holds_what_was_foretold() -> Result<(), ShapeError> {
     for (width, heads, inner) in [(64, 4, 128), (60, 3, 100), (384, 12, 1536)] {
         let encoder =
-            model(&FAMILIES[0], (width, heads, inner)).packed(Tier::best(), Precision::Int8)?;
+            model(&FAMILIES[0], (width, heads, inner)).packed(Isa::best(), Precision::Int8)?;
         for rows in [1, 64, 300] {
-            let foretold = Arena::bytes_for(width, width / heads, inner, rows);
-            let held = Arena::new(&encoder, rows).bytes();
+            let foretold = Workspace::bytes_for(width, width / heads, inner, rows);
+            let held = Workspace::new(&encoder, rows).bytes();
             // Each buffer ends with a whole cache line.
             assert!(
                 (foretold..foretold + 10 * 64).contains(&held),

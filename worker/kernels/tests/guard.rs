@@ -1,6 +1,6 @@
 //! No kernel touches a byte before or after the caller's buffers: each buffer ends where a page
 //! begins that may not be touched, or begins where one ends, so that one lane too many is a fault
-//! on every tier.
+//! on every isa.
 #![cfg(unix)]
 
 mod reference;
@@ -9,8 +9,8 @@ use std::ops::{Deref, DerefMut};
 
 use reference::Noise;
 use tidegate_kernels::{
-    Activation, Attention, AttentionScratch, Epilogue, FloatLinear, LayerNorm, Linear, Pooling,
-    QuantRows, Queries, ShapeError, Store, Table, Tier, activate, normalize, pool, softmax,
+    Activation, Attention, AttentionScratch, Epilogue, FloatLinear, Isa, LayerNorm, Linear,
+    Pooling, QuantRows, Queries, ShapeError, Store, Table, activate, normalize, pool, softmax,
 };
 
 const PAGE: usize = 4096;
@@ -89,15 +89,15 @@ impl Drop for Guarded {
     }
 }
 
-/// Runs `check` for every tier and edge, over widths around every vector and panel.
+/// Runs `check` for every isa and edge, over widths around every vector and panel.
 fn everywhere(
-    check: fn(Tier, Edge, usize, &mut Noise) -> Result<(), ShapeError>,
+    check: fn(Isa, Edge, usize, &mut Noise) -> Result<(), ShapeError>,
 ) -> Result<(), ShapeError> {
     let mut noise = Noise::new(11);
-    for tier in Tier::available() {
+    for isa in Isa::available() {
         for edge in EDGES {
             for cols in (1..70).chain([127, 128, 129, 384]) {
-                check(tier, edge, cols, &mut noise)?;
+                check(isa, edge, cols, &mut noise)?;
             }
         }
     }
@@ -106,26 +106,26 @@ fn everywhere(
 
 #[test]
 fn rows_stay_inside_their_buffers() -> Result<(), ShapeError> {
-    everywhere(|tier, edge, cols, noise| {
+    everywhere(|isa, edge, cols, noise| {
         let mut rows = Guarded::new(&noise.normals(3 * cols, 1.0), edge);
-        let mut quant = QuantRows::new(tier, 3, cols);
+        let mut quant = QuantRows::new(isa, 3, cols);
         quant.quantize(0, &rows)?;
         let norm = LayerNorm::new(vec![1.0; cols], vec![0.0; cols], 1e-5)?;
-        norm.apply(tier, &mut rows)?;
+        norm.apply(isa, &mut rows)?;
         norm.apply_quantize(&mut rows, &mut quant)?;
-        softmax(tier, &mut rows, cols)?;
+        softmax(isa, &mut rows, cols)?;
         let mut out = Guarded::new(&vec![0.0; cols], edge);
         for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Max] {
-            pool(tier, pooling, &rows, &mut out)?;
+            pool(isa, pooling, &rows, &mut out)?;
         }
-        normalize(tier, &mut out);
+        normalize(isa, &mut out);
         let mut same = Guarded::new(&rows, edge);
-        activate(tier, Activation::Gelu, &rows, &mut same)?;
+        activate(isa, Activation::Gelu, &rows, &mut same)?;
         for table in [
             Table::quantize(&rows, cols)?,
             Table::float(rows.to_vec(), cols)?,
         ] {
-            table.gather(tier, [2, 0, 1].into_iter(), Store::Add, &mut same)?;
+            table.gather(isa, [2, 0, 1].into_iter(), Store::Add, &mut same)?;
         }
         Ok(())
     })
@@ -133,14 +133,14 @@ fn rows_stay_inside_their_buffers() -> Result<(), ShapeError> {
 
 #[test]
 fn linear_layers_stay_inside_their_buffers() -> Result<(), ShapeError> {
-    everywhere(|tier, edge, cols, noise| {
+    everywhere(|isa, edge, cols, noise| {
         let (k, m) = (1 + noise.below(90), 1 + noise.below(12));
         let weights: Vec<i8> = (0..cols * k).map(|_| noise.bits() as i8).collect();
-        let linear = Linear::pack(tier, &weights, &vec![0.01; cols], None, k)?;
-        let mut x = QuantRows::new(tier, m, k);
+        let linear = Linear::pack(isa, &weights, &vec![0.01; cols], None, k)?;
+        let mut x = QuantRows::new(isa, m, k);
         x.quantize(0, &Guarded::new(&noise.normals(m * k, 1.0), edge))?;
         let weights = Guarded::new(&noise.normals(cols * k, 1.0), edge);
-        let float = FloatLinear::pack(tier, &weights, None, k)?;
+        let float = FloatLinear::pack(isa, &weights, None, k)?;
         let rows = Guarded::new(&noise.normals(m * k, 1.0), edge);
         let mut out = Guarded::new(&vec![0.0; m * cols], edge);
         for store in [Store::Replace, Store::Add] {
@@ -157,7 +157,7 @@ fn linear_layers_stay_inside_their_buffers() -> Result<(), ShapeError> {
 
 #[test]
 fn attention_stays_inside_its_buffers() -> Result<(), ShapeError> {
-    everywhere(|tier, edge, len, noise| {
+    everywhere(|isa, edge, len, noise| {
         let head_dim = 1 + noise.below(40);
         let shape = Attention {
             heads: 2,
@@ -172,7 +172,7 @@ fn attention_stays_inside_its_buffers() -> Result<(), ShapeError> {
             queries: 0..len,
         };
         shape.run(
-            tier,
+            isa,
             from,
             None,
             &mut AttentionScratch::new(len, head_dim),

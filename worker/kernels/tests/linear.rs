@@ -1,10 +1,10 @@
-//! The int8 product is the same on every tier, and its epilogue means what it says.
+//! The int8 product is the same on every isa, and its epilogue means what it says.
 
 mod reference;
 
 use reference::{Noise, activation};
 use tidegate_kernels::{
-    Activation, Epilogue, Linear, QuantRows, ShapeError, Store, Tier, quantize_weights,
+    Activation, Epilogue, Isa, Linear, QuantRows, ShapeError, Store, quantize_weights,
 };
 
 /// Rows, inputs, outputs: around every tile, panel and group, and what models use.
@@ -63,11 +63,11 @@ impl Case {
         }
     }
 
-    /// Packs and sums on one tier.
-    fn sums(&self, tier: Tier, m: usize) -> Result<Vec<i32>, ShapeError> {
+    /// Packs and sums on one isa.
+    fn sums(&self, isa: Isa, m: usize) -> Result<Vec<i32>, ShapeError> {
         let n = self.weights.len() / self.k;
-        let linear = Linear::pack(tier, &self.weights, &vec![1.0; n], None, self.k)?;
-        let mut rows = QuantRows::new(tier, m, self.k);
+        let linear = Linear::pack(isa, &self.weights, &vec![1.0; n], None, self.k)?;
+        let mut rows = QuantRows::new(isa, m, self.k);
         rows.quantize(0, &self.x)?;
         let mut out = vec![0; m * n];
         linear.sums(&rows, 0..m, &mut out)?;
@@ -102,13 +102,13 @@ fn every_tier_sums_exactly_the_same() -> Result<(), ShapeError> {
         for shape in SHAPES {
             let case = Case::new(&mut noise, shape, values);
             let expected = case.expected();
-            for tier in Tier::available() {
+            for isa in Isa::available() {
                 let found: Vec<_> = case
-                    .sums(tier, shape.0)?
+                    .sums(isa, shape.0)?
                     .into_iter()
                     .map(i64::from)
                     .collect();
-                assert!(found == expected, "{tier} at {shape:?}");
+                assert!(found == expected, "{isa} at {shape:?}");
             }
         }
     }
@@ -125,9 +125,9 @@ fn random_shapes_agree_between_tiers() -> Result<(), ShapeError> {
             1 + noise.below(120),
         );
         let case = Case::new(&mut noise, shape, Values::Any);
-        let scalar = case.sums(Tier::named("scalar").expect("always there"), shape.0)?;
-        for tier in Tier::available() {
-            assert!(case.sums(tier, shape.0)? == scalar, "{tier} at {shape:?}");
+        let scalar = case.sums(Isa::named("scalar").expect("always there"), shape.0)?;
+        for isa in Isa::available() {
+            assert!(case.sums(isa, shape.0)? == scalar, "{isa} at {shape:?}");
         }
     }
     Ok(())
@@ -143,10 +143,10 @@ fn the_largest_sums_stay_inside_i32() -> Result<(), ShapeError> {
         weights: vec![i8::MIN; k],
         x,
     };
-    for tier in Tier::available() {
-        assert_eq!(case.sums(tier, 1)?, [-128 * 255 * (k as i32 - 1)], "{tier}");
+    for isa in Isa::available() {
+        assert_eq!(case.sums(isa, 1)?, [-128 * 255 * (k as i32 - 1)], "{isa}");
     }
-    let refused = Linear::pack(Tier::best(), &vec![0; k + 1], &[1.0], None, k + 1);
+    let refused = Linear::pack(Isa::best(), &vec![0; k + 1], &[1.0], None, k + 1);
     assert!(refused.is_err_and(|error| error.what == "input features"));
     Ok(())
 }
@@ -169,9 +169,9 @@ fn the_epilogue_scales_shifts_activates_and_adds() -> Result<(), ShapeError> {
         Activation::Silu,
         Activation::Tanh,
     ];
-    for tier in Tier::available() {
-        let linear = Linear::pack(tier, &weights, &scale, Some(&bias), k)?;
-        let mut rows = QuantRows::new(tier, m, k);
+    for isa in Isa::available() {
+        let linear = Linear::pack(isa, &weights, &scale, Some(&bias), k)?;
+        let mut rows = QuantRows::new(isa, m, k);
         rows.quantize(0, &x)?;
         let mut sums = vec![0; m * n];
         linear.sums(&rows, 0..m, &mut sums)?;
@@ -201,7 +201,7 @@ fn the_epilogue_scales_shifts_activates_and_adds() -> Result<(), ShapeError> {
                     let expected = activation(kind, y) + base;
                     assert!(
                         (f64::from(*out) - expected).abs() < 3e-5,
-                        "{tier} {kind:?} {store:?} at {r}, {c}"
+                        "{isa} {kind:?} {store:?} at {r}, {c}"
                     );
                 }
             }
@@ -215,9 +215,9 @@ fn parts_of_the_rows_and_columns_equal_the_whole() -> Result<(), ShapeError> {
     let mut noise = Noise::new(4);
     let (m, k, n) = (13, 96, 150);
     let (weights, scale) = quantize_weights(&noise.normals(n * k, 0.2), k)?;
-    for tier in Tier::available() {
-        let linear = Linear::pack(tier, &weights, &scale, None, k)?;
-        let mut rows = QuantRows::new(tier, m, k);
+    for isa in Isa::available() {
+        let linear = Linear::pack(isa, &weights, &scale, None, k)?;
+        let mut rows = QuantRows::new(isa, m, k);
         rows.quantize(0, &noise.normals(m * k, 1.0))?;
         let mut whole = vec![0.0; m * n];
         linear.forward(&rows, 0..m, Epilogue::default(), &mut whole)?;
@@ -231,7 +231,7 @@ fn parts_of_the_rows_and_columns_equal_the_whole() -> Result<(), ShapeError> {
                 &mut part,
             )?;
             for (r, part) in part.chunks_exact(columns.len()).enumerate() {
-                assert_eq!(part, &whole[(6 + r) * n..][columns.clone()], "{tier}");
+                assert_eq!(part, &whole[(6 + r) * n..][columns.clone()], "{isa}");
             }
         }
     }
@@ -240,36 +240,36 @@ fn parts_of_the_rows_and_columns_equal_the_whole() -> Result<(), ShapeError> {
 
 #[test]
 fn a_wrong_shape_is_an_error_that_names_it() -> Result<(), ShapeError> {
-    let tier = Tier::best();
+    let isa = Isa::best();
     let what = |result: Result<(), ShapeError>| result.err().map(|error| error.what);
     let pack = |weights: usize, scale: usize, bias: usize, k: usize| {
         let (weights, scale, bias) = (vec![1; weights], vec![1.0; scale], vec![0.0; bias]);
-        what(Linear::pack(tier, &weights, &scale, Some(&bias), k).map(drop))
+        what(Linear::pack(isa, &weights, &scale, Some(&bias), k).map(drop))
     };
     assert_eq!(pack(7, 2, 2, 4), Some("weights"));
     assert_eq!(pack(8, 2, 3, 4), Some("bias"));
     assert_eq!(pack(0, 2, 2, 0), Some("input features"));
     assert_eq!(pack(0, 0, 0, 4), Some("output channels"));
 
-    let linear = Linear::pack(tier, &[1; 8], &[1.0; 2], None, 4)?;
+    let linear = Linear::pack(isa, &[1; 8], &[1.0; 2], None, 4)?;
     let mut out = [0.0; 6];
     let mut forward = |x: &QuantRows, rows, len: usize| {
         what(linear.forward(x, rows, Epilogue::default(), &mut out[..len]))
     };
     assert_eq!(
-        forward(&QuantRows::new(tier, 3, 5), 0..3, 6),
+        forward(&QuantRows::new(isa, 3, 5), 0..3, 6),
         Some("input features")
     );
-    assert_eq!(forward(&QuantRows::new(tier, 3, 4), 0..4, 6), Some("rows"));
+    assert_eq!(forward(&QuantRows::new(isa, 3, 4), 0..4, 6), Some("rows"));
     assert_eq!(
-        forward(&QuantRows::new(tier, 3, 4), 0..3, 5),
+        forward(&QuantRows::new(isa, 3, 4), 0..3, 5),
         Some("linear output")
     );
-    let scalar = Tier::named("scalar").expect("always there");
-    if scalar != tier {
+    let scalar = Isa::named("scalar").expect("always there");
+    if scalar != isa {
         assert_eq!(
             forward(&QuantRows::new(scalar, 3, 4), 0..3, 6),
-            Some("operands packed for the same tier")
+            Some("operands packed for the same isa")
         );
     }
     Ok(())

@@ -22,7 +22,7 @@ pub use s3::S3Config;
 /// Where a worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
 
-/// Beats that come faster are load, not news.
+/// Heartbeats that come faster are load, not news.
 const SHORTEST_BEAT: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -34,11 +34,11 @@ pub struct WorkerConfig {
     pub name: Option<String>,
     /// Where requests are taken.
     pub listen: SocketAddr,
-    /// The address that beats announce, when it is not the one listened on.
+    /// The address that heartbeats announce, when it is not the one listened on.
     pub advertise: Option<SocketAddr>,
     /// Name in the fleet; the instance id that the metadata say, or host name and port, when absent.
     pub id: Option<String>,
-    /// The machine's instance id, passed on in beats; what the metadata say when absent.
+    /// The machine's instance id, passed on in heartbeats; what the metadata say when absent.
     pub instance: Option<String>,
     /// The proxies' admin ports.
     pub proxies: Vec<ProxyUrl>,
@@ -53,7 +53,7 @@ pub struct WorkerConfig {
     pub batch: BatchConfig,
     pub quality: QualityConfig,
     pub limits: LimitsConfig,
-    pub beat: BeatConfig,
+    pub beat: HeartbeatConfig,
     pub drain: DrainConfig,
     pub metadata: MetadataConfig,
     pub s3: S3Config,
@@ -99,9 +99,9 @@ pub struct LimitsConfig {
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct BeatConfig {
+pub struct HeartbeatConfig {
     pub interval: Duration,
-    /// Time for a proxy to answer one beat.
+    /// Time for a proxy to answer one heartbeat.
     pub timeout: Duration,
 }
 
@@ -155,7 +155,7 @@ impl Check for LimitsConfig {
     }
 }
 
-impl Check for BeatConfig {
+impl Check for HeartbeatConfig {
     fn check(&self) -> Result<(), Problem> {
         if self.interval < SHORTEST_BEAT {
             let expected = format!("at least {SHORTEST_BEAT}");
@@ -185,7 +185,7 @@ impl Default for WorkerConfig {
             batch: BatchConfig::default(),
             quality: QualityConfig::default(),
             limits: LimitsConfig::default(),
-            beat: BeatConfig::default(),
+            beat: HeartbeatConfig::default(),
             drain: DrainConfig::default(),
             metadata: MetadataConfig::default(),
             s3: S3Config::default(),
@@ -215,9 +215,9 @@ impl Default for LimitsConfig {
     }
 }
 
-impl Default for BeatConfig {
+impl Default for HeartbeatConfig {
     fn default() -> Self {
-        BeatConfig {
+        HeartbeatConfig {
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(800),
         }

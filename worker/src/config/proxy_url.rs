@@ -1,4 +1,4 @@
-//! Where a proxy takes beats.
+//! Where a proxy takes heartbeats.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -24,9 +24,9 @@ impl ProxyUrl {
         &self.0
     }
 
-    /// Where to post beats.
+    /// Where to post heartbeats.
     pub fn beat(&self) -> String {
-        format!("{}{}", self.0, tidegate_wire::BEAT_PATH)
+        format!("{}{}", self.0, tidegate_protocol::BEAT_PATH)
     }
 
     /// The admin port at this address.

@@ -18,7 +18,8 @@ mod tokenizer;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use tidegate_kernels::{Arena, Pooling, ShapeError};
+pub use tidegate_kernels::Workspace;
+use tidegate_kernels::{Pooling, ShapeError};
 
 pub use hub::{HubError, fetch};
 pub use layout::{Prompts, Scaling};
@@ -33,9 +34,6 @@ use self::architecture::Architecture;
 use self::files::Files;
 use self::layout::Layout;
 use self::tokenizer::Limits;
-
-/// Working memory of one computing thread.
-pub type Workspace = Arena;
 
 /// A loaded model.
 pub struct Model {

@@ -1,14 +1,14 @@
 //! What computes: the encoder as one candle operation on token ids, and the head on its result.
 //!
 //! The encoder is not split into candle's own operations, for each of them allocates its result
-//! and walks over memory once more; it works in an arena of its own. What comes out is a candle
+//! and walks over memory once more; it works in a workspace of its own. What comes out is a candle
 //! tensor again, and a head is candle's own layers.
 
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Module, Shape, Tensor};
 use candle_nn::Linear;
-use tidegate_kernels::{Arena, Batch, Encoder, Output, Pooling};
+use tidegate_kernels::{Batch, Encoder, Output, Pooling, Workspace};
 
 use super::ModelError;
 use super::architecture::{Architecture, HeadActivation, Kinds};
@@ -42,7 +42,7 @@ pub enum Want {
     Tokens,
 }
 
-/// A loaded network. It is read-only: threads share it, each with an [`Arena`] of its own.
+/// A loaded network. It is read-only: threads share it, each with a [`Workspace`] of its own.
 pub struct Network {
     encoder: Encoder,
     kinds: Kinds,
@@ -100,17 +100,17 @@ impl Network {
     }
 
     /// Working memory for one thread.
-    pub fn arena(&self) -> Arena {
-        Arena::new(&self.encoder, self.longest)
+    pub fn workspace(&self) -> Workspace {
+        Workspace::new(&self.encoder, self.longest)
     }
 
-    /// Computes `batch` on as many threads as there are arenas, and returns what is wanted of each
+    /// Computes `batch` on as many threads as there are workspaces, and returns what is wanted of each
     /// sequence, in the order of the batch. No sequence is empty or longer than the model reads.
     pub fn compute(
         &self,
         batch: &[&Sequence],
         want: Want,
-        arenas: &mut [Arena],
+        workspaces: &mut [Workspace],
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut ids = Vec::new();
         let mut offsets = vec![0];
@@ -127,7 +127,7 @@ impl Network {
                 Want::Result => Output::Pooled(self.pooling),
                 Want::Tokens => Output::Hidden,
             },
-            arenas: Mutex::new(arenas),
+            workspaces: Mutex::new(workspaces),
         };
         let tokens = ids.len();
         let ids = Tensor::from_vec(ids, tokens, &Device::Cpu)?;
@@ -171,7 +171,7 @@ struct Encode<'a> {
     offsets: &'a [usize],
     output: Output,
     /// Operations are shared in candle; this one runs once.
-    arenas: Mutex<&'a mut [Arena]>,
+    workspaces: Mutex<&'a mut [Workspace]>,
 }
 
 impl CustomOp1 for Encode<'_> {
@@ -195,8 +195,13 @@ impl CustomOp1 for Encode<'_> {
             Output::Pooled(_) | Output::Embedding(_) => batch.len(),
         };
         let mut out = vec![0.0; rows * self.encoder.width()];
-        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = self.encoder.run(&batch, self.output, &mut arenas, &mut out);
+        let mut workspaces = self
+            .workspaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let done = self
+            .encoder
+            .run(&batch, self.output, &mut workspaces, &mut out);
         done.map_err(candle_core::Error::wrap)?;
         let shape = Shape::from((rows, self.encoder.width()));
         Ok((CpuStorage::F32(out), shape))

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use tidegate_kernels::{Dense, FloatLinear, Linear, ShapeError, Table, Tier};
+use tidegate_kernels::{Dense, FloatLinear, Isa, Linear, ShapeError, Table};
 
 use super::ModelError;
 
@@ -64,13 +64,13 @@ impl Matrix {
     }
 
     /// Packs it as a linear layer whose output channels are its rows.
-    pub fn dense(&self, tier: Tier, bias: &[f32]) -> Result<Dense, ShapeError> {
+    pub fn dense(&self, isa: Isa, bias: &[f32]) -> Result<Dense, ShapeError> {
         match &self.values {
             Values::F32(values) => {
-                FloatLinear::pack(tier, values, Some(bias), self.cols).map(Dense::F32)
+                FloatLinear::pack(isa, values, Some(bias), self.cols).map(Dense::F32)
             }
             Values::Int8 { values, scales } => {
-                Linear::pack(tier, values, scales, Some(bias), self.cols).map(Dense::Int8)
+                Linear::pack(isa, values, scales, Some(bias), self.cols).map(Dense::Int8)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_config::Tokens;
-use tidegate_wire::WorkerState;
+use tidegate_protocol::WorkerState;
 
 use super::admission::Admission;
 use super::error::{ApiError, Fault};

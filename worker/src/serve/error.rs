@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use tidegate_wire::{REFUSED_FULL, REFUSED_HEADER, REFUSED_NOT_READY};
+use tidegate_protocol::{REFUSED_FULL, REFUSED_HEADER, REFUSED_NOT_READY};
 
 use super::{openai, tei};
 

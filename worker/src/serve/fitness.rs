@@ -90,7 +90,7 @@ impl Demands {
             return Ok(());
         };
         let task = opened.task();
-        for Floor {
+        for Registry {
             name,
             applies,
             least,
@@ -124,21 +124,21 @@ impl Demands {
         Ok(())
     }
 
-    fn floors(&self) -> [Floor; 3] {
+    fn floors(&self) -> [Registry; 3] {
         [
-            Floor {
+            Registry {
                 name: "min_cosine",
                 applies: |task| matches!(task, Task::Embedding { .. }),
                 least: self.quality.min_cosine,
                 found: |record| record.cosine.map(|cosine| cosine.min),
             },
-            Floor {
+            Registry {
                 name: "min_spearman",
                 applies: |task| !matches!(task, Task::Classification { .. }),
                 least: self.quality.min_spearman,
                 found: |record| record.spearman,
             },
-            Floor {
+            Registry {
                 name: "min_agreement",
                 applies: |task| matches!(task, Task::Classification { .. }),
                 least: self.quality.min_agreement,
@@ -149,7 +149,7 @@ impl Demands {
 }
 
 /// A least value, the models that have it, and where a record says what was found.
-struct Floor {
+struct Registry {
     name: &'static str,
     applies: fn(&Task) -> bool,
     least: Option<f64>,

@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http_body_util::LengthLimitError;
 use serde_json::json;
-use tidegate_wire::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
+use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
 
 use super::admission::Slot;
 use super::app::{App, word};

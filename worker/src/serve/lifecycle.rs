@@ -1,6 +1,6 @@
 //! What state the worker is in, and who may change it. Readers subscribe to one value.
 
-use tidegate_wire::{Order, WorkerState};
+use tidegate_protocol::{Order, WorkerState};
 use tokio::sync::watch;
 
 /// The facts that the announced state follows from.

@@ -16,7 +16,7 @@
 //! | `tidegate_slots` | gauge | requests accepted at once |
 //! | `tidegate_slots_busy` | gauge | slots taken |
 //! | `tidegate_ready` | gauge | 1 while requests are taken |
-//! | `tidegate_beats_total` | counter, `proxy`, `result` | beats sent, `ok` or `failed` |
+//! | `tidegate_beats_total` | counter, `proxy`, `result` | heartbeats sent, `ok` or `failed` |
 //! | `tidegate_notice` | gauge, `notice` | 1 once the instance's metadata said `interruption`, `lifecycle` or `rebalance` |
 //!
 //! Names that start with `te_` are those of text-embeddings-inference, so that its dashboards work.
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tidegate_wire::WorkerState;
+use tidegate_protocol::WorkerState;
 
 use super::job::Answer;
 

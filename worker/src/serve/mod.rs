@@ -1,14 +1,14 @@
 //! `tidegate-worker serve`.
 //!
-//! Start: listen, beat `warming`, load the model, compute once, beat `ready`.
-//! Shutdown, by a signal or because the instance is to end: refuse what is new and beat `draining`;
+//! Start: listen, heartbeat `warming`, load the model, compute once, heartbeat `ready`.
+//! Shutdown, by a signal or because the instance is to end: refuse what is new and heartbeat `draining`;
 //! finish what was accepted, up to a deadline; let the answers out; leave.
 
 mod admission;
 mod app;
-mod beats;
 mod error;
 mod fitness;
+mod heartbeats;
 mod http;
 mod inference;
 mod input;
@@ -40,9 +40,9 @@ use tracing::info;
 
 use self::admission::Admission;
 use self::app::{App, Served};
-use self::beats::{Announced, Beats, Identity};
 use self::fitness::Demands;
 pub use self::fitness::Unfit;
+use self::heartbeats::{Announced, Heartbeats, Identity};
 use self::lanes::{Intake, Lane};
 use self::lifecycle::Lifecycle;
 use self::metadata::{Metadata, MetadataError};
@@ -86,7 +86,7 @@ pub enum ServeError {
     #[error("the model does not load: its loader panicked")]
     LoadPanicked,
     #[error("beats cannot be set up: {0}")]
-    Beats(reqwest::Error),
+    Heartbeats(reqwest::Error),
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("{cut} requests were cut off at the end of the drain deadline")]
@@ -199,7 +199,7 @@ fn start_beats(
     config: &WorkerConfig,
     instance: Option<String>,
     listening: SocketAddr,
-) -> Result<Beats, ServeError> {
+) -> Result<Heartbeats, ServeError> {
     let announced = Announced::new(config.advertise, listening);
     // The scaler knows an instance by its id, and there is one worker on it.
     let on_instance = config.metadata.url.as_ref().and(instance.clone());
@@ -210,7 +210,7 @@ fn start_beats(
         proxies = config.proxies.len(),
         "beating"
     );
-    Beats::start(app, &identity, &config.proxies, &config.beat).map_err(ServeError::Beats)
+    Heartbeats::start(app, &identity, &config.proxies, &config.beat).map_err(ServeError::Heartbeats)
 }
 
 /// Gets the model to where it answers, and returns its lanes.
@@ -277,7 +277,7 @@ fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Worksp
         problem: error.to_string(),
     })?;
     let mut workspaces: Vec<_> = (0..demands.threads)
-        .map(|_| model.network.arena())
+        .map(|_| model.network.workspace())
         .collect();
     for workspace in workspaces.chunks_mut(1) {
         model.network.compute(&[&text], Want::Result, workspace)?;
@@ -303,7 +303,7 @@ async fn on_a_thread<T: Send + 'static>(
 async fn shut_down(
     app: &App,
     server: Server,
-    beats: Beats,
+    beats: Heartbeats,
     config: &WorkerConfig,
     reason: Reason,
     leave: Leave,

@@ -1,7 +1,7 @@
 //! What becomes of a model's numbers before they are sent: vectors are cut and brought to length
 //! 1, scores to probabilities and in order. Pure.
 
-use tidegate_kernels::{Tier, normalize};
+use tidegate_kernels::{Isa, normalize};
 
 use super::error::{ApiError, Fault};
 use crate::model::Scaling;
@@ -24,7 +24,7 @@ pub fn dimensions(asked: Option<i64>, width: usize) -> Result<usize, ApiError> {
 pub fn cut(vector: &mut Vec<f32>, dimensions: usize, scaling: Scaling) {
     vector.truncate(dimensions);
     if scaling == Scaling::Unit {
-        normalize(Tier::best(), vector);
+        normalize(Isa::best(), vector);
     }
 }
 

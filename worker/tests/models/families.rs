@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate_kernels::{Tier, normalize};
+use tidegate_kernels::{Isa, normalize};
 use tidegate_worker::model::{self, Model, Overlong, Scaling, Sequence, Task, Text, Want};
 
 use crate::stand::{expected, fixture, quantized};
@@ -29,12 +29,12 @@ fn load(path: &Path) -> Model {
 /// What the model gives for texts or pairs, one by one and all at once; both have to agree.
 fn results(model: &Model, sequences: &[Sequence], want: Want) -> Vec<Vec<f32>> {
     let all: Vec<&Sequence> = sequences.iter().collect();
-    let mut arenas = [model.network.arena(), model.network.arena()];
-    let together = model.network.compute(&all, want, &mut arenas).unwrap();
+    let mut workspaces = [model.network.workspace(), model.network.workspace()];
+    let together = model.network.compute(&all, want, &mut workspaces).unwrap();
     for (one, together) in all.iter().zip(&together) {
         let alone = model
             .network
-            .compute(&[one], want, &mut arenas[..1])
+            .compute(&[one], want, &mut workspaces[..1])
             .unwrap();
         // The encoder's bits do not depend on the batch; a head's product may round differently.
         let off = alone[0].iter().zip(together).map(|(a, b)| (a - b).abs());
@@ -91,7 +91,7 @@ fn embeddings(model: &Model, sequences: &[Sequence]) -> Vec<Vec<f32>> {
     if *scaling == Scaling::Unit {
         vectors
             .iter_mut()
-            .for_each(|vector| normalize(Tier::best(), vector));
+            .for_each(|vector| normalize(Isa::best(), vector));
     }
     vectors
 }

@@ -296,10 +296,10 @@ fn with_victim(check: impl FnOnce(&Quantized, &[u8])) {
 
 /// What loads also computes; the numbers are whatever the weights make them.
 fn compute(model: &model::Model) {
-    let mut arenas = [model.network.arena()];
+    let mut workspaces = [model.network.workspace()];
     if let Ok(sequence) = model.tokenizer.take(vec![2, 5, 3]) {
         let want = model::Want::Result;
-        let _ = model.network.compute(&[&sequence], want, &mut arenas);
+        let _ = model.network.compute(&[&sequence], want, &mut workspaces);
     }
 }
 

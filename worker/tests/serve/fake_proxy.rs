@@ -1,4 +1,4 @@
-//! The admin port of a proxy, as far as workers see it: it writes down beats and hands out orders.
+//! The admin port of a proxy, as far as workers see it: it writes down heartbeats and hands out orders.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
+use tidegate_protocol::{BEAT_PATH, Heartbeat, HeartbeatReply, Order, VERSION};
 use tidegate_tests::eventually;
-use tidegate_wire::{BEAT_PATH, Beat, BeatReply, Order, VERSION};
 use tokio::net::TcpListener;
 
 pub const NAME: &str = "proxy-a";
@@ -20,7 +20,7 @@ pub struct FakeProxy {
 
 #[derive(Default)]
 struct Seen {
-    beats: Vec<Beat>,
+    beats: Vec<Heartbeat>,
     tokens: Vec<Option<String>>,
     order: Option<Order>,
     refuse: bool,
@@ -49,7 +49,7 @@ impl FakeProxy {
         self.seen().refuse = refuse;
     }
 
-    pub fn beats(&self) -> Vec<Beat> {
+    pub fn beats(&self) -> Vec<Heartbeat> {
         self.seen().beats.clone()
     }
 
@@ -57,8 +57,8 @@ impl FakeProxy {
         self.seen().tokens.last().cloned().flatten()
     }
 
-    /// Waits for a beat, among those yet to come and the last one, that is like this.
-    pub async fn beat(&self, what: &str, like: impl Fn(&Beat) -> bool) -> Beat {
+    /// Waits for a heartbeat, among those yet to come and the last one, that is like this.
+    pub async fn beat(&self, what: &str, like: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
         let past = self.beats().len().saturating_sub(1);
         eventually(what, async || {
             self.beats().drain(past..).find(|beat| like(beat))
@@ -74,8 +74,8 @@ impl FakeProxy {
 async fn take(
     State(proxy): State<FakeProxy>,
     headers: HeaderMap,
-    Json(beat): Json<Beat>,
-) -> Result<Json<BeatReply>, StatusCode> {
+    Json(beat): Json<Heartbeat>,
+) -> Result<Json<HeartbeatReply>, StatusCode> {
     let mut seen = proxy.seen();
     if seen.refuse {
         return Err(StatusCode::FORBIDDEN);
@@ -85,7 +85,7 @@ async fn take(
         .and_then(|value| value.to_str().ok());
     seen.tokens.push(token.map(str::to_owned));
     seen.beats.push(beat);
-    Ok(Json(BeatReply {
+    Ok(Json(HeartbeatReply {
         version: VERSION,
         proxy: NAME.to_owned(),
         order: seen.order,

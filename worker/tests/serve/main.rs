@@ -1,7 +1,6 @@
 //! The worker as its users meet it: the real binary, on a free port, asked over HTTP.
 
 mod admission;
-mod beats;
 mod command;
 mod connections;
 mod embeddings;
@@ -9,6 +8,7 @@ mod fake_hub;
 mod fake_metadata;
 mod fake_proxy;
 mod fake_s3;
+mod heartbeats;
 mod hub;
 mod notices;
 mod openai;

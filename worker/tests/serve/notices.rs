@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate_protocol::WorkerState;
 use tidegate_tests::{PATIENCE, eventually};
-use tidegate_wire::WorkerState;
 
 use crate::fake_metadata::FakeMetadata;
 use crate::fake_proxy::FakeProxy;

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
+use tidegate_protocol::WorkerState;
 use tidegate_tests::{PATIENCE, within};
-use tidegate_wire::WorkerState;
 
 use crate::fake_proxy::FakeProxy;
 use crate::tiny_model::{self, SLOW, TINY};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use crate::sim::{Autoscaler, Moves, Observed, Orders, Scenario, Timing, WorkerId};
 use crate::{Action, Answer, Fleet, Law, Member, Observer, Policy, Roster, Time};

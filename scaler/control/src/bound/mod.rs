@@ -1,4 +1,4 @@
-//! How few instance-hours could do: a lower bound that no policy can beat, and a schedule made
+//! How few instance-hours could do: a lower bound that no policy can heartbeat, and a schedule made
 //! with hindsight that comes close to it.
 //!
 //! # The bound

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use crate::sim::{Autoscaler, Observed, Orders, Outcome, Scenario, Timing, run};
 use crate::trace::Demand;

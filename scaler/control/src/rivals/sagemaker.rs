@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use super::alarm::{self, HIGH_POINTS, LOW_POINTS, LOW_SHARE, Points};
 use super::history::History;

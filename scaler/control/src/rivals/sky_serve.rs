@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use super::history::History;
 use super::{Capacity, Setting};

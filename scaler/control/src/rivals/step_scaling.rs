@@ -4,7 +4,7 @@
 //! more from 0, 10 and 20 points above the threshold, 10 and 30 % fewer from 10 and 20 points
 //! below. Alarms are the user's; here both want 2 of 2 minutes.
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use super::alarm::{self, Points};
 use super::history::History;

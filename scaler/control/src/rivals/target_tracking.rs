@@ -6,7 +6,7 @@
 //! larger one to what the ratio says; the metric of the warmed instances is taken to be that of
 //! all in service.
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use super::alarm::{self, HIGH_POINTS, LOW_POINTS, LOW_SHARE, Points};
 use super::history::History;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// The group's default cooldown, which stands in for a warm-up that nobody set.
 pub(super) const DEFAULT: Duration = Duration::from_secs(300);

@@ -1,14 +1,14 @@
 //! The one interface through which rivals and Tidegate's own law size a simulated fleet.
 //!
 //! A rival wants a number of workers and leaves the victims to the fleet. Our law is called as the
-//! daemon calls it: it gets real [`wire::Signal`](tidegate_wire::Signal)s and the fleet's members,
+//! daemon calls it: it gets real [`wire::Signal`](tidegate_protocol::Signal)s and the fleet's members,
 //! and answers with launches, drains and removals by name.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tidegate_line::{Line, Moment};
-use tidegate_wire::{ModelSignal, Signal, VERSION, WorkerSignal, WorkerState};
+use tidegate_protocol::{ModelSignal, Signal, VERSION, WorkerSignal, WorkerState};
+use tidegate_queue::{Moment, Queue};
 
 use super::fleet::{Fleet, Member, Stage, WorkerId};
 use super::meter::Sample;
@@ -71,9 +71,9 @@ pub(super) trait Work {
     fn permits(&self, fleet: &Fleet, id: WorkerId) -> u32;
 }
 
-impl Work for Line {
+impl Work for Queue {
     fn signal(&self, now: Moment) -> ModelSignal {
-        Line::signal(self, now, MODEL)
+        Queue::signal(self, now, MODEL)
     }
 
     fn permits(&self, fleet: &Fleet, id: WorkerId) -> u32 {
@@ -91,7 +91,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl<'a> Observed<'a> {
-    /// An observation without a line and workers behind it.
+    /// An observation without a queue and workers behind it.
     pub fn new(sample: Option<Sample>, serving: u32, booting: u32) -> Observed<'a> {
         Observed {
             sample,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidegate_line::{Line, Moment, SeatId};
+use tidegate_queue::{EndpointId, Moment, Queue};
 
 use super::{Outage, Scenario};
 use crate::chance::Chance;
@@ -15,7 +15,7 @@ use crate::chance::Chance;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkerId(u32);
 
-/// As beats name it; names sort as numbers do.
+/// As heartbeats name it; names sort as numbers do.
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker-{:08}", self.0)
@@ -51,7 +51,7 @@ pub struct Member {
 struct Worker {
     launched: Moment,
     stage: Stage,
-    seat: Option<SeatId>,
+    endpoint: Option<EndpointId>,
 }
 
 /// What happens to a worker by itself.
@@ -65,7 +65,7 @@ pub(super) enum Turn {
 #[derive(Clone, Debug)]
 pub(super) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
-    by_seat: BTreeMap<SeatId, WorkerId>,
+    by_endpoint: BTreeMap<EndpointId, WorkerId>,
     turns: BinaryHeap<Reverse<(Moment, WorkerId, Turn)>>,
     chance: Chance,
     launched: u32,
@@ -86,7 +86,7 @@ impl Fleet {
     pub fn new(scenario: &Scenario, seed: u64) -> Fleet {
         Fleet {
             workers: BTreeMap::new(),
-            by_seat: BTreeMap::new(),
+            by_endpoint: BTreeMap::new(),
             turns: BinaryHeap::new(),
             chance: Chance::new(seed, "fleet"),
             launched: 0,
@@ -132,24 +132,24 @@ impl Fleet {
     }
 
     /// Requests that worker `id` is at.
-    pub fn permits(&self, line: &Line, id: WorkerId) -> u32 {
-        let seat = self.workers.get(&id).and_then(|worker| worker.seat);
-        seat.map_or(0, |seat| line.seats().permits(seat))
+    pub fn permits(&self, queue: &Queue, id: WorkerId) -> u32 {
+        let endpoint = self.workers.get(&id).and_then(|worker| worker.endpoint);
+        endpoint.map_or(0, |endpoint| queue.endpoints().permits(endpoint))
     }
 
     pub fn stage(&self, id: WorkerId) -> Option<Stage> {
         self.workers.get(&id).map(|worker| worker.stage)
     }
 
-    pub fn on_seat(&self, seat: SeatId) -> Option<WorkerId> {
-        self.by_seat.get(&seat).copied()
+    pub fn on_endpoint(&self, endpoint: EndpointId) -> Option<WorkerId> {
+        self.by_endpoint.get(&endpoint).copied()
     }
 
     /// Starts workers that were launched early enough to be ready at once.
-    pub fn begin(&mut self, line: &mut Line, count: u32) {
+    pub fn begin(&mut self, queue: &mut Queue, count: u32) {
         for _ in 0..count {
             let (id, _) = self.add(Moment::ZERO);
-            self.ready(Moment::ZERO, line, id);
+            self.ready(Moment::ZERO, queue, id);
         }
     }
 
@@ -178,15 +178,15 @@ impl Fleet {
     }
 
     /// The worker begins to take requests. Nothing happens when it was cancelled before.
-    pub fn ready(&mut self, now: Moment, line: &mut Line, id: WorkerId) {
+    pub fn ready(&mut self, now: Moment, queue: &mut Queue, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let seat = line.seats_mut().add();
-        line.seats_mut().update(seat, self.slots, 0, true);
-        worker.seat = Some(seat);
+        let endpoint = queue.endpoints_mut().add();
+        queue.endpoints_mut().update(endpoint, self.slots, 0, true);
+        worker.endpoint = Some(endpoint);
         worker.stage = Stage::Serving;
-        self.by_seat.insert(seat, id);
+        self.by_endpoint.insert(endpoint, id);
         self.booting -= 1;
         self.serving += 1;
         if self.spot_losses_per_hour > 0.0 {
@@ -197,7 +197,7 @@ impl Fleet {
     }
 
     /// Stops hand-outs to a serving worker, or takes that back; says whether it did.
-    pub fn shift(&mut self, line: &mut Line, id: WorkerId, to: Stage) -> bool {
+    pub fn shift(&mut self, queue: &mut Queue, id: WorkerId, to: Stage) -> bool {
         let Some(worker) = self.workers.get_mut(&id) else {
             return false;
         };
@@ -207,15 +207,17 @@ impl Fleet {
             _ => return false,
         }
         worker.stage = to;
-        if let Some(seat) = worker.seat {
+        if let Some(endpoint) = worker.endpoint {
             let taking = to == Stage::Serving;
-            line.seats_mut().update(seat, self.slots, 0, taking);
+            queue
+                .endpoints_mut()
+                .update(endpoint, self.slots, 0, taking);
         }
         true
     }
 
-    /// Ends a worker and bills it. Returns its seat, which holds what it was at.
-    pub fn end(&mut self, now: Moment, id: WorkerId) -> Option<SeatId> {
+    /// Ends a worker and bills it. Returns its endpoint, which holds what it was at.
+    pub fn end(&mut self, now: Moment, id: WorkerId) -> Option<EndpointId> {
         let worker = self.workers.remove(&id)?;
         match worker.stage {
             Stage::Booting => self.booting -= 1,
@@ -224,19 +226,19 @@ impl Fleet {
         }
         let lived = now.saturating_sub(worker.launched);
         self.billed += lived.max(self.minimum_bill);
-        worker.seat.inspect(|seat| {
-            self.by_seat.remove(seat);
+        worker.endpoint.inspect(|endpoint| {
+            self.by_endpoint.remove(endpoint);
         })
     }
 
     /// Whom to let go so that `surplus` fewer workers count: those that boot, the newest first,
     /// then the least busy, among equals the newest.
-    pub fn victims(&self, line: &Line, surplus: u32) -> Vec<WorkerId> {
+    pub fn victims(&self, queue: &Queue, surplus: u32) -> Vec<WorkerId> {
         let counted = (self.workers.iter()).filter(|(_, worker)| worker.stage != Stage::Draining);
         let mut order: Vec<_> = counted
             .map(|(id, worker)| {
                 let serves = worker.stage == Stage::Serving;
-                (serves, self.permits(line, *id), Reverse(*id))
+                (serves, self.permits(queue, *id), Reverse(*id))
             })
             .collect();
         order.sort_unstable();
@@ -257,7 +259,7 @@ impl Fleet {
         let worker = Worker {
             launched: now,
             stage: Stage::Booting,
-            seat: None,
+            endpoint: None,
         };
         self.launched += 1;
         self.booting += 1;

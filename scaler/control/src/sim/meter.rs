@@ -1,8 +1,8 @@
-//! What the line and the fleet come to over time: sums that windows are differences of.
+//! What the queue and the fleet come to over time: sums that windows are differences of.
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// A reading at one moment. Sums run from the start, so that the mean over any window is the
 /// difference of two readings over its length, exact and not sampled.
@@ -12,7 +12,7 @@ pub struct Sample {
     pub arrivals_total: u64,
     /// Requests in flight, over time: request-seconds.
     pub in_flight_s: f64,
-    /// Requests in line, over time: request-seconds.
+    /// Requests in queue, over time: request-seconds.
     pub waiting_s: f64,
     /// Workers that serve, draining ones not among them, over time: worker-seconds.
     pub serving_s: f64,

@@ -1,4 +1,4 @@
-//! The simulator: discrete events, requests one by one, through the very [`tidegate_line::Line`]
+//! The simulator: discrete events, requests one by one, through the very [`tidegate_queue::Queue`]
 //! that the proxy runs.
 //!
 //! [`run_by_rate`] counts requests by windows of time instead, for searches: it is several times as

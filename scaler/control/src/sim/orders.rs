@@ -1,6 +1,6 @@
 //! What an autoscaler orders, and what happens to workers by themselves.
 
-use tidegate_line::SeatId;
+use tidegate_queue::EndpointId;
 
 use super::autoscaler::{Moves, Orders};
 use super::fleet::{Stage, WorkerId};
@@ -33,7 +33,7 @@ impl Simulation<'_> {
             self.turn(Direction::Up);
         }
         if workers < counted {
-            for id in self.fleet.victims(&self.line, counted - workers) {
+            for id in self.fleet.victims(&self.queue, counted - workers) {
                 self.let_go(id);
             }
             self.turn(Direction::Down);
@@ -44,7 +44,7 @@ impl Simulation<'_> {
     fn make(&mut self, moves: &Moves) {
         let mut grew = 0;
         for id in &moves.undrain {
-            grew += u32::from(self.fleet.shift(&mut self.line, *id, Stage::Serving));
+            grew += u32::from(self.fleet.shift(&mut self.queue, *id, Stage::Serving));
         }
         let counted = self.fleet.serving() + self.fleet.booting();
         let room = self.scenario.max_workers.saturating_sub(counted);
@@ -53,7 +53,7 @@ impl Simulation<'_> {
         let spare = (counted + launch).saturating_sub(self.scenario.min_workers) as usize;
         let mut shrank = 0;
         for id in moves.drain.iter().take(spare) {
-            shrank += u32::from(self.fleet.shift(&mut self.line, *id, Stage::Draining));
+            shrank += u32::from(self.fleet.shift(&mut self.queue, *id, Stage::Draining));
         }
         for id in &moves.remove {
             shrank += u32::from(self.fleet.stage(*id) != Some(Stage::Draining));
@@ -70,19 +70,19 @@ impl Simulation<'_> {
 
     /// Cancels a worker that boots, and drains one that serves until it is empty.
     fn let_go(&mut self, id: WorkerId) {
-        if self.fleet.shift(&mut self.line, id, Stage::Draining) {
+        if self.fleet.shift(&mut self.queue, id, Stage::Draining) {
             self.leaving.insert(id);
-            if self.fleet.permits(&self.line, id) > 0 {
+            if self.fleet.permits(&self.queue, id) > 0 {
                 return;
             }
         }
         self.end(id);
     }
 
-    /// Ends a worker that was let go once its seat holds nothing.
-    pub(super) fn end_if_left(&mut self, seat: SeatId) {
-        let empty = self.line.seats().permits(seat) == 0;
-        let worker = self.fleet.on_seat(seat).filter(|_| empty);
+    /// Ends a worker that was let go once its endpoint holds nothing.
+    pub(super) fn end_if_left(&mut self, endpoint: EndpointId) {
+        let empty = self.queue.endpoints().permits(endpoint) == 0;
+        let worker = self.fleet.on_endpoint(endpoint).filter(|_| empty);
         if let Some(id) = worker.filter(|id| self.leaving.contains(id)) {
             self.end(id);
         }
@@ -97,13 +97,13 @@ impl Simulation<'_> {
     /// Ends a worker at once.
     fn end(&mut self, id: WorkerId) -> Ended {
         self.leaving.remove(&id);
-        let Some(seat) = self.fleet.end(self.now, id) else {
+        let Some(endpoint) = self.fleet.end(self.now, id) else {
             return Ended::default();
         };
-        // Nothing may be handed to the seat while its requests go back to the line.
-        self.line.seats_mut().update(seat, 0, 0, false);
-        let ended = self.cut(seat);
-        self.line.seats_mut().remove(seat);
+        // Nothing may be handed to the endpoint while its requests go back to the queue.
+        self.queue.endpoints_mut().update(endpoint, 0, 0, false);
+        let ended = self.cut(endpoint);
+        self.queue.endpoints_mut().remove(endpoint);
         ended
     }
 }

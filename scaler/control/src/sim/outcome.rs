@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use super::{Request, Sample, Scenario};
 
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub p95_ms: f64,
     /// Of all arrivals; one that got no answer counts with its deadline at least.
     pub p99_ms: f64,
-    /// Mean time in line of those that were handed to a worker.
+    /// Mean time in queue of those that were handed to a worker.
     pub mean_wait_s: f64,
     /// Launch to end, booting counted.
     pub instance_hours: f64,

@@ -1,4 +1,4 @@
-//! Service times as they were measured: a few percentiles, and straight lines between them.
+//! Service times as they were measured: a few percentiles, and straight queues between them.
 
 use serde::Deserialize;
 use tidegate_config::{Duration, Problem};
@@ -35,14 +35,14 @@ impl Percentiles {
         .map(|(share, time)| (share, time.as_secs_f64()))
     }
 
-    /// Each line with the next knot at its end.
-    fn lines(&self) -> impl Iterator<Item = (Knot, Knot)> {
+    /// Each queue with the next knot at its end.
+    fn queues(&self) -> impl Iterator<Item = (Knot, Knot)> {
         let knots = self.knots();
         (1..knots.len()).map(move |index| (knots[index - 1], knots[index]))
     }
 
     pub fn mean_s(&self) -> f64 {
-        let parts = self.lines();
+        let parts = self.queues();
         parts
             .map(|((from, low), (to, high))| (to - from) * (low + high) / 2.0)
             .sum()
@@ -50,15 +50,15 @@ impl Percentiles {
 
     /// The seconds that this share of requests does not exceed.
     pub fn at_s(&self, share: f64) -> f64 {
-        let line = self.lines().find(|(_, (to, _))| share <= *to);
-        line.map_or(self.max.as_secs_f64(), |((from, low), (to, high))| {
+        let queue = self.queues().find(|(_, (to, _))| share <= *to);
+        queue.map_or(self.max.as_secs_f64(), |((from, low), (to, high))| {
             low + (high - low) * (share - from) / (to - from)
         })
     }
 
     /// Share of requests that take longer.
     pub fn longer_than(&self, seconds: f64) -> f64 {
-        let Some(((from, low), (to, high))) = self.lines().find(|(_, (_, high))| seconds < *high)
+        let Some(((from, low), (to, high))) = self.queues().find(|(_, (_, high))| seconds < *high)
         else {
             return 0.0;
         };
@@ -68,7 +68,7 @@ impl Percentiles {
 
     pub(super) fn check(&self) -> Result<(), Problem> {
         let backwards = |(low, high): &(Knot, Knot)| high.1 < low.1;
-        if let Some(((_, low), (share, high))) = self.lines().find(backwards) {
+        if let Some(((_, low), (share, high))) = self.queues().find(backwards) {
             let found = format!("{high} s at {} %", share * 100.0);
             let expected = format!("{low} s or more, as of fewer requests");
             return Err(Problem::new("service.percentiles", found, expected));

@@ -30,7 +30,7 @@ pub struct Scenario {
     pub slo: Duration,
     /// From arrival until a request that still waits is given up.
     pub deadline: Duration,
-    /// Most requests in line.
+    /// Most requests in queue.
     pub waiting: usize,
     /// Share of arrivals to be answered within the SLO; what a minute's violation is judged by.
     pub attainment: f64,

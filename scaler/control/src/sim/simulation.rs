@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
-use tidegate_line::{Ask, Line, LineConfig, Moment, SeatId, Ticket};
+use tidegate_queue::{Ask, EndpointId, Moment, Queue, QueueConfig, Ticket};
 
 use super::autoscaler::{Autoscaler, Observed, Seen};
 use super::fleet::{Fleet, Turn, WorkerId};
@@ -56,7 +56,7 @@ pub fn run(
 #[derive(Clone, Copy, Debug)]
 struct Running {
     ticket: Ticket,
-    seat: SeatId,
+    endpoint: EndpointId,
     request: Request,
 }
 
@@ -69,7 +69,7 @@ struct Completion {
     place: u32,
 }
 
-/// A request in line.
+/// A request in queue.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     ticket: Ticket,
@@ -88,11 +88,11 @@ pub(super) struct Simulation<'a> {
     pub now: Moment,
     ends: Moment,
     next_tick: Moment,
-    pub line: Line,
+    pub queue: Queue,
     pub fleet: Fleet,
     /// Workers that end as soon as they are empty.
     pub leaving: BTreeSet<WorkerId>,
-    /// In the order of tickets, which is that of the line.
+    /// In the order of tickets, which is that of the queue.
     waiting: VecDeque<Waiting>,
     completions: BinaryHeap<Reverse<Completion>>,
     /// By place; places that are free are overwritten by the next.
@@ -116,13 +116,13 @@ impl<'a> Simulation<'a> {
         seed: u64,
         autoscaler: &'a mut dyn Autoscaler,
     ) -> Simulation<'a> {
-        let mut line = Line::new(LineConfig {
+        let mut queue = Queue::new(QueueConfig {
             waiting: scenario.waiting,
-            ..LineConfig::default()
+            ..QueueConfig::default()
         });
         let mut fleet = Fleet::new(scenario, seed);
         let starting = scenario.first_workers(demand);
-        fleet.begin(&mut line, starting);
+        fleet.begin(&mut queue, starting);
         let ends = Moment::from_secs_f64(demand.span_s());
         let next_tick = autoscaler.timing().period;
         Simulation {
@@ -131,7 +131,7 @@ impl<'a> Simulation<'a> {
             now: Moment::ZERO,
             ends,
             next_tick,
-            line,
+            queue,
             fleet,
             leaving: BTreeSet::new(),
             waiting: VecDeque::new(),
@@ -154,7 +154,7 @@ impl<'a> Simulation<'a> {
         next.map_or(Moment::MAX, |Reverse(next)| next.done)
     }
 
-    /// All requests have the same patience, so the head of the line is the first to lose it.
+    /// All requests have the same patience, so the head of the queue is the first to lose it.
     fn next_expiry_at(&self) -> Moment {
         let head = self.waiting.front();
         head.map_or(Moment::MAX, |head| self.deadline(&head.request))
@@ -171,7 +171,7 @@ impl<'a> Simulation<'a> {
 
     fn standing(&self) -> Standing {
         Standing {
-            in_flight: self.line.in_flight() as u32,
+            in_flight: self.queue.in_flight() as u32,
             waiting: self.waiting.len() as u32,
             serving: self.fleet.serving(),
             booting: self.fleet.booting(),
@@ -194,7 +194,7 @@ impl<'a> Simulation<'a> {
             deadline: self.deadline(&request),
             bytes: 0,
         };
-        match self.line.arrive(self.now, ask) {
+        match self.queue.arrive(self.now, ask) {
             Ok(ticket) => {
                 self.waiting.push_back(Waiting { ticket, request });
                 self.hand_out();
@@ -204,7 +204,7 @@ impl<'a> Simulation<'a> {
     }
 
     pub fn hand_out(&mut self) {
-        while let Some(grant) = self.line.hand_out(self.now) {
+        while let Some(grant) = self.queue.hand_out(self.now) {
             let Some(head) = self.waiting.pop_front() else {
                 return;
             };
@@ -212,7 +212,7 @@ impl<'a> Simulation<'a> {
             self.score.granted(self.now - head.request.arrived);
             let place = self.place(Running {
                 ticket: grant.ticket,
-                seat: grant.seat,
+                endpoint: grant.endpoint,
                 request: head.request,
             });
             self.completions.push(Reverse(Completion {
@@ -242,24 +242,24 @@ impl<'a> Simulation<'a> {
         };
         self.free.push(next.place);
         let done = self.running[next.place as usize];
-        (self.line).end(self.now, done.ticket, tidegate_line::Outcome::Answered);
+        (self.queue).end(self.now, done.ticket, tidegate_queue::Outcome::Answered);
         self.score.ended(self.now, done.request, Ending::Answered);
         self.hand_out();
         if !self.leaving.is_empty() {
-            self.end_if_left(done.seat);
+            self.end_if_left(done.endpoint);
         }
     }
 
     fn expire(&mut self) {
         if let Some(head) = self.waiting.pop_front() {
-            (self.line).end(self.now, head.ticket, tidegate_line::Outcome::Expired);
+            (self.queue).end(self.now, head.ticket, tidegate_queue::Outcome::Expired);
             self.score.ended(self.now, head.request, Ending::Expired);
         }
     }
 
     fn take_turn(&mut self) {
         match self.fleet.take_turn() {
-            Some((id, Turn::Ready)) => self.fleet.ready(self.now, &mut self.line, id),
+            Some((id, Turn::Ready)) => self.fleet.ready(self.now, &mut self.queue, id),
             Some((id, Turn::Lost)) => self.lose(id),
             None => {}
         }
@@ -286,17 +286,19 @@ impl<'a> Simulation<'a> {
         let sample = self.samples.front().copied().filter(old_enough);
         let (serving, booting) = (self.fleet.serving(), self.fleet.booting());
         let observed = Observed::new(sample.filter(|_| !blind), serving, booting);
-        let seen = Seen::new(self.now, &self.line, &self.fleet, blind);
+        let seen = Seen::new(self.now, &self.queue, &self.fleet, blind);
         let orders = self.autoscaler.tick(self.now, &observed.with(seen));
         self.carry_out(orders);
     }
 
-    /// Cuts what runs on a seat: each goes back to the head of the line while the retry budget
+    /// Cuts what runs on an endpoint: each goes back to the head of the queue while the retry budget
     /// lasts, and is lost otherwise.
-    pub fn cut(&mut self, seat: SeatId) -> Ended {
+    pub fn cut(&mut self, endpoint: EndpointId) -> Ended {
         let running = std::mem::take(&mut self.completions).into_vec();
-        let (cut, going_on): (Vec<_>, Vec<_>) = (running.into_iter())
-            .partition(|Reverse(running)| self.running[running.place as usize].seat == seat);
+        let (cut, going_on): (Vec<_>, Vec<_>) =
+            (running.into_iter()).partition(|Reverse(running)| {
+                self.running[running.place as usize].endpoint == endpoint
+            });
         self.completions = going_on.into();
         let mut lost = 0;
         for Reverse(running) in &cut {
@@ -304,11 +306,11 @@ impl<'a> Simulation<'a> {
             let Running {
                 ticket, request, ..
             } = self.running[running.place as usize];
-            if self.line.retry(ticket) {
+            if self.queue.retry(ticket) {
                 let place = self.waiting.partition_point(|w| w.ticket < ticket);
                 self.waiting.insert(place, Waiting { ticket, request });
             } else {
-                (self.line).end(self.now, ticket, tidegate_line::Outcome::Failed);
+                (self.queue).end(self.now, ticket, tidegate_queue::Outcome::Failed);
                 self.score.ended(self.now, request, Ending::Killed);
                 lost += 1;
             }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// Counts are taken over such spans, from whole multiples of it on.
 const SPAN: Duration = Duration::from_secs(5);

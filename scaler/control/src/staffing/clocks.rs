@@ -6,7 +6,7 @@
 //! change to be before it came (Bayesian mixing of predictions), so that none has to be chosen, and
 //! one that is wrong is soon not heard.
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use super::changes::Change;
 

@@ -24,7 +24,7 @@ mod volatility;
 
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use capacity::Capacity;
 use caution::Caution;

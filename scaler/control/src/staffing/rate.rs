@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 /// The longest span that is looked at.
 const LONGEST: Duration = Duration::from_secs(640);

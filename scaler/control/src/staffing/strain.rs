@@ -240,7 +240,7 @@ impl Strain {
 mod tests {
     use std::time::Duration;
 
-    use tidegate_wire::Histogram;
+    use tidegate_protocol::Histogram;
 
     use super::*;
     use crate::chance::Chance;

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use tidegate_control::{
-    Action, Decision, Fleet, Guard, Law, Member, Observation, Policy, ProxySight, Roster,
-    WorkerSight,
+    Action, Decision, Fleet, Guard, Law, Member, Observation, Policy, ProxyObservation, Roster,
+    WorkerObservation,
 };
 
 use crate::stage::{POLICY, at, policy, seen};
@@ -56,7 +56,7 @@ impl Plant {
         let mut seen = seen(load - in_flight, in_flight);
         let up = self.members.iter().filter(|member| self.is_up(member));
         seen.workers = up
-            .map(|member| WorkerSight {
+            .map(|member| WorkerObservation {
                 id: member.id.clone(),
                 ready: true,
                 draining: draining.contains(&member.id.as_str()),
@@ -67,7 +67,7 @@ impl Plant {
             })
             .collect();
         Observation {
-            proxies: vec![ProxySight {
+            proxies: vec![ProxyObservation {
                 source: "a".to_owned(),
                 seen: answers.then_some(seen),
             }],

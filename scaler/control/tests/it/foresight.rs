@@ -8,7 +8,7 @@ use tidegate_config::Duration as Span;
 use tidegate_control::backtest::Tidegate;
 use tidegate_control::sim::{Autoscaler, Moves, Observed, Orders, Outage, Scenario, Timing, run};
 use tidegate_control::trace::{self, Demand};
-use tidegate_line::Moment;
+use tidegate_queue::Moment;
 
 use crate::stage::policy;
 

@@ -172,7 +172,7 @@ fn a_blind_or_partial_tick_does_not_shrink() {
     }
     let mut scene = Scene::new(POLICY, 3);
     let mut partial = crate::stage::observation(Some(seen(0, 0)));
-    partial.proxies.push(tidegate_control::ProxySight {
+    partial.proxies.push(tidegate_control::ProxyObservation {
         source: "proxy-b".to_owned(),
         seen: None,
     });
@@ -190,7 +190,7 @@ fn a_blind_or_partial_tick_does_not_shrink() {
 fn a_partial_tick_may_grow() {
     let mut scene = Scene::new(POLICY, 1);
     let mut partial = crate::stage::observation(Some(seen(100, 4)));
-    partial.proxies.push(tidegate_control::ProxySight {
+    partial.proxies.push(tidegate_control::ProxyObservation {
         source: "proxy-b".to_owned(),
         seen: None,
     });
@@ -335,7 +335,7 @@ fn an_overdue_worker_is_not_counted_on_while_a_proxy_is_missing_but_takes_its_pl
     let launched = scene.now();
     scene.workers.push(worker("w-2", launched, Stage::Booting));
     let mut partial = crate::stage::observation(Some(seen(100, 4)));
-    partial.proxies.push(tidegate_control::ProxySight {
+    partial.proxies.push(tidegate_control::ProxyObservation {
         source: "proxy-b".to_owned(),
         seen: None,
     });

@@ -1,4 +1,4 @@
-//! How a member's stage follows from the fleet, the beats and our own orders.
+//! How a member's stage follows from the fleet, the heartbeats and our own orders.
 
 use tidegate_control::{Member, Observation, Roster, Stage};
 

@@ -114,7 +114,7 @@ const FORECAST: &str = "[fleet]\nkind = 'process'\nmin = 1\nmax = 50\nlead_time 
                         [slo]\nlatency = '2s'\n[forecast]\n";
 
 fn services(count: u64, service_ms: u64) -> tidegate_control::Tally {
-    let mut histogram = tidegate_wire::Histogram::default();
+    let mut histogram = tidegate_protocol::Histogram::default();
     (0..count).for_each(|_| histogram.record(std::time::Duration::from_millis(service_ms)));
     tidegate_control::Tally::from(&histogram)
 }

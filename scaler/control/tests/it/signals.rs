@@ -1,7 +1,7 @@
 //! What signals other than gauges ask for.
 
 use tidegate_control::{Action, Answer, Observer};
-use tidegate_wire::{ModelSignal, Signal, WorkerSignal, WorkerState};
+use tidegate_protocol::{ModelSignal, Signal, WorkerSignal, WorkerState};
 
 use crate::stage::{POLICY, Scene, observation, seen};
 
@@ -25,7 +25,7 @@ target_value = "1s"
 
 /// What a proxy saw in a second in which `arrivals` came, and so many requests took `latency`.
 fn second(arrivals: u64, latency: &[(u64, u64)]) -> tidegate_control::Observation {
-    let mut histogram = tidegate_wire::Histogram::default();
+    let mut histogram = tidegate_protocol::Histogram::default();
     for (count, ms) in latency {
         for _ in 0..*count {
             histogram.record(std::time::Duration::from_millis(*ms));

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use tidegate_config::Duration;
 use tidegate_control::{
     Action, Behaviour, CostRules, Decision, Fleet, FleetRules, ForecastRules, Formula, Law,
-    Observation, Policy, ProxySight, ScheduleRule, Seen, SignalRule, Slo, Stage, Time, Worker,
-    WorkerSight,
+    Observation, Policy, ProxyObservation, ScheduleRule, Seen, SignalRule, Slo, Stage, Time,
+    Worker, WorkerObservation,
 };
 
 /// One worker per 8 requests in line or 4 in flight; shrinks after 30 s.
@@ -98,14 +98,14 @@ pub fn seen(waiting: u64, in_flight: u64) -> Seen {
 pub fn observation(seen: Option<Seen>) -> Observation {
     let source = "proxy-a".to_owned();
     Observation {
-        proxies: vec![ProxySight { source, seen }],
+        proxies: vec![ProxyObservation { source, seen }],
         ..Observation::default()
     }
 }
 
 /// A worker as its proxy reports it: busy with `permits` requests.
-pub fn sight(id: &str, permits: u32) -> WorkerSight {
-    WorkerSight {
+pub fn sight(id: &str, permits: u32) -> WorkerObservation {
+    WorkerObservation {
         id: id.to_owned(),
         ready: true,
         draining: false,
@@ -129,7 +129,7 @@ pub fn worker(id: &str, launched: Time, stage: Stage) -> Worker {
 pub struct Scene {
     pub law: Law,
     pub workers: Vec<Worker>,
-    pub sights: Vec<WorkerSight>,
+    pub sights: Vec<WorkerObservation>,
     pub launches_held_until: Option<Time>,
     pub second: u64,
 }

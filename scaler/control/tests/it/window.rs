@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidegate_control::{Answer, Health, Measure, Metric, Observer, Statistic, Window};
-use tidegate_wire::{ModelSignal, Signal};
+use tidegate_protocol::{ModelSignal, Signal};
 
 use crate::stage::at;
 

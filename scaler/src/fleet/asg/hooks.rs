@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_control::{Observation, Time, WorkerSight};
+use tidegate_control::{Observation, Time, WorkerObservation};
 
 use super::group::{Hook, Instance, State, Transition};
 
@@ -167,7 +167,7 @@ fn is_ready(seen: &Observation, id: &str) -> bool {
 
 /// Every proxy says that the worker has nothing to finish, or does not know one.
 fn may_end(seen: &Observation, id: &str) -> bool {
-    let idle = |sight: Option<&WorkerSight>| {
+    let idle = |sight: Option<&WorkerObservation>| {
         sight.is_none_or(|sight| {
             sight.permits == 0 && (sight.draining || sight.beat_age_ms > SILENT_MS)
         })

@@ -29,7 +29,7 @@ impl ContainerRules {
             cmd: Some(self.arguments(id, proxies)),
             user: self.user.clone(),
             labels: Some(labels),
-            // Beats say more, and cost no process each.
+            // Heartbeats say more, and cost no process each.
             healthcheck: Some(HealthConfig {
                 test: Some(vec!["NONE".to_owned()]),
                 ..HealthConfig::default()

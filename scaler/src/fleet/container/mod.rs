@@ -26,7 +26,7 @@ const START_TIMEOUTS: u32 = 3;
 
 pub struct ContainerFleet {
     rules: ContainerRules,
-    /// Admin URLs of the proxies that the workers beat to.
+    /// Admin URLs of the proxies that the workers heartbeat to.
     proxies: Vec<String>,
     engine: Engine,
     last_number: u32,

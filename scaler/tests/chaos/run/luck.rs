@@ -19,7 +19,7 @@ impl Run {
             return None;
         }
         let index = usize::from(self.chance.unit() < 0.5);
-        self.seats[index].back_at = self.second() + self.chance.between(5.0, 300.0) as u64;
+        self.endpoints[index].back_at = self.second() + self.chance.between(5.0, 300.0) as u64;
         Some((
             index,
             Duration::from_millis(self.chance.between(0.0, 1500.0) as u64),
@@ -33,7 +33,7 @@ impl Run {
         if self.happens(20.0) {
             self.change_the_weather();
         }
-        for index in 0..self.seats.len() {
+        for index in 0..self.endpoints.len() {
             if self.happens(15.0) {
                 let fates = [
                     Fate::NotArrived,
@@ -42,11 +42,11 @@ impl Run {
                     Fate::Answered,
                 ];
                 let fate = fates[self.chance.next_u64() as usize % fates.len()];
-                self.seats[index].table.set_fate(fate);
+                self.endpoints[index].table.set_fate(fate);
             }
             if self.happens(15.0) {
                 let (proxy, now) = (usize::from(self.chance.unit() < 0.5), self.second());
-                let cut = &mut self.seats[index].street.cuts()[proxy];
+                let cut = &mut self.endpoints[index].street.cuts()[proxy];
                 *cut = match cut {
                     Some(_) => None,
                     None => Some(now),
@@ -111,9 +111,9 @@ impl Run {
 
     pub fn calm_down(&mut self) {
         self.group.world().weather = Weather::default();
-        for seat in &mut self.seats {
-            seat.table.set_fate(Fate::Answered);
-            *seat.street.cuts() = Default::default();
+        for endpoint in &mut self.endpoints {
+            endpoint.table.set_fate(Fate::Answered);
+            *endpoint.street.cuts() = Default::default();
         }
         self.per_s = 2.0;
     }

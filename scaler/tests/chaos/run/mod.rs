@@ -1,9 +1,9 @@
 //! One run: two scalers with one lease before one group, ten hours of whatever can go wrong, and
 //! then calm.
 
+mod endpoint;
 mod luck;
 mod outcome;
-mod seat;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,8 @@ use tidegate_scaler::fleet::asg::fake::{FakeGroup, Shape, World as Group};
 use tidegate_scaler::lease::Table;
 use tokio::time::Instant;
 
+use endpoint::Endpoint;
 pub use outcome::Outcome;
-use seat::Seat;
 
 use crate::service::Service;
 use crate::watched::{LEAST, MOST, Shared, Street, World, lock};
@@ -34,7 +34,7 @@ pub struct Run {
     group: FakeGroup,
     table: Table,
     began: Instant,
-    seats: Vec<Seat>,
+    endpoints: Vec<Endpoint>,
     chance: Chance,
     /// Spot notices under way: when the instance goes.
     notices: BTreeMap<String, u64>,
@@ -64,7 +64,7 @@ impl Run {
             BEGIN + began.elapsed()
         });
         let table = Table::new(TIMEOUT);
-        let seats = (0..2).map(|_| Seat {
+        let endpoints = (0..2).map(|_| Endpoint {
             scaler: None,
             owner: String::new(),
             street: Street {
@@ -77,7 +77,7 @@ impl Run {
         });
         Run {
             seed,
-            seats: seats.collect(),
+            endpoints: endpoints.collect(),
             world,
             group,
             table,
@@ -111,7 +111,11 @@ impl Run {
             open: world.service.open(),
             removals: world.removals,
             takeovers: item.as_ref().map_or(0, |item| item.epoch),
-            kills: self.seats.iter().map(|seat| seat.lives - 1).sum(),
+            kills: self
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.lives - 1)
+                .sum(),
         }
     }
 
@@ -126,26 +130,30 @@ impl Run {
         while lock(&self.world).service.now() < second {
             self.step();
         }
-        for index in 0..self.seats.len() {
-            if self.seats[index].scaler.is_none() && second >= self.seats[index].back_at {
+        for index in 0..self.endpoints.len() {
+            if self.endpoints[index].scaler.is_none() && second >= self.endpoints[index].back_at {
                 self.start(index);
             }
         }
         let kill = self.next_kill();
-        let ticks = self.seats.iter_mut().enumerate().map(|(index, seat)| {
-            let patience = kill.filter(|(victim, _)| *victim == index);
-            async move {
-                let Some(scaler) = &mut seat.scaler else {
-                    return;
-                };
-                let Some((_, after)) = patience else {
-                    return scaler.tick(now).await;
-                };
-                // It dies within the tick, wherever it is.
-                let _ = tokio::time::timeout(after, scaler.tick(now)).await;
-                seat.scaler = None;
-            }
-        });
+        let ticks = self
+            .endpoints
+            .iter_mut()
+            .enumerate()
+            .map(|(index, endpoint)| {
+                let patience = kill.filter(|(victim, _)| *victim == index);
+                async move {
+                    let Some(scaler) = &mut endpoint.scaler else {
+                        return;
+                    };
+                    let Some((_, after)) = patience else {
+                        return scaler.tick(now).await;
+                    };
+                    // It dies within the tick, wherever it is.
+                    let _ = tokio::time::timeout(after, scaler.tick(now)).await;
+                    endpoint.scaler = None;
+                }
+            });
         futures_util::future::join_all(ticks).await;
         let next = self.began + Duration::from_secs(second + 1);
         tokio::time::sleep_until(next).await;
@@ -165,7 +173,7 @@ impl Run {
     /// Two requests a second of 2.5 s are five at once: two workers by three, and a little more.
     fn has_converged(&mut self, sizes: &[u32]) {
         let (least, most) = (sizes.iter().min(), sizes.iter().max());
-        let leaders = (self.seats.iter().flat_map(|seat| &seat.scaler))
+        let leaders = (self.endpoints.iter().flat_map(|endpoint| &endpoint.scaler))
             .filter(|scaler| scaler.leads())
             .count();
         let mut world = lock(&self.world);

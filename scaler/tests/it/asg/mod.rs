@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate_control::{Observation, ProxySight, Seen, Time, WorkerSight};
+use tidegate_control::{Observation, ProxyObservation, Seen, Time, WorkerObservation};
 use tidegate_scaler::config::AsgRules;
 use tidegate_scaler::fleet::asg::fake::{FakeGroup, Shape, World};
 use tidegate_scaler::fleet::asg::group::{GroupError, State};
@@ -143,12 +143,12 @@ impl Scene {
     }
 
     /// The proxy says this of the worker on that instance.
-    fn sees(&mut self, id: &str, change: impl Fn(&mut WorkerSight)) {
+    fn sees(&mut self, id: &str, change: impl Fn(&mut WorkerObservation)) {
         let mut sights = match self.seen.proxies.pop().and_then(|proxy| proxy.seen) {
             Some(seen) => seen.workers,
             None => Vec::new(),
         };
-        let mut sight = WorkerSight {
+        let mut sight = WorkerObservation {
             id: id.to_owned(),
             ready: true,
             draining: false,
@@ -181,13 +181,13 @@ impl Scene {
     }
 }
 
-fn observation(workers: Vec<WorkerSight>) -> Observation {
+fn observation(workers: Vec<WorkerObservation>) -> Observation {
     let seen = Seen {
         workers,
         ..Seen::default()
     };
     Observation {
-        proxies: vec![ProxySight {
+        proxies: vec![ProxyObservation {
             source: "http://proxy".to_owned(),
             seen: Some(seen),
         }],

@@ -13,11 +13,11 @@ pub use bias::RelativeBias;
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::isa::Isa;
 use crate::product::{Product, Scaled};
 use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 use crate::softmax::exponentials_of_tile;
-use crate::tier::Tier;
 
 /// The shape of a multi-head attention. Its input is rows of queries, keys and values side by side,
 /// each `heads * head_dim` wide.
@@ -64,7 +64,7 @@ impl AttentionScratch {
     }
 }
 
-/// Whole panels of any tier.
+/// Whole panels of any isa.
 fn padded(len: usize) -> usize {
     len.next_multiple_of(MAX_PANEL)
 }
@@ -83,7 +83,7 @@ impl Attention {
     /// or a matrix or the bias has another shape.
     pub fn run(
         &self,
-        tier: Tier,
+        isa: Isa,
         from: Queries<'_>,
         bias: Option<&RelativeBias>,
         scratch: &mut AttentionScratch,
@@ -127,7 +127,7 @@ impl Attention {
             sequence,
             queries,
         } = from;
-        tier.run(Attend {
+        isa.run(Attend {
             shape: *self,
             qkv,
             sequence,

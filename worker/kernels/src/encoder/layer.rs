@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::arena::{INNER_ROWS, Workspace};
 use super::batch::Chunk;
 use super::run::EncodeError;
 use super::team::{Barrier, SharedRows};
+use super::workspace::{Buffers, INNER_ROWS};
 use super::{Encoder, Layer};
 use crate::attention::Queries;
 use crate::error::ShapeError;
@@ -34,7 +34,7 @@ pub(super) struct Share<'a> {
 
 impl Share<'_> {
     /// Computes this member's rows and returns the chunk's last hidden state: every member's rows.
-    pub(super) fn run(&self, own: &mut Workspace) -> Result<&[f32], EncodeError> {
+    pub(super) fn run(&self, own: &mut Buffers) -> Result<&[f32], EncodeError> {
         let parts = &self.encoder.parts;
         self.embed(own)?;
         let followers = parts.layers.iter().skip(1).map(Some).chain([None]);
@@ -56,8 +56,8 @@ impl Share<'_> {
     }
 
     /// Words, positions and kinds, normalized and quantized.
-    fn embed(&self, own: &mut Workspace) -> Result<(), ShapeError> {
-        let (tier, width) = (self.encoder.parts.tier, self.encoder.width());
+    fn embed(&self, own: &mut Buffers) -> Result<(), ShapeError> {
+        let (isa, width) = (self.encoder.parts.isa, self.encoder.width());
         let tables = &self.encoder.parts.embeddings;
         for (sequence, rows) in self.chunk.overlaps(self.rows.clone()) {
             let first = self.chunk.first_token();
@@ -65,17 +65,17 @@ impl Share<'_> {
             let to =
                 &mut own.hidden[(rows.start - self.rows.start) * width..][..rows.len() * width];
             tables.words.gather(
-                tier,
+                isa,
                 self.chunk.batch.ids(tokens.clone()),
                 Store::Replace,
                 to,
             )?;
             if let Some(table) = &tables.positions {
                 let positions = rows.map(|row| row - sequence.start + tables.first_position);
-                table.gather(tier, positions, Store::Add, to)?;
+                table.gather(isa, positions, Store::Add, to)?;
             }
             if let Some(table) = &tables.kinds {
-                table.gather(tier, self.chunk.batch.kinds(tokens), Store::Add, to)?;
+                table.gather(isa, self.chunk.batch.kinds(tokens), Store::Add, to)?;
             }
         }
         let first = self.encoder.parts.layers.first();
@@ -87,13 +87,13 @@ impl Share<'_> {
         &self,
         norm: &LayerNorm,
         reader: Option<&Dense>,
-        own: &mut Workspace,
+        own: &mut Buffers,
     ) -> Result<(), ShapeError> {
         let hidden = &mut own.hidden[..self.rows.len() * self.encoder.width()];
         if reader.is_some_and(Dense::reads_int8) {
             norm.apply_quantize(hidden, &mut own.quant)
         } else {
-            norm.apply(self.encoder.parts.tier, hidden)
+            norm.apply(self.encoder.parts.isa, hidden)
         }
     }
 
@@ -102,7 +102,7 @@ impl Share<'_> {
         &self,
         layer: &Layer,
         shared: &SharedRows<'_>,
-        own: &mut Workspace,
+        own: &mut Buffers,
     ) -> Result<(), EncodeError> {
         let (parts, count, width) = (&self.encoder.parts, self.rows.len(), self.encoder.width());
         // SAFETY: members' rows do not overlap, and the buffer's last readers have passed a barrier
@@ -127,7 +127,7 @@ impl Share<'_> {
             };
             parts
                 .attention
-                .run(parts.tier, from, bias, &mut own.scratch, context)?;
+                .run(parts.isa, from, bias, &mut own.scratch, context)?;
         }
         if layer.out.reads_int8() {
             own.quant.quantize(0, &own.context[..count * width])?;
@@ -142,7 +142,7 @@ impl Share<'_> {
     }
 
     /// x = x + down(activation(up(x))), from `hidden` and `quant` to `hidden`.
-    fn feed_forward(&self, layer: &Layer, own: &mut Workspace) -> Result<(), ShapeError> {
+    fn feed_forward(&self, layer: &Layer, own: &mut Buffers) -> Result<(), ShapeError> {
         let (count, width, inner) = (self.rows.len(), self.encoder.width(), layer.up.outputs());
         let activate = Epilogue {
             activation: layer.activation,

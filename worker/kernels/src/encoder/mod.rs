@@ -4,25 +4,25 @@
 //! residual, Devlin et al., 2019; Song et al., 2020), and nothing of files, names or heads: who
 //! loads a model packs its weights into [`EncoderParts`]. Sequences follow each other without
 //! padding. A batch is worked off in chunks of whole sequences, each going through all layers while
-//! its rows stay in the second-level cache; the arena is as large as one chunk, whatever the batch.
+//! its rows stay in the second-level cache; the workspace is as large as one chunk, whatever the batch.
 //! Nothing is allocated between the first layer and the last.
 
-mod arena;
 mod batch;
 mod layer;
 mod parts;
 mod run;
 mod team;
+mod workspace;
 
-pub use arena::Arena;
-use arena::Shape;
 pub use batch::Batch;
 pub use parts::{Embeddings, EncoderParts, Layer};
 pub use run::{EncodeError, Output, useful_threads};
+use workspace::Shape;
+pub use workspace::Workspace;
 
 use crate::error::{ShapeError, exactly};
 
-/// An encoder, packed for one tier. It is read-only: threads share it, each with an [`Arena`] of
+/// An encoder, packed for one isa. It is read-only: threads share it, each with a [`Workspace`] of
 /// its own.
 pub struct Encoder {
     parts: EncoderParts,
@@ -35,7 +35,7 @@ impl Encoder {
         let width = parts.attention.width();
         parts.embeddings.check(width)?;
         for layer in &parts.layers {
-            layer.check(parts.tier, width, parts.inner_width())?;
+            layer.check(parts.isa, width, parts.inner_width())?;
         }
         if let Some(bias) = &parts.relative_bias {
             exactly(
@@ -71,7 +71,7 @@ impl Encoder {
 
     fn shape(&self) -> Shape {
         Shape {
-            tier: self.parts.tier,
+            isa: self.parts.isa,
             width: self.width(),
             head_dim: self.parts.attention.head_dim,
             inner: self.parts.inner_width(),

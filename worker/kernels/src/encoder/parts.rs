@@ -2,16 +2,16 @@
 
 use crate::attention::{Attention, RelativeBias};
 use crate::embed::Table;
-use crate::error::{ShapeError, exactly, same_tier};
+use crate::error::{ShapeError, exactly, same_isa};
+use crate::isa::Isa;
 use crate::linear::Dense;
 use crate::math::Activation;
 use crate::norm::LayerNorm;
-use crate::tier::Tier;
 
 /// Everything that [`crate::Encoder::new`] checks and keeps.
 pub struct EncoderParts {
-    /// The tier of every linear layer.
-    pub tier: Tier,
+    /// The isa of every linear layer.
+    pub isa: Isa,
     pub embeddings: Embeddings,
     pub attention: Attention,
     pub relative_bias: Option<RelativeBias>,
@@ -72,9 +72,9 @@ impl Embeddings {
 }
 
 impl Layer {
-    pub(super) fn check(&self, tier: Tier, width: usize, inner: usize) -> Result<(), ShapeError> {
+    pub(super) fn check(&self, isa: Isa, width: usize, inner: usize) -> Result<(), ShapeError> {
         for linear in [&self.qkv, &self.out, &self.up, &self.down] {
-            same_tier(tier, linear.tier())?;
+            same_isa(isa, linear.isa())?;
         }
         exactly(
             "inputs of the query, key and value layer",

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::Encoder;
-use super::arena::Arena;
 use super::batch::{Batch, Chunk};
 use super::layer::Share;
 use super::team::{Barrier, Broken, SharedRows};
+use super::workspace::Workspace;
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::pool::{Pooling, normalize, pool};
 use crate::quant::split;
@@ -38,7 +38,7 @@ pub enum Output {
 /// Why a batch was not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeError {
-    /// The batch does not fit the encoder, the arenas or the output.
+    /// The batch does not fit the encoder, the workspaces or the output.
     Shape(ShapeError),
     /// A thread that shared the work failed, or could not be started.
     Broken,
@@ -74,18 +74,18 @@ pub fn useful_threads(tokens: usize) -> usize {
 }
 
 impl Encoder {
-    /// Encodes a batch on as many threads as there are arenas, the caller's included; with one
-    /// arena on the caller's alone. `out` is one row for each token or sequence, see [`Output`], in
+    /// Encodes a batch on as many threads as there are workspaces, the caller's included; with one
+    /// workspace on the caller's alone. `out` is one row for each token or sequence, see [`Output`], in
     /// the batch's order.
     ///
     /// # Errors
-    /// There is no arena or one made for another shape, a sequence is longer than the arenas or
+    /// There is no workspace or one made for another shape, a sequence is longer than the workspaces or
     /// [`Encoder::max_len`], an id or kind is outside its table, or `out` has another length.
     pub fn run(
         &self,
         batch: &Batch<'_>,
         output: Output,
-        arenas: &mut [Arena],
+        workspaces: &mut [Workspace],
         out: &mut [f32],
     ) -> Result<(), EncodeError> {
         let rows = if output == Output::Hidden {
@@ -94,14 +94,20 @@ impl Encoder {
             batch.len()
         };
         exactly("encoder output", rows * self.width(), out.len())?;
-        at_least("arenas", 1, arenas.len())?;
-        let fitting = arenas.iter().filter(|arena| arena.shape == self.shape());
+        at_least("workspaces", 1, workspaces.len())?;
+        let fitting = workspaces
+            .iter()
+            .filter(|workspace| workspace.shape == self.shape());
         exactly(
-            "arenas made for such an encoder",
-            arenas.len(),
+            "workspaces made for such an encoder",
+            workspaces.len(),
             fitting.count(),
         )?;
-        let room = arenas.iter().map(|arena| arena.max_rows).min().unwrap_or(0);
+        let room = workspaces
+            .iter()
+            .map(|workspace| workspace.max_rows)
+            .min()
+            .unwrap_or(0);
         at_most(
             "tokens of a sequence",
             self.max_len().unwrap_or(room).min(room),
@@ -114,11 +120,11 @@ impl Encoder {
             chunks: batch.chunks(limit),
             out,
         };
-        if batch.chunks(limit).count() >= arenas.len() {
-            return jobs.spread(arenas);
+        if batch.chunks(limit).count() >= workspaces.len() {
+            return jobs.spread(workspaces);
         }
         while let Some(job) = jobs.next() {
-            job.share(arenas)?;
+            job.share(workspaces)?;
         }
         Ok(())
     }
@@ -150,19 +156,19 @@ impl<'a, I: Iterator<Item = Chunk<'a>> + Send> Jobs<'a, I> {
     }
 
     /// Every thread takes the next chunk when it is done with its last.
-    fn spread(self, arenas: &mut [Arena]) -> Result<(), EncodeError> {
+    fn spread(self, workspaces: &mut [Workspace]) -> Result<(), EncodeError> {
         let jobs = Mutex::new(self);
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = |arena: &mut Arena| -> Result<(), EncodeError> {
+        let work = |workspace: &mut Workspace| -> Result<(), EncodeError> {
             while let Some(job) = next() {
-                job.share(std::slice::from_mut(arena))?;
+                job.share(std::slice::from_mut(workspace))?;
             }
             Ok(())
         };
-        match arenas {
+        match workspaces {
             // A scope for threads would be an allocation.
-            [arena] => work(arena),
-            arenas => fork(arenas.iter_mut(), work),
+            [workspace] => work(workspace),
+            workspaces => fork(workspaces.iter_mut(), work),
         }
     }
 }
@@ -208,33 +214,33 @@ struct Task<'a> {
 }
 
 impl Job<'_> {
-    /// Computes the chunk, its rows shared between the arenas as far as that is worth it.
-    fn share(self, arenas: &mut [Arena]) -> Result<(), EncodeError> {
-        let members = arenas
+    /// Computes the chunk, its rows shared between the workspaces as far as that is worth it.
+    fn share(self, workspaces: &mut [Workspace]) -> Result<(), EncodeError> {
+        let members = workspaces
             .len()
             .min(self.task.chunk.rows().div_ceil(SHARE_ROWS));
-        match &mut arenas[..members] {
+        match &mut workspaces[..members] {
             [] => Ok(()),
-            [arena] => self.alone(arena),
-            arenas => self.together(arenas),
+            [workspace] => self.alone(workspace),
+            workspaces => self.together(workspaces),
         }
     }
 
-    fn alone(self, arena: &mut Arena) -> Result<(), EncodeError> {
-        let qkv = SharedRows::new(&mut arena.qkv);
+    fn alone(self, workspace: &mut Workspace) -> Result<(), EncodeError> {
+        let qkv = SharedRows::new(&mut workspace.qkv);
         let barrier = Barrier::new(1);
         let rows = 0..self.task.chunk.rows();
         let share = self.task.part(rows, [qkv; 2], &barrier);
-        self.task.finish(share.run(&mut arena.own)?, self.out)
+        self.task.finish(share.run(&mut workspace.own)?, self.out)
     }
 
-    fn together(self, arenas: &mut [Arena]) -> Result<(), EncodeError> {
+    fn together(self, workspaces: &mut [Workspace]) -> Result<(), EncodeError> {
         let Self { task, out } = self;
-        let barrier = Barrier::new(arenas.len());
-        let ranges = split(task.chunk.rows(), arenas.len(), SHARE_ROWS);
-        let (buffers, own): (Vec<_>, Vec<_>) = arenas
+        let barrier = Barrier::new(workspaces.len());
+        let ranges = split(task.chunk.rows(), workspaces.len(), SHARE_ROWS);
+        let (buffers, own): (Vec<_>, Vec<_>) = workspaces
             .iter_mut()
-            .map(|arena| (SharedRows::new(&mut arena.qkv), &mut arena.own))
+            .map(|workspace| (SharedRows::new(&mut workspace.qkv), &mut workspace.own))
             .unzip();
         let qkv = [buffers[0], buffers[1]];
         // The first member also finishes.
@@ -269,7 +275,7 @@ impl Task<'_> {
 
     /// Turns the chunk's last hidden state into what is wanted.
     fn finish(&self, hidden: &[f32], out: &mut [f32]) -> Result<(), EncodeError> {
-        let (tier, width) = (self.encoder.parts.tier, self.encoder.width());
+        let (isa, width) = (self.encoder.parts.isa, self.encoder.width());
         let (pooling, unit) = match self.output {
             Output::Hidden => {
                 out.copy_from_slice(hidden);
@@ -280,13 +286,13 @@ impl Task<'_> {
         };
         for (rows, out) in self.chunk.row_ranges().zip(out.chunks_exact_mut(width)) {
             pool(
-                tier,
+                isa,
                 pooling,
                 &hidden[rows.start * width..rows.end * width],
                 out,
             )?;
             if unit {
-                normalize(tier, out);
+                normalize(isa, out);
             }
         }
         Ok(())

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Epilogue, FloatLinear, Linear};
 use crate::error::ShapeError;
+use crate::isa::Isa;
 use crate::quant::QuantRows;
-use crate::tier::Tier;
 
 /// A linear layer in the precision that its weights came in.
 pub enum Dense {
@@ -38,10 +38,10 @@ impl Dense {
         }
     }
 
-    pub fn tier(&self) -> Tier {
+    pub fn isa(&self) -> Isa {
         match self {
-            Self::Int8(linear) => linear.tier(),
-            Self::F32(linear) => linear.tier(),
+            Self::Int8(linear) => linear.isa(),
+            Self::F32(linear) => linear.isa(),
         }
     }
 

@@ -5,16 +5,16 @@ use std::ops::Range;
 use super::epilogue::Epilogue;
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_least, exactly};
+use crate::isa::Isa;
 use crate::product::{Finish, Product};
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// Rows that stay close while every panel passes over them.
 const BLOCK_ROWS: usize = 64;
 
-/// A linear layer y = x W^T + b in f32, packed for one tier.
+/// A linear layer y = x W^T + b in f32, packed for one isa.
 pub struct FloatLinear {
-    tier: Tier,
+    isa: Isa,
     k: usize,
     n: usize,
     /// `[channel / panel][feature][channel % panel]`, a panel being two vectors, padded with zeros.
@@ -29,7 +29,7 @@ impl FloatLinear {
     /// # Errors
     /// `weights` is not whole channels, there is none, or `bias` is not one value a channel.
     pub fn pack(
-        tier: Tier,
+        isa: Isa,
         weights: &[f32],
         bias: Option<&[f32]>,
         k: usize,
@@ -41,8 +41,8 @@ impl FloatLinear {
             exactly("bias", weights.len() / k, bias.len())?;
         }
         let bias = bias.unwrap_or(&[]);
-        Ok(tier.run(Pack {
-            tier,
+        Ok(isa.run(Pack {
+            isa,
             weights,
             bias,
             k,
@@ -59,8 +59,8 @@ impl FloatLinear {
         self.n
     }
 
-    pub fn tier(&self) -> Tier {
-        self.tier
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Memory held by the packed layer.
@@ -82,7 +82,7 @@ impl FloatLinear {
         let rows = x.len() / self.k;
         exactly("linear input", rows * self.k, x.len())?;
         exactly("linear output", rows * self.n, out.len())?;
-        self.tier.run(Forward {
+        self.isa.run(Forward {
             linear: self,
             x,
             epilogue,
@@ -93,7 +93,7 @@ impl FloatLinear {
 }
 
 struct Pack<'a> {
-    tier: Tier,
+    isa: Isa,
     weights: &'a [f32],
     bias: &'a [f32],
     k: usize,
@@ -115,7 +115,7 @@ impl Kernel for Pack<'_> {
             }
         }
         FloatLinear {
-            tier: self.tier,
+            isa: self.isa,
             k,
             n,
             panels,

@@ -6,7 +6,7 @@ use super::epilogue::{Epilogue, Float, Integer, Sink, Tile};
 use super::pack::Linear;
 use super::tile::{Operands, Sums, sums};
 use crate::aligned::LINE_BYTES;
-use crate::error::{ShapeError, at_least, at_most, exactly, same_tier};
+use crate::error::{ShapeError, at_least, at_most, exactly, same_isa};
 use crate::quant::{QuantRows, split};
 use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 
@@ -20,7 +20,7 @@ impl Linear {
     /// Multiplies some rows of `x` into `out`, `rows.len()` rows of [`Linear::outputs`] values.
     ///
     /// # Errors
-    /// `x` has another width, tier or fewer rows, or `out` another length.
+    /// `x` has another width, isa or fewer rows, or `out` another length.
     pub fn forward(
         &self,
         x: &QuantRows,
@@ -59,7 +59,7 @@ impl Linear {
     }
 
     /// The exact sums of activations times weights, both as integers, of some rows, without scales
-    /// or bias: what every tier must agree on.
+    /// or bias: what every isa must agree on.
     ///
     /// # Errors
     /// As [`Linear::forward`].
@@ -77,7 +77,7 @@ impl Linear {
     }
 
     fn multiply(&self, x: &QuantRows, rows: Range<usize>, columns: Range<usize>, sink: impl Sink) {
-        self.tier.run(Forward {
+        self.isa.run(Forward {
             linear: self,
             x,
             rows,
@@ -98,7 +98,7 @@ impl Linear {
         columns: &Range<usize>,
     ) -> Result<(), ShapeError> {
         exactly("input features", self.k, x.cols())?;
-        same_tier(self.tier, x.tier())?;
+        same_isa(self.isa, x.isa())?;
         at_most("rows", x.rows(), rows.end)?;
         at_least("end of rows", rows.start, rows.end)?;
         at_most("output channels", self.n, columns.end)?;
@@ -159,7 +159,7 @@ impl<K: Sink> Forward<'_, K> {
                 column: channel - self.columns.start,
                 width: self.columns.len(),
             };
-            // SAFETY: `check` saw that the rows are in `x`, made for this tier; channels are padded
+            // SAFETY: `check` saw that the rows are in `x`, made for this isa; channels are padded
             // to panels; the output was checked to hold every row and column.
             unsafe {
                 let from = Operands::<S> {

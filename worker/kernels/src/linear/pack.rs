@@ -6,8 +6,8 @@
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// Groups are padded to a multiple of this, so that the product can be unrolled without a
 /// remainder.
@@ -16,9 +16,9 @@ pub(crate) const GROUP_UNROLL: usize = 4;
 /// With more input features a sum of products up to 255 * 128 could leave i32.
 const MAX_FEATURES: usize = 65_536;
 
-/// An int8 linear layer, y = x W^T + b: per-channel symmetric weights, packed for one tier.
+/// An int8 linear layer, y = x W^T + b: per-channel symmetric weights, packed for one isa.
 pub struct Linear {
-    pub(super) tier: Tier,
+    pub(super) isa: Isa,
     pub(super) k: usize,
     pub(super) n: usize,
     /// Groups of input features in a panel, a multiple of [`GROUP_UNROLL`].
@@ -37,7 +37,7 @@ impl Linear {
     /// # Errors
     /// The lengths do not agree, there is no channel, or `k` is not in 1..=65536.
     pub fn pack(
-        tier: Tier,
+        isa: Isa,
         weights: &[i8],
         scale: &[f32],
         bias: Option<&[f32]>,
@@ -50,8 +50,8 @@ impl Linear {
         if let Some(bias) = bias {
             exactly("bias", scale.len(), bias.len())?;
         }
-        Ok(tier.run(Pack {
-            tier,
+        Ok(isa.run(Pack {
+            isa,
             weights,
             scale,
             bias: bias.unwrap_or(&[]),
@@ -69,8 +69,8 @@ impl Linear {
         self.n
     }
 
-    pub fn tier(&self) -> Tier {
-        self.tier
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Memory held by the packed layer.
@@ -80,7 +80,7 @@ impl Linear {
 }
 
 struct Pack<'a> {
-    tier: Tier,
+    isa: Isa,
     weights: &'a [i8],
     scale: &'a [f32],
     bias: &'a [f32],
@@ -108,7 +108,7 @@ impl Kernel for Pack<'_> {
             sum[c] = total as f32 * self.scale[c];
         }
         Linear {
-            tier: self.tier,
+            isa: self.isa,
             k,
             n,
             groups,

@@ -1,10 +1,10 @@
-//! What the int8 instruction of a tier can do at best: the denominator of every share of peak.
+//! What the int8 instruction of an ISA can do at best: the denominator of every share of peak.
 
 use std::hint::black_box;
 
 use crate::aligned::Aligned;
+use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
-use crate::tier::Tier;
 
 /// Independent sums, enough to hide the latency of a dot.
 const CHAINS: usize = 12;
@@ -13,8 +13,8 @@ const CHAINS: usize = 12;
 const DOTS: usize = 16;
 
 /// Runs dots on registers alone and returns how many multiply-adds that were.
-pub fn peak(tier: Tier, rounds: u32) -> u64 {
-    tier.run(Peak { rounds })
+pub fn peak(isa: Isa, rounds: u32) -> u64 {
+    isa.run(Peak { rounds })
 }
 
 struct Peak {
@@ -28,7 +28,7 @@ impl Kernel for Peak {
     fn run<S: Simd>(self, s: S) -> u64 {
         let bytes = black_box(Aligned::padded(&[1i8; 128], 128));
         // SAFETY: 128 bytes hold the weights of one vector and the activations of one group, of any
-        // tier.
+        // isa.
         let (mut a, w) = unsafe { (s.load_a(bytes.as_ptr().cast()), s.load_w(bytes.as_ptr())) };
         let mut acc = [s.zero_i32(); CHAINS];
         for _ in 0..self.rounds {

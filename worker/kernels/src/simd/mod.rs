@@ -1,11 +1,11 @@
-//! The vector instructions that the kernels are written in, once for every tier.
+//! The vector instructions that the kernels are written in, once for every isa.
 //!
-//! A kernel is a type with one generic [`Kernel::run`]; a tier is a token that implements [`Simd`].
-//! A token can only be made on a CPU that has the tier's instructions, so holding one is the proof
+//! A kernel is a type with one generic [`Kernel::run`]; an ISA is a token that implements [`Simd`].
+//! A token can only be made on a CPU that has the isa's instructions, so holding one is the proof
 //! that the safe operations below may be executed. Only loads and stores are unsafe: they take
 //! pointers.
 //!
-//! Every method is `#[inline(always)]`: a kernel must end up inside the tier's `#[target_feature]`
+//! Every method is `#[inline(always)]`: a kernel must end up inside the isa's `#[target_feature]`
 //! entry function as one piece of code, or each operation becomes a call.
 
 #[cfg(target_arch = "x86_64")]
@@ -18,10 +18,10 @@ pub(crate) mod scalar;
 /// Columns of the widest panel and lanes of the widest vector, for buffers on the stack.
 pub(crate) const MAX_PANEL: usize = 32;
 
-/// The largest [`Simd::TILE_ROWS`] of any tier.
+/// The largest [`Simd::TILE_ROWS`] of any isa.
 pub(crate) const MAX_TILE_ROWS: usize = 8;
 
-/// Work that is compiled once for each tier and run by [`crate::Tier::run`].
+/// Work that is compiled once for each isa and run by [`crate::Isa::run`].
 pub(crate) trait Kernel {
     type Output;
 
@@ -29,7 +29,7 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// One tier's instructions. `F` holds [`Simd::LANES`] f32, `I` as many i32.
+/// One isa's instructions. `F` holds [`Simd::LANES`] f32, `I` as many i32.
 pub(crate) trait Simd: Copy {
     type F: Copy;
     type I: Copy;
@@ -57,7 +57,7 @@ pub(crate) trait Simd: Copy {
     /// The smaller of each pair; `b` where either is not a number.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     fn abs(self, a: Self::F) -> Self::F;
-    /// a * b + c, rounded once where the tier can.
+    /// a * b + c, rounded once where the isa can.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// To the nearest integer, ties to even.
     fn round(self, a: Self::F) -> Self::F;

@@ -1,6 +1,6 @@
-//! The tier without vector instructions: plain Rust on arrays of four, for any CPU.
+//! The isa without vector instructions: plain Rust on arrays of four, for any CPU.
 //!
-//! It is also the meaning of the other tiers: their integers equal its integers.
+//! It is also the meaning of the other isas: their integers equal its integers.
 
 use std::array::from_fn;
 

@@ -1,10 +1,10 @@
-//! The same encoder in plain f32: no tiers, no packing, no quantization, nothing shared with the
+//! The same encoder in plain f32: no isas, no packing, no quantization, nothing shared with the
 //! crate.
 #![allow(dead_code)]
 
 use tidegate_kernels::{
-    Activation, Attention, Dense as Packed, Embeddings, Encoder, EncoderParts, FloatLinear, Layer,
-    LayerNorm, Linear, RelativeBias, ShapeError, Table, Tier, quantize_weights,
+    Activation, Attention, Dense as Packed, Embeddings, Encoder, EncoderParts, FloatLinear, Isa,
+    Layer, LayerNorm, Linear, RelativeBias, ShapeError, Table, quantize_weights,
 };
 
 /// Values that are the same in every run.
@@ -100,14 +100,14 @@ impl Dense {
         rows.map(|(row, bias)| dot(row, x) + bias).collect()
     }
 
-    fn pack(&self, tier: Tier, precision: Precision) -> Result<Packed, ShapeError> {
+    fn pack(&self, isa: Isa, precision: Precision) -> Result<Packed, ShapeError> {
         let k = self.weight.len() / self.bias.len();
         if precision == Precision::F32 {
-            let packed = FloatLinear::pack(tier, &self.weight, Some(&self.bias), k)?;
+            let packed = FloatLinear::pack(isa, &self.weight, Some(&self.bias), k)?;
             return Ok(Packed::F32(packed));
         }
         let (weights, scale) = quantize_weights(&self.weight, k)?;
-        let packed = Linear::pack(tier, &weights, &scale, Some(&self.bias), k)?;
+        let packed = Linear::pack(isa, &weights, &scale, Some(&self.bias), k)?;
         Ok(Packed::Int8(packed))
     }
 }
@@ -284,7 +284,7 @@ impl Model {
     }
 
     /// The same model, packed.
-    pub fn packed(&self, tier: Tier, precision: Precision) -> Result<Encoder, ShapeError> {
+    pub fn packed(&self, isa: Isa, precision: Precision) -> Result<Encoder, ShapeError> {
         let table = |values: &Vec<f32>| match precision {
             Precision::F32 => Table::float(values.clone(), self.width),
             _ => Table::quantize(values, self.width),
@@ -295,19 +295,19 @@ impl Model {
         };
         let layer = |block: &Block| -> Result<Layer, ShapeError> {
             Ok(Layer {
-                qkv: block.qkv.pack(tier, most)?,
-                out: block.out.pack(tier, most)?,
+                qkv: block.qkv.pack(isa, most)?,
+                out: block.out.pack(isa, most)?,
                 attention_norm: block.attention_norm.layer_norm(self.eps)?,
-                up: block.up.pack(tier, most)?,
+                up: block.up.pack(isa, most)?,
                 activation: self.activation,
-                down: block.down.pack(tier, down)?,
+                down: block.down.pack(isa, down)?,
                 output_norm: block.output_norm.layer_norm(self.eps)?,
             })
         };
         let head_dim = self.width / self.heads;
         let relative = self.relative.as_ref();
         Encoder::new(EncoderParts {
-            tier,
+            isa,
             embeddings: Embeddings {
                 words: table(&self.words)?,
                 positions: self.positions.as_ref().map(table).transpose()?,

@@ -1,7 +1,7 @@
 //! An encoder from its tensors, by its family's names.
 
 use tidegate_kernels::{
-    Attention, Embeddings, Encoder, EncoderParts, Layer, LayerNorm, RelativeBias, Tier,
+    Attention, Embeddings, Encoder, EncoderParts, Isa, Layer, LayerNorm, RelativeBias,
 };
 
 use super::Architecture;
@@ -16,11 +16,11 @@ const MPNET_MAX_DISTANCE: usize = 128;
 impl Architecture {
     /// Builds the encoder from its weights.
     pub fn encoder(&self, tensors: &mut dyn Tensors) -> Result<Encoder, ModelError> {
-        let tier = Tier::best();
+        let isa = Isa::best();
         let config = &self.config;
         let mut build = Build {
             architecture: self,
-            tier,
+            isa,
             prefix: self.prefix(tensors),
             tensors,
         };
@@ -29,7 +29,7 @@ impl Architecture {
         let relative_bias = build.relative_bias()?;
         let layers = (0..config.num_hidden_layers).map(|layer| build.layer(layer));
         let parts = EncoderParts {
-            tier,
+            isa,
             embeddings,
             attention: Attention {
                 heads: config.num_attention_heads,
@@ -55,7 +55,7 @@ impl Architecture {
 /// An encoder that is being built.
 struct Build<'a> {
     architecture: &'a Architecture,
-    tier: Tier,
+    isa: Isa,
     prefix: &'static str,
     tensors: &'a mut dyn Tensors,
 }
@@ -114,12 +114,12 @@ impl Build<'_> {
         let (up, up_bias) = self.linear(&name(family.up), inner, width)?;
         let (down, down_bias) = self.linear(&name(family.down), width, inner)?;
         Ok(Layer {
-            qkv: Matrix::stack(qkv).dense(self.tier, &qkv_bias)?,
-            out: out.dense(self.tier, &out_bias)?,
+            qkv: Matrix::stack(qkv).dense(self.isa, &qkv_bias)?,
+            out: out.dense(self.isa, &out_bias)?,
             attention_norm: self.norm(&name(family.attention_norm))?,
-            up: up.dense(self.tier, &up_bias)?,
+            up: up.dense(self.isa, &up_bias)?,
             activation: self.architecture.activation,
-            down: down.dense(self.tier, &down_bias)?,
+            down: down.dense(self.isa, &down_bias)?,
             output_norm: self.norm(&name(family.output_norm))?,
         })
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tidegate_line::Moment;
-use tidegate_wire::ModelSignal;
+use tidegate_protocol::ModelSignal;
+use tidegate_queue::Moment;
 
 use super::patience::Patience;
 use crate::sim::autoscaler::{MODEL, Work};

@@ -1,5 +1,5 @@
 //! The rate mode: requests are counted by short windows of time and all workers are one pool, so
-//! that nothing is sorted and no line is kept. Several times as fast as requests one by one, and
+//! that nothing is sorted and no queue is kept. Several times as fast as requests one by one, and
 //! not exact: which worker a request is at is not known, only how many each is at in the mean.
 
 mod flow;
@@ -9,7 +9,7 @@ mod patience;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tidegate_line::{Line, LineConfig, Moment};
+use tidegate_queue::{Moment, Queue, QueueConfig};
 
 use super::autoscaler::{Autoscaler, Observed, Seen};
 use super::fleet::{Fleet, Turn, WorkerId};
@@ -58,8 +58,8 @@ struct Pool<'a> {
     next_tick: Moment,
     flow: Flow,
     fleet: Fleet,
-    /// Holds the seats of workers; no request goes through it.
-    seats: Line,
+    /// Holds the endpoints of workers; no request goes through it.
+    endpoints: Queue,
     leaving: BTreeSet<WorkerId>,
     meter: Meter,
     samples: VecDeque<Sample>,
@@ -77,10 +77,10 @@ impl<'a> Pool<'a> {
         seed: u64,
         autoscaler: &'a mut dyn Autoscaler,
     ) -> Pool<'a> {
-        let mut seats = Line::new(LineConfig::default());
+        let mut endpoints = Queue::new(QueueConfig::default());
         let mut fleet = Fleet::new(scenario, seed);
         let starting = scenario.first_workers(demand);
-        fleet.begin(&mut seats, starting);
+        fleet.begin(&mut endpoints, starting);
         let next_tick = autoscaler.timing().period;
         Pool {
             scenario,
@@ -90,7 +90,7 @@ impl<'a> Pool<'a> {
             next_tick,
             flow: Flow::new(scenario, WINDOW),
             fleet,
-            seats,
+            endpoints,
             leaving: BTreeSet::new(),
             meter: Meter::default(),
             samples: VecDeque::new(),
@@ -140,7 +140,7 @@ impl<'a> Pool<'a> {
     fn take_turns(&mut self) {
         while self.fleet.next_turn_at() <= self.now {
             if let Some((id, Turn::Ready)) = self.fleet.take_turn() {
-                self.fleet.ready(self.now, &mut self.seats, id);
+                self.fleet.ready(self.now, &mut self.endpoints, id);
             }
         }
     }

@@ -24,7 +24,7 @@ impl Pool<'_> {
             self.turn(Direction::Up);
         }
         if workers < counted {
-            for id in self.fleet.victims(&self.seats, counted - workers) {
+            for id in self.fleet.victims(&self.endpoints, counted - workers) {
                 match self.shift(id, Stage::Draining) {
                     true => {
                         self.leaving.insert(id);
@@ -68,7 +68,7 @@ impl Pool<'_> {
         if serves && to == Stage::Draining {
             self.flow.drain(&self.fleet, id);
         }
-        let shifted = self.fleet.shift(&mut self.seats, id, to);
+        let shifted = self.fleet.shift(&mut self.endpoints, id, to);
         if shifted && to == Stage::Serving {
             self.flow.forget(id);
         }
@@ -85,8 +85,8 @@ impl Pool<'_> {
     fn end(&mut self, id: WorkerId) {
         self.leaving.remove(&id);
         self.flow.forget(id);
-        if let Some(seat) = self.fleet.end(self.now, id) {
-            self.seats.seats_mut().remove(seat);
+        if let Some(endpoint) = self.fleet.end(self.now, id) {
+            self.endpoints.endpoints_mut().remove(endpoint);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Whether a request that comes now can be answered in time, as the line estimates it: see
-//! `tidegate_line`'s estimate. It goes by how long each worker has been at its requests; here, by
+//! Whether a request that comes now can be answered in time, as the queue estimates it: see
+//! `tidegate_queue`'s estimate. It goes by how long each worker has been at its requests; here, by
 //! how long they have been at theirs in the mean.
 
 use std::time::Duration;

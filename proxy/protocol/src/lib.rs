@@ -1,0 +1,47 @@
+//! What the three daemons say to each other: heartbeats from workers to proxies,
+//! signals from proxies to the scaler, and orders back to workers.
+//!
+//! Serde types and the arithmetic of their histograms, nothing else: no IO, no clock.
+//! Readers ignore fields they do not know; writers of version N are read by N-1 and N+1.
+
+mod heartbeat;
+mod histogram;
+mod signal;
+
+pub use heartbeat::{Heartbeat, HeartbeatReply, Order, WorkerState};
+pub use histogram::{Histogram, bound_ms, bounds};
+pub use signal::{ModelSignal, Signal, WorkerSignal};
+
+/// The version that this build writes into every heartbeat and signal.
+pub const VERSION: u32 = 1;
+
+/// The oldest version that this build still reads.
+pub const OLDEST_VERSION: u32 = 1;
+
+/// Where a worker posts its [`Heartbeat`] on a proxy's admin port.
+pub const BEAT_PATH: &str = "/beat";
+
+/// Where a proxy serves its [`Signal`] on its admin port.
+pub const SIGNAL_PATH: &str = "/signal";
+
+/// `POST /drain/ID` on a proxy's admin port stops new hand-outs to worker `ID`.
+pub const DRAIN_PATH: &str = "/drain/";
+
+/// `POST /undrain/ID` on a proxy's admin port takes a drain order back.
+pub const UNDRAIN_PATH: &str = "/undrain/";
+
+/// On a request from proxy to worker: the id of the proxy that holds the permit.
+pub const PROXY_HEADER: &str = "x-tidegate-proxy";
+
+/// On a request, from clients and onward: milliseconds the client still waits.
+pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
+
+/// On a worker's refusal, whatever its status: why it did not take the request ([`REFUSED_FULL`] or [`REFUSED_NOT_READY`]).
+/// A response with this header means that no work was begun.
+pub const REFUSED_HEADER: &str = "x-tidegate-refused";
+
+/// Every slot of the worker is taken.
+pub const REFUSED_FULL: &str = "full";
+
+/// The worker is warming up or draining.
+pub const REFUSED_NOT_READY: &str = "not-ready";

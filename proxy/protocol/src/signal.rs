@@ -1,0 +1,91 @@
+//! The signal: one consistent snapshot of what a proxy has counted, for the scaler.
+//!
+//! Counters are monotone within an epoch and nothing is averaged, so a missed poll loses
+//! nothing and a lone request at zero workers stays visible.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Histogram, WorkerState};
+
+/// `GET /signal` of one proxy, with the `operator` token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// [`crate::VERSION`] of the writer.
+    pub version: u32,
+    /// Name of the proxy.
+    pub proxy: String,
+    /// Changes each time the proxy's process starts; counters begin at zero then.
+    pub epoch: String,
+    /// Milliseconds since the epoch began, monotone.
+    pub now_ms: u64,
+    pub models: Vec<ModelSignal>,
+    pub workers: Vec<WorkerSignal>,
+}
+
+/// The line of one model at one proxy.
+///
+/// Every arrival ends in exactly one of `answered_total`, `failed_total`, `shed_total`,
+/// `expired_total` and `aborted_total`, or is still waiting or in flight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelSignal {
+    pub model: String,
+
+    /// Requests that named this model and were read whole.
+    pub arrivals_total: u64,
+    /// Answered by a worker, whatever the status.
+    pub answered_total: u64,
+    /// Given up after their tries, or cut after the response had begun.
+    pub failed_total: u64,
+    /// Refused on arrival: the line was full or the deadline could not be met.
+    pub shed_total: u64,
+    /// Waited to their deadline.
+    pub expired_total: u64,
+    /// Left by their client, in line or in flight.
+    pub aborted_total: u64,
+    /// Tries that were moved to another worker.
+    pub retries_total: u64,
+
+    /// Requests in line now.
+    pub waiting: u64,
+    /// Bytes of their bodies.
+    pub waiting_bytes: u64,
+    /// Permits held now.
+    pub in_flight: u64,
+    /// Age of the oldest request in line, from its arrival.
+    pub oldest_waiting_ms: Option<u64>,
+    /// Age of the oldest permit.
+    pub oldest_running_ms: Option<u64>,
+
+    /// From arrival to the end of every request, however it ended.
+    pub latency: Histogram,
+    /// From arrival to the first permit, or to the end of those that never got one.
+    pub wait: Histogram,
+    /// From permit to the end of the answer, for answered requests.
+    pub service: Histogram,
+}
+
+/// One worker as one proxy knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSignal {
+    pub worker: String,
+    pub boot: String,
+    #[serde(default)]
+    pub instance: Option<String>,
+    pub address: SocketAddr,
+    pub model: String,
+    /// As the worker's last heartbeat said.
+    pub state: WorkerState,
+    /// Whether this proxy was ordered to drain it, or it drains by itself.
+    pub draining: bool,
+    /// Whether the proxy hands requests to it: ready, beating and not draining.
+    pub taking: bool,
+    pub slots: u32,
+    /// Permits that this proxy holds on it now.
+    pub permits: u32,
+    /// Slots that its last heartbeat said others hold.
+    pub elsewhere: u32,
+    /// Milliseconds since its last heartbeat.
+    pub beat_age_ms: u64,
+}

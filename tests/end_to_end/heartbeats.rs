@@ -1,0 +1,161 @@
+//! Who may announce workers, read the signal and give orders.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tidegate_protocol::WorkerState;
+use tidegate_tests::{Stand, StandConfig, eventually};
+
+fn beat(change: impl FnOnce(&mut Value)) -> Value {
+    let mut beat = json!({
+        "version": tidegate_protocol::VERSION, "worker": "w", "boot": "1", "sequence": 1,
+        "address": "127.0.0.1:9", "model": "m", "slots": 1, "busy": 0, "yours": 0,
+        "state": "ready", "a field of a later version": true,
+    });
+    change(&mut beat);
+    beat
+}
+
+async fn post(stand: &Stand, token: &str, beat: &Value) -> (u16, String) {
+    let request = reqwest::Client::new().post(format!("http://{}/beat", stand.admin));
+    let response = request
+        .bearer_auth(token)
+        .json(beat)
+        .send()
+        .await
+        .expect("an answer");
+    (
+        response.status().as_u16(),
+        response.text().await.expect("text"),
+    )
+}
+
+#[tokio::test]
+async fn beats_are_checked_for_token_address_and_version() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let token = stand.worker_token();
+    let cases = [
+        (
+            "a wrong token",
+            401,
+            "Bearer",
+            post(&stand, "not-the-token-at-all", &beat(|_| ())).await,
+        ),
+        (
+            "another role's token",
+            401,
+            "role",
+            post(&stand, "operator-token-for-tests", &beat(|_| ())).await,
+        ),
+        (
+            "a foreign address",
+            403,
+            "10.0.0.9",
+            post(
+                &stand,
+                token,
+                &beat(|b| b["address"] = json!("10.0.0.9:80")),
+            )
+            .await,
+        ),
+        (
+            "a link-local address",
+            403,
+            "169.254",
+            post(
+                &stand,
+                token,
+                &beat(|b| b["address"] = json!("169.254.169.254:80")),
+            )
+            .await,
+        ),
+        (
+            "an old version",
+            400,
+            "version 0",
+            post(&stand, token, &beat(|b| b["version"] = json!(0))).await,
+        ),
+        (
+            "no beat at all",
+            400,
+            "missing field",
+            post(&stand, token, &json!({})).await,
+        ),
+        (
+            "a name that breaks paths",
+            400,
+            "worker",
+            post(&stand, token, &beat(|b| b["worker"] = json!("a/b"))).await,
+        ),
+    ];
+    for (what, status, says, answer) in cases {
+        assert_eq!(answer.0, status, "{what}: {}", answer.1);
+        assert!(answer.1.contains(says), "{what}: {}", answer.1);
+    }
+    assert!(stand.signal().await.workers.is_empty());
+    let (status, reply) = post(
+        &stand,
+        token,
+        &beat(|b| b["version"] = json!(tidegate_protocol::VERSION + 1)),
+    )
+    .await;
+    assert_eq!(status, 200, "the next version is understood: {reply}");
+}
+
+#[tokio::test]
+async fn the_signal_and_orders_need_the_operator_token() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let http = reqwest::Client::new();
+    let signal = http
+        .get(format!("http://{}/signal", stand.admin))
+        .bearer_auth(stand.worker_token());
+    assert_eq!(signal.send().await.expect("an answer").status(), 401);
+    assert_eq!(stand.order("/drain/w", stand.worker_token()).await, 401);
+    assert_eq!(
+        stand.order("/drain/w", "operator-token-for-tests").await,
+        404,
+        "no such worker"
+    );
+    let metrics = http
+        .get(format!("http://{}/metrics", stand.admin))
+        .send()
+        .await;
+    assert_eq!(
+        metrics.expect("an answer").status(),
+        200,
+        "metrics are open to this machine"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_falls_silent_is_handed_nothing_and_one_that_reboots_starts_anew() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _a = stand.timed_worker("a", &[]).await;
+    let _b = stand.timed_worker("b", &[]).await;
+    let token = stand.worker_token();
+    let silent = beat(|b| b["model"] = json!("timed"));
+    assert_eq!(post(&stand, token, &silent).await.0, 200);
+    stand.worker_is("w", WorkerState::Ready).await;
+    eventually("the silent one takes nothing", async || {
+        let signal = stand.signal().await;
+        let silent = signal.workers.iter().find(|worker| worker.worker == "w")?;
+        (!silent.taking).then_some(())
+    })
+    .await;
+    let client = stand.client();
+    for answer in join_all((0..9).map(|_| client.timed(50))).await {
+        answer.timed();
+    }
+    assert_eq!(stand.signal().await.models[0].retries_total, 0);
+    let again = beat(|b| {
+        b["model"] = json!("timed");
+        b["boot"] = json!("2");
+    });
+    assert_eq!(post(&stand, token, &again).await.0, 200);
+    let signal = stand.signal().await;
+    let again = signal
+        .workers
+        .iter()
+        .find(|worker| worker.worker == "w")
+        .expect("it is back");
+    assert!(again.taking && again.boot == "2");
+}
