@@ -223,7 +223,7 @@ impl Config {
             silence: self.workers.silence.into(),
             forget: self.workers.forget.into(),
             workers: self.workers.most,
-            line: QueueConfig {
+            queue: QueueConfig {
                 waiting: self.line.waiting,
                 waiting_bytes: self.line.waiting_bytes,
                 retry_after: self.line.retry_after.into(),

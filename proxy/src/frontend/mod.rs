@@ -160,7 +160,7 @@ impl Frontend {
     }
 
     fn timeout_of(&self, session: &ServerSession) -> Result<Duration, Reply> {
-        let queue = &self.config.queue;
+        let queue = &self.config.line;
         let Some(asked) = session.get_header(TIMEOUT_HEADER) else {
             return Ok(*queue.default_timeout);
         };
