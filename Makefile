@@ -67,7 +67,7 @@ roots:
 # Needs no AWS account. What asks the terraform CLI is skipped where there is none.
 test-terraform: build $(TERRAFORM_TESTS)/installed $(CHECKOV)/installed
 	cd tests/terraform && TIDEGATE_BIN=$(abspath $(BIN)) PATH=$(abspath $(TERRAFORM_TESTS))/bin:$$PATH \
-		PYTHONDONTWRITEBYTECODE=1 python -m unittest test_module
+		PYTHONDONTWRITEBYTECODE=1 python -m unittest test_module test_plan
 	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download \
 		--download-external-modules false
 

@@ -14,7 +14,7 @@ locals {
         resources = ["${aws_s3_bucket.models.arn}/${local.models_prefix}*"]
       }
     }
-    scaler = {
+    scaler = merge(local.source_permissions, {
       SeeGroups = {
         actions = [
           "autoscaling:DescribeAutoScalingGroups",
@@ -54,8 +54,30 @@ locals {
         resources = ["*"]
         condition = { variable = "cloudwatch:namespace", value = local.namespace }
       }
-    }
+    })
   }
+
+  # What the policy's sources need.
+  source_permissions = merge(
+    length(var.sources.sqs_queue_arns) == 0 ? {} : {
+      ReadQueues = {
+        actions   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+        resources = var.sources.sqs_queue_arns
+      }
+    },
+    !var.sources.cloudwatch ? {} : {
+      ReadMetrics = {
+        actions   = ["cloudwatch:GetMetricData"]
+        resources = ["*"]
+      }
+    },
+    length(var.sources.prometheus_workspace_arns) == 0 ? {} : {
+      QueryPrometheus = {
+        actions   = ["aps:QueryMetrics"]
+        resources = var.sources.prometheus_workspace_arns
+      }
+    },
+  )
 
   # What every role needs to start.
   startup = {

@@ -12,8 +12,9 @@ data "aws_availability_zones" "here" {
   }
 }
 
-data "aws_vpc" "this" {
-  id = local.vpc_id
+data "aws_vpc" "brought" {
+  count = local.own ? 0 : 1
+  id    = var.network.vpc_id
 }
 
 locals {
@@ -28,14 +29,19 @@ locals {
   own_public  = [for zone in local.zones : "public-${zone}" if var.public]
 
   vpc_id     = local.own ? one(aws_vpc.this[*].id) : var.network.vpc_id
+  vpc_cidr   = local.own ? var.vpc_cidr : one(data.aws_vpc.brought[*].cidr_block)
   subnet_ids = local.own ? [for name in local.own_private : aws_subnet.this[name].id] : var.network.private_subnet_ids
   lb_subnet_ids = (
     !local.own ? var.network.load_balancer_subnet_ids :
     [for name in(var.public ? local.own_public : local.own_private) : aws_subnet.this[name].id]
   )
 
-  gateways   = local.own ? toset(["s3", "dynamodb"]) : toset([])
-  interfaces = local.own ? toset(["ecr.api", "ecr.dkr", "secretsmanager", "logs", "monitoring", "autoscaling"]) : toset([])
+  gateways = local.own ? toset(["s3", "dynamodb"]) : toset([])
+  interfaces = !local.own ? toset([]) : toset(concat(
+    ["ecr.api", "ecr.dkr", "secretsmanager", "logs", "monitoring", "autoscaling"],
+    length(var.sources.sqs_queue_arns) > 0 ? ["sqs"] : [],
+    length(var.sources.prometheus_workspace_arns) > 0 ? ["aps-workspaces"] : [],
+  ))
 }
 
 resource "aws_vpc" "this" {

@@ -13,8 +13,14 @@ locals {
     { for role in local.roles : "${role}-reaches-aws" => { from = role, to = "endpoints", port = 443 } if local.own },
   )
 
-  client_port  = var.certificate_arn == null ? 80 : 443
-  client_cidrs = toset(length(var.allowed_cidrs) > 0 ? var.allowed_cidrs : [data.aws_vpc.this.cidr_block])
+  client_port = var.certificate_arn == null ? 80 : 443
+
+  # By keys that a plan knows, also where the block of the VPC is known only after it is made.
+  client_cidrs = (
+    length(var.allowed_cidrs) > 0 ?
+    { for cidr in var.allowed_cidrs : cidr => cidr } :
+    { vpc = local.vpc_cidr }
+  )
 }
 
 resource "aws_security_group" "this" {
@@ -53,7 +59,7 @@ resource "aws_vpc_security_group_ingress_rule" "clients" {
   for_each          = local.client_cidrs
   description       = "Clients"
   security_group_id = aws_security_group.this["balancer"].id
-  cidr_ipv4         = each.key
+  cidr_ipv4         = each.value
   ip_protocol       = "tcp"
   from_port         = local.client_port
   to_port           = local.client_port

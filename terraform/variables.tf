@@ -124,6 +124,25 @@ variable "policy" {
   default     = null
 }
 
+variable "sources" {
+  description = "What the `[[source]]` tables of your policy read: queues of SQS, metrics of CloudWatch, workspaces of managed Prometheus. The scalers get the rights to read these, and the VPC that is made gets the endpoints."
+  type = object({
+    sqs_queue_arns            = optional(list(string), [])
+    cloudwatch                = optional(bool, false)
+    prometheus_workspace_arns = optional(list(string), [])
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for arn in var.sources.sqs_queue_arns : can(regex("^arn:[a-z-]+:sqs:", arn))])
+    error_message = "sources.sqs_queue_arns: expected ARNs such as arn:aws:sqs:eu-central-1:123456789012:jobs."
+  }
+  validation {
+    condition     = alltrue([for arn in var.sources.prometheus_workspace_arns : can(regex("^arn:[a-z-]+:aps:", arn))])
+    error_message = "sources.prometheus_workspace_arns: expected ARNs such as arn:aws:aps:eu-central-1:123456789012:workspace/ws-1."
+  }
+}
+
 variable "slo" {
   description = "What clients were promised: the latency from arrival to the end of the answer, and how long a request may wait in line before somebody is told."
   type = object({

@@ -130,16 +130,6 @@ resource "aws_autoscaling_group" "workers" {
     }
   }
 
-  dynamic "initial_lifecycle_hook" {
-    for_each = local.hooks
-    content {
-      name                 = initial_lifecycle_hook.key
-      lifecycle_transition = initial_lifecycle_hook.value.transition
-      heartbeat_timeout    = initial_lifecycle_hook.value.seconds
-      default_result       = initial_lifecycle_hook.value.default
-    }
-  }
-
   dynamic "tag" {
     for_each = merge(local.tags, { Name = local.group_name, managed-by = "tidegate-scaler" })
     content {
@@ -150,8 +140,8 @@ resource "aws_autoscaling_group" "workers" {
   }
 
   lifecycle {
-    # The scaler owns it.
-    ignore_changes = [desired_capacity]
+    # The scaler owns the first; groups that an earlier version made have their hooks in the second.
+    ignore_changes = [desired_capacity, initial_lifecycle_hook]
 
     precondition {
       condition     = var.spot == null || var.warm_pool == null
@@ -165,4 +155,16 @@ resource "aws_autoscaling_group" "workers" {
     aws_vpc_endpoint.interface,
     aws_vpc_endpoint.gateway,
   ]
+}
+
+# Not in the group itself, where a hook that changes would replace the whole group. An instance that
+# AWS launches before the hooks are there counts as in service at once; the proxies hand it requests
+# only once its model answers.
+resource "aws_autoscaling_lifecycle_hook" "workers" {
+  for_each               = local.hooks
+  name                   = each.key
+  autoscaling_group_name = aws_autoscaling_group.workers.name
+  lifecycle_transition   = each.value.transition
+  heartbeat_timeout      = each.value.seconds
+  default_result         = each.value.default
 }

@@ -124,7 +124,7 @@ class PlantedFaults(Directory):
             ("alarms.tf", "      stat        = \"Sum\"\n", "", "metric: stat is missing"),
             ("storage.tf", 'resource "aws_s3_bucket" "models"', 'resource "aws_s3_bukket" "models"',
              "aws_s3_bukket.models: no such resource"),
-            ("network.tf", 'data "aws_vpc" "this"', 'data "aws_vpcs_" "this"', "no such data"),
+            ("network.tf", 'data "aws_vpc" "brought"', 'data "aws_vpcs_" "this"', "no such data"),
             ("balancer.tf", "  default_action {", "  default_action = {", "default_action: is a block, not an argument"),
             ("balancer.tf", "  default_action {\n    type             = \"forward\"", "  default_action {",
              "default_action: type is missing"),
