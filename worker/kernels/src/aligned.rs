@@ -14,10 +14,12 @@ struct Line(#[allow(dead_code)] [u8; LINE_BYTES]);
 /// # Safety
 /// Implemented only for primitive numbers of at most [`LINE_BYTES`] bytes whose size divides it.
 pub(crate) unsafe trait Number: Copy {}
-// SAFETY: primitive numbers of 1, 1, 4 and 4 bytes.
+// SAFETY: primitive numbers of 1, 1, 2, 4 and 4 bytes.
 unsafe impl Number for i8 {}
 // SAFETY: as above.
 unsafe impl Number for u8 {}
+// SAFETY: as above.
+unsafe impl Number for u16 {}
 // SAFETY: as above.
 unsafe impl Number for i32 {}
 // SAFETY: as above.
@@ -32,10 +34,13 @@ pub(crate) struct Aligned<T> {
 }
 
 impl<T: Number> Aligned<T> {
+    /// Pages that are never written take no memory.
     pub(crate) fn zeroed(len: usize) -> Self {
         let lines = (len * size_of::<T>()).div_ceil(LINE_BYTES);
+        let lines = Box::<[Line]>::new_zeroed_slice(lines);
         Self {
-            lines: vec![Line([0; LINE_BYTES]); lines].into(),
+            // SAFETY: zero bytes are lines of zeros.
+            lines: unsafe { lines.assume_init() },
             len,
             element: PhantomData,
         }

@@ -11,9 +11,12 @@
 
 mod aligned;
 mod attention;
+mod block_linear;
+mod blocks;
 mod embed;
 mod encoder;
 mod error;
+mod half;
 mod isa;
 mod linear;
 mod math;
@@ -25,6 +28,8 @@ mod simd;
 mod softmax;
 
 pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
+pub use block_linear::{BlockLinear, BlockRows, Input};
+pub use blocks::{BlockType, RawWeights};
 pub use embed::Table;
 pub use encoder::{
     Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output, Workspace, useful_threads,

@@ -23,7 +23,7 @@ impl Store {
     /// # Safety
     /// `to` is valid for reading and writing `left` values.
     #[inline(always)]
-    pub(super) unsafe fn put<S: Simd>(self, s: S, y: S::F, to: *mut f32, left: usize) {
+    pub(crate) unsafe fn put<S: Simd>(self, s: S, y: S::F, to: *mut f32, left: usize) {
         let add = self == Self::Add;
         // SAFETY: at most `left` values are touched.
         unsafe {

@@ -10,18 +10,20 @@ use crate::simd::Kernel;
 
 const LANES: usize = 8;
 
-/// Proof that the CPU has AVX2 and FMA.
+/// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
         found.then_some(Self(()))
     }
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
             kernel.run(simd)
         }
@@ -62,6 +64,8 @@ impl Simd for Avx2 {
     const LANES: usize = LANES;
     const K_GROUP: usize = 2;
     const TILE_ROWS: usize = 4;
+    const BLOCK_TILE_ROWS: usize = 4;
+    const BYTE_OFFSET: i32 = 0;
 
     ops! {
         splat(x: f32) -> __m256 = _mm256_set1_ps(x);
@@ -97,6 +101,7 @@ impl Simd for Avx2 {
         to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
         add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
         zero_i32() -> __m256i = _mm256_setzero_si256();
+        splat_i32(x: i32) -> __m256i = _mm256_set1_epi32(x);
         dot(acc: __m256i, a: __m256i, w: __m256i) -> __m256i =
             _mm256_add_epi32(acc, _mm256_madd_epi16(a, w));
         prefetch(p: *const i8) -> () = _mm_prefetch::<_MM_HINT_T1>(p);
@@ -165,6 +170,110 @@ impl Simd for Avx2 {
                     _mm256_storeu_ps(dst.add(c * LANES * 2), y);
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> __m256 {
+        // SAFETY: the token for the instructions; eight values are read, as promised.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16, a: __m256) {
+        // SAFETY: the token for the instructions; eight values are written, as promised.
+        unsafe {
+            let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a);
+            _mm_storeu_si128(p.cast(), half);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m256 {
+        // SAFETY: the token for the instructions; eight values are read, as promised.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut i8, a: __m256) {
+        // SAFETY: the token for the instructions; eight bytes are written, as promised.
+        unsafe {
+            let wide = _mm256_cvtps_epi32(a);
+            let low = _mm256_castsi256_si128(wide);
+            let high = _mm256_extracti128_si256::<1>(wide);
+            let words = _mm_packs_epi32(low, high);
+            _mm_storel_epi64(p.cast(), _mm_packs_epi16(words, words));
+        }
+    }
+
+    /// `vpmaddubsw` takes one operand without sign: the weight's magnitude, its sign being put on
+    /// the activation. A pair's sum is at most 2 * 128 * 127, inside 16 bits.
+    #[inline(always)]
+    unsafe fn block_i8<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[__m256i; 2]; R] {
+        // SAFETY: the token for the instructions; group g < 8 reads 64 bytes of weights and four
+        // activations of each of R rows.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let mut acc = first.map(|first| [_mm256_set1_epi32(first); 2]);
+            for g in 0..8 {
+                let w = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
+                let size = w.map(|w| _mm256_abs_epi8(w));
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let a = a.add(r * stride + g * 4).cast::<i32>().read_unaligned();
+                    let a = _mm256_set1_epi32(a);
+                    for v in 0..2 {
+                        let pairs = _mm256_maddubs_epi16(size[v], _mm256_sign_epi8(a, w[v]));
+                        acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(pairs, ones));
+                    }
+                }
+            }
+            acc
+        }
+    }
+    /// Sums of eight groups fit in 16 bits: 8 * 2 * 15 * 127 = 30,480. They are widened once.
+    #[inline(always)]
+    unsafe fn block_u4<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[__m256i; 2]; R] {
+        // SAFETY: the token for the instructions; group g < 4 reads 64 bytes of weights and twice
+        // four activations of each of R rows.
+        unsafe {
+            let low = _mm256_set1_epi8(15);
+            let mut acc = [[_mm256_setzero_si256(); 2]; R];
+            for g in 0..4 {
+                let both = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
+                let halves = [
+                    both.map(|w| _mm256_and_si256(w, low)),
+                    both.map(|w| _mm256_and_si256(_mm256_srli_epi16::<4>(w), low)),
+                ];
+                for (half, w) in halves.into_iter().enumerate() {
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let at = r * stride + half * 16 + g * 4;
+                        let a = _mm256_set1_epi32(a.add(at).cast::<i32>().read_unaligned());
+                        for v in 0..2 {
+                            acc[v] = _mm256_add_epi16(acc[v], _mm256_maddubs_epi16(w[v], a));
+                        }
+                    }
+                }
+            }
+            let ones = _mm256_set1_epi16(1);
+            let mut out = first.map(|first| [_mm256_set1_epi32(first); 2]);
+            for r in 0..R {
+                for v in 0..2 {
+                    out[r][v] = _mm256_add_epi32(out[r][v], _mm256_madd_epi16(acc[r][v], ones));
+                }
+            }
+            out
         }
     }
 

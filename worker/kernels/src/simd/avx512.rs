@@ -23,7 +23,7 @@ impl Avx512 {
     }
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         fn enter<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
             kernel.run(simd)
         }
@@ -60,6 +60,8 @@ impl Simd for Avx512 {
     const LANES: usize = LANES;
     const K_GROUP: usize = 4;
     const TILE_ROWS: usize = 8;
+    const BLOCK_TILE_ROWS: usize = 6;
+    const BYTE_OFFSET: i32 = 128;
 
     ops! {
         splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -80,6 +82,7 @@ impl Simd for Avx512 {
         to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         add_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
         zero_i32() -> __m512i = _mm512_setzero_si512();
+        splat_i32(x: i32) -> __m512i = _mm512_set1_epi32(x);
         dot(acc: __m512i, a: __m512i, w: __m512i) -> __m512i = _mm512_dpbusd_epi32(acc, a, w);
         prefetch(p: *const i8) -> () = _mm_prefetch::<_MM_HINT_T1>(p);
         prefetch_to_write(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
@@ -140,6 +143,92 @@ impl Simd for Avx512 {
                     _mm512_storeu_ps(dst.add(c * LANES * 2), y);
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> __m512 {
+        // SAFETY: the token for the instructions; sixteen values are read, as promised.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16, a: __m512) {
+        // SAFETY: the token for the instructions; sixteen values are written, as promised.
+        unsafe {
+            let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a);
+            _mm256_storeu_si256(p.cast(), half);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        // SAFETY: the token for the instructions; sixteen values are read, as promised.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut i8, a: __m512) {
+        // SAFETY: the token for the instructions; sixteen bytes are written, as promised.
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a))) }
+    }
+
+    /// `vpdpbusd` takes one operand without sign: the weights, which are stored 128 higher.
+    #[inline(always)]
+    unsafe fn block_i8<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[__m512i; 2]; R] {
+        // SAFETY: the token for the instructions; group g < 8 reads 128 bytes of weights and four
+        // activations of each of R rows.
+        unsafe {
+            let mut acc = first.map(|first| [_mm512_set1_epi32(first); 2]);
+            for g in 0..8 {
+                let w = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let a = a.add(r * stride + g * 4).cast::<i32>().read_unaligned();
+                    let a = _mm512_set1_epi32(a);
+                    for v in 0..2 {
+                        acc[v] = _mm512_dpbusd_epi32(acc[v], w[v], a);
+                    }
+                }
+            }
+            acc
+        }
+    }
+    #[inline(always)]
+    unsafe fn block_u4<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[__m512i; 2]; R] {
+        // SAFETY: the token for the instructions; group g < 4 reads 128 bytes of weights and twice
+        // four activations of each of R rows.
+        unsafe {
+            let low = _mm512_set1_epi8(15);
+            let mut acc = first.map(|first| [_mm512_set1_epi32(first); 2]);
+            for g in 0..4 {
+                let both = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
+                let halves = [
+                    both.map(|w| _mm512_and_si512(w, low)),
+                    both.map(|w| _mm512_and_si512(_mm512_srli_epi16::<4>(w), low)),
+                ];
+                for (half, w) in halves.into_iter().enumerate() {
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let at = r * stride + half * 16 + g * 4;
+                        let a = _mm512_set1_epi32(a.add(at).cast::<i32>().read_unaligned());
+                        for v in 0..2 {
+                            acc[v] = _mm512_dpbusd_epi32(acc[v], w[v], a);
+                        }
+                    }
+                }
+            }
+            acc
         }
     }
 

@@ -12,6 +12,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod number;
 pub(crate) mod rows;
 pub(crate) mod scalar;
 
@@ -46,6 +47,10 @@ pub(crate) trait Simd: Copy {
     const K_GROUP: usize;
     /// Rows of the largest tile of the int8 product: what the registers hold.
     const TILE_ROWS: usize;
+    /// Rows of the largest tile of the block-scaled product.
+    const BLOCK_TILE_ROWS: usize;
+    /// What is added to a signed weight of the block-scaled product where it is stored as a byte.
+    const BYTE_OFFSET: i32;
 
     fn splat(self, x: f32) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -106,7 +111,25 @@ pub(crate) trait Simd: Copy {
         dst: *mut f32,
     );
 
+    /// [`Simd::LANES`] half-precision values (IEEE 754 binary16), each to f32.
+    /// # Safety
+    /// `p` is valid for reading [`Simd::LANES`] values.
+    unsafe fn load_f16(self, p: *const u16) -> Self::F;
+    /// Rounds to half precision, ties to even.
+    /// # Safety
+    /// `p` is valid for writing [`Simd::LANES`] values.
+    unsafe fn store_f16(self, p: *mut u16, a: Self::F);
+    /// [`Simd::LANES`] values of bfloat16, each to f32.
+    /// # Safety
+    /// `p` is valid for reading [`Simd::LANES`] values.
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F;
+    /// Rounds to the nearest integer and stores as bytes; the caller keeps lanes in -127..=127.
+    /// # Safety
+    /// `p` is valid for writing [`Simd::LANES`] values.
+    unsafe fn store_i8(self, p: *mut i8, a: Self::F);
+
     fn to_f32(self, a: Self::I) -> Self::F;
+    fn splat_i32(self, x: i32) -> Self::I;
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
     fn zero_i32(self) -> Self::I;
     /// # Safety
@@ -125,6 +148,30 @@ pub(crate) trait Simd: Copy {
     /// For every lane: acc + the dot product of its [`Simd::K_GROUP`] weights with the activations,
     /// exact.
     fn dot(self, acc: Self::I, a: Self::A, w: Self::W) -> Self::I;
+    /// The exact dot products of one block of 32 inputs: `first[r]` plus row r's activations times
+    /// the weights of two vectors of channels. Weights are bytes with [`Simd::BYTE_OFFSET`] added,
+    /// `[input / 4][vector][channel][input % 4]`; the caller's `first` takes the offset back.
+    /// # Safety
+    /// `w` is valid for reading 64 * LANES bytes, `a` for R rows of 32 values, `stride` apart, each
+    /// in -127..=127.
+    unsafe fn block_i8<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[Self::I; 2]; R];
+    /// As [`Simd::block_i8`] with weights 0..=15, two a byte: `[input / 4 % 4][vector][channel]
+    /// [input % 4]`, inputs 0..16 in the low halves, 16..32 in the high ones.
+    /// # Safety
+    /// `w` is valid for reading 32 * LANES bytes, `a` as above.
+    unsafe fn block_u4<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[Self::I; 2]; R];
     /// Asks for the cache line at `p`; any address is allowed.
     fn prefetch(self, p: *const i8);
     /// Asks for the cache line at `p`, to write it soon; any address is allowed.

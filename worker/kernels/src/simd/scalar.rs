@@ -5,6 +5,7 @@
 use std::array::from_fn;
 
 use super::Simd;
+use crate::half::{bf16_to_f32, f16_to_f32, f32_to_f16};
 
 const LANES: usize = 4;
 
@@ -26,6 +27,8 @@ impl Simd for Scalar {
     const LANES: usize = LANES;
     const K_GROUP: usize = 2;
     const TILE_ROWS: usize = 4;
+    const BLOCK_TILE_ROWS: usize = 4;
+    const BYTE_OFFSET: i32 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -144,6 +147,78 @@ impl Simd for Scalar {
         }
     }
 
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> Self::F {
+        // SAFETY: the caller's promise.
+        from_fn(|i| f16_to_f32(unsafe { *p.add(i) }))
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16, a: Self::F) {
+        for (i, x) in a.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { *p.add(i) = f32_to_f16(x) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F {
+        // SAFETY: the caller's promise.
+        from_fn(|i| bf16_to_f32(unsafe { *p.add(i) }))
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut i8, a: Self::F) {
+        for (i, x) in a.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { *p.add(i) = x.round_ties_even() as i8 }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block_i8<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[Self::I; 2]; R] {
+        from_fn(|r| {
+            from_fn(|v| {
+                from_fn(|lane| {
+                    (0..32).fold(first[r], |sum, k| {
+                        let at = (k / 4 * 2 + v) * 4 * LANES + lane * 4 + k % 4;
+                        // SAFETY: k < 32 and v < 2 stay inside what the caller promised.
+                        let (w, a) = unsafe { (*w.add(at), *a.add(r * stride + k)) };
+                        sum + i32::from(w as i8) * i32::from(a)
+                    })
+                })
+            })
+        })
+    }
+    #[inline(always)]
+    unsafe fn block_u4<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        first: [i32; R],
+    ) -> [[Self::I; 2]; R] {
+        from_fn(|r| {
+            from_fn(|v| {
+                from_fn(|lane| {
+                    (0..32).fold(first[r], |sum, k| {
+                        let at = (k / 4 % 4 * 2 + v) * 4 * LANES + lane * 4 + k % 4;
+                        // SAFETY: k < 32 and v < 2 stay inside what the caller promised.
+                        let (w, a) = unsafe { (*w.add(at), *a.add(r * stride + k)) };
+                        sum + i32::from(w >> (k / 16 * 4) & 15) * i32::from(a)
+                    })
+                })
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> Self::I {
+        [x; LANES]
+    }
     #[inline(always)]
     fn to_f32(self, a: Self::I) -> Self::F {
         a.map(|x| x as f32)
