@@ -13,6 +13,7 @@ mod aligned;
 mod attention;
 mod block_linear;
 mod blocks;
+mod decoder;
 mod embed;
 mod encoder;
 mod error;
@@ -21,15 +22,22 @@ mod isa;
 mod linear;
 mod math;
 mod norm;
+mod paged;
 mod pool;
 mod product;
 mod quant;
+mod rms_norm;
+mod rope;
 mod simd;
 mod softmax;
+mod team;
 
 pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
 pub use block_linear::{BlockLinear, BlockRows, Input};
 pub use blocks::{BlockType, RawWeights};
+pub use decoder::{
+    Chunk, Decoder, DecoderLayer, DecoderParts, DecoderShape, DecoderWorkspace, StepError, Wanted,
+};
 pub use embed::Table;
 pub use encoder::{
     Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output, Workspace, useful_threads,
@@ -39,6 +47,13 @@ pub use isa::{Isa, UnknownIsa};
 pub use linear::{Activation, Dense, Epilogue, FloatLinear, Linear, Store, peak};
 pub use math::activate;
 pub use norm::LayerNorm;
+pub use paged::{
+    Bias, KvCache, KvShape, KvType, PAGE_TOKENS, PagedAttention, PagedQueries, PagedScratch,
+    Visible,
+};
 pub use pool::{Pooling, normalize, pool};
 pub use quant::{QuantRows, quantize_weights};
+pub use rms_norm::RmsNorm;
+pub use rope::{Rope, RopePairs};
 pub use softmax::softmax;
+pub use team::{Broken, Member, Team};

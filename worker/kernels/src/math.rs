@@ -124,7 +124,7 @@ fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// 2 * sigmoid(2x) - 1.
 #[inline(always)]
-fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
+pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let twice = s.add(x, x);
     s.mul_add(s.splat(2.0), sigmoid(s, twice), s.splat(-1.0))
 }

@@ -138,7 +138,11 @@ impl Kernel for Channel<'_> {
                 blocks.factor * f16_to_f32(u16::from_le_bytes([record[at], record[at + 1]]))
             };
             let scale = half(quants);
-            let min = if blocks.mins { half(quants + 2 * panel) } else { 0.0 };
+            let min = if blocks.mins {
+                half(quants + 2 * panel)
+            } else {
+                0.0
+            };
             for (i, out) in out.iter_mut().enumerate() {
                 let (at, shift) = place(i, panel, lane, blocks.four_bits);
                 let q = if blocks.four_bits {

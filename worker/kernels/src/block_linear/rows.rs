@@ -46,6 +46,18 @@ impl BlockRows {
         })
     }
 
+    /// No rows: where nothing is quantized.
+    pub(crate) fn none(isa: Isa) -> Self {
+        Self {
+            isa,
+            cols: 0,
+            rows: 0,
+            quants: Aligned::zeroed(0),
+            scales: Aligned::zeroed(0),
+            sums: Aligned::zeroed(0),
+        }
+    }
+
     /// Bytes that room for `rows` rows of `cols` values takes.
     pub fn bytes_for(rows: usize, cols: usize) -> usize {
         rows * (stride_for(cols) + cols / RUN * 8)

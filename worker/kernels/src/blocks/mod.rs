@@ -186,7 +186,9 @@ impl<'a> RawWeights<'a> {
 impl BlockType {
     /// Reads whole blocks as f32; `out` is as long as they are.
     fn dequantize(self, bytes: &[u8], out: &mut [f32]) {
-        let pairs = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        let pairs = bytes
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]));
         match self {
             Self::F32 => {
                 for (b, out) in bytes.chunks_exact(4).zip(out) {

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use super::batch::Chunk;
 use super::run::EncodeError;
-use super::team::{Barrier, SharedRows};
 use super::workspace::{Buffers, INNER_ROWS};
 use super::{Encoder, Layer};
 use crate::attention::Queries;
 use crate::error::ShapeError;
 use crate::linear::{Activation, Dense, Epilogue, Rows, Store};
 use crate::norm::LayerNorm;
+use crate::team::{Barrier, SharedRows};
 
 const REPLACE: Epilogue = Epilogue {
     activation: Activation::None,
@@ -27,7 +27,7 @@ pub(super) struct Share<'a> {
     pub(super) chunk: &'a Chunk<'a>,
     /// The rows that this member computes.
     pub(super) rows: Range<usize>,
-    /// Used in turn, see [`super::team`]; one buffer twice if the member is alone.
+    /// Used in turn, see [`crate::encoder`]; one buffer twice if the member is alone.
     pub(super) qkv: [SharedRows<'a>; 2],
     pub(super) barrier: &'a Barrier,
 }

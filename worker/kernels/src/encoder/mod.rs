@@ -6,12 +6,16 @@
 //! padding. A batch is worked off in chunks of whole sequences, each going through all layers while
 //! its rows stay in the second-level cache; the workspace is as large as one chunk, whatever the batch.
 //! Nothing is allocated between the first layer and the last.
+//!
+//! Where threads share a chunk, each member owns some rows and needs the others' keys and values once
+//! a layer. There are two buffers for those, used in turn, so one barrier a layer is enough: a member
+//! writes the buffer of layer n + 2 only after the barrier of layer n + 1, which every member reaches
+//! after it has read the buffer of layer n.
 
 mod batch;
 mod layer;
 mod parts;
 mod run;
-mod team;
 mod workspace;
 
 pub use batch::Batch;

@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use super::Encoder;
 use super::batch::{Batch, Chunk};
 use super::layer::Share;
-use super::team::{Barrier, Broken, SharedRows};
 use super::workspace::Workspace;
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::pool::{Pooling, normalize, pool};
 use crate::quant::split;
+use crate::team::{Barrier, Broken, SharedRows};
 
 /// Tokens that go through the layers together: enough to use each weight often, few enough for the
 /// cache.

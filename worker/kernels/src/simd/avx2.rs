@@ -101,7 +101,6 @@ impl Simd for Avx2 {
         to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
         add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
         zero_i32() -> __m256i = _mm256_setzero_si256();
-        splat_i32(x: i32) -> __m256i = _mm256_set1_epi32(x);
         dot(acc: __m256i, a: __m256i, w: __m256i) -> __m256i =
             _mm256_add_epi32(acc, _mm256_madd_epi16(a, w));
         prefetch(p: *const i8) -> () = _mm_prefetch::<_MM_HINT_T1>(p);

@@ -82,7 +82,6 @@ impl Simd for Avx512 {
         to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         add_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
         zero_i32() -> __m512i = _mm512_setzero_si512();
-        splat_i32(x: i32) -> __m512i = _mm512_set1_epi32(x);
         dot(acc: __m512i, a: __m512i, w: __m512i) -> __m512i = _mm512_dpbusd_epi32(acc, a, w);
         prefetch(p: *const i8) -> () = _mm_prefetch::<_MM_HINT_T1>(p);
         prefetch_to_write(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());

@@ -129,7 +129,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn store_i8(self, p: *mut i8, a: Self::F);
 
     fn to_f32(self, a: Self::I) -> Self::F;
-    fn splat_i32(self, x: i32) -> Self::I;
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
     fn zero_i32(self) -> Self::I;
     /// # Safety

@@ -12,6 +12,13 @@ pub(crate) trait Stored {
     unsafe fn load<S: Simd>(s: S, p: *const Self::Number) -> S::F;
 }
 
+/// A form that is also written.
+pub(crate) trait Storable: Stored {
+    /// # Safety
+    /// `p` is valid for writing [`Simd::LANES`] numbers.
+    unsafe fn store<S: Simd>(s: S, p: *mut Self::Number, x: S::F);
+}
+
 pub(crate) struct AsF32;
 pub(crate) struct AsF16;
 pub(crate) struct AsBf16;
@@ -43,5 +50,21 @@ impl Stored for AsBf16 {
     unsafe fn load<S: Simd>(s: S, p: *const u16) -> S::F {
         // SAFETY: the caller's promise.
         unsafe { s.load_bf16(p) }
+    }
+}
+
+impl Storable for AsF32 {
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, p: *mut f32, x: S::F) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(p, x) }
+    }
+}
+
+impl Storable for AsF16 {
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, p: *mut u16, x: S::F) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store_f16(p, x) }
     }
 }

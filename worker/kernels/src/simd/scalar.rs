@@ -216,10 +216,6 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn splat_i32(self, x: i32) -> Self::I {
-        [x; LANES]
-    }
-    #[inline(always)]
     fn to_f32(self, a: Self::I) -> Self::F {
         a.map(|x| x as f32)
     }
