@@ -25,7 +25,9 @@ runtime='tokio|hyper|axum|reqwest|rustix|mio|socket2'
 for pure in tidegate-queue tidegate-control tidegate-protocol; do
     forbid "$pure" "$runtime" "it is pure: no clock, no IO"
 done
-forbid tidegate-worker 'tidegate_(line|control)' "it knows the wire alone"
+forbid tidegate-worker 'tidegate_(queue|control)' "it knows the protocol alone"
+forbid tidegate-agent 'tidegate_(queue|control|kernels)|candle_.*' "it knows the protocol, and no model"
+forbid tidegate-http 'tidegate_.*' "it serves whatever routes it is given"
 forbid tidegate-proxy tidegate_control "the proxy measures, the scaler decides"
 forbid tidegate-worker 'pingora_.*' "pingora is known to the proxy alone"
 forbid tidegate-scaler 'pingora_.*|candle_.*' "pingora and candle are known to proxy and worker alone"

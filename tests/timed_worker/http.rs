@@ -18,27 +18,19 @@ use axum::{Json, Router};
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
+use tidegate_agent::{Admission, Capacity, Lifecycle, Slot};
 use tidegate_protocol::{
     PROXY_HEADER, REFUSED_FULL, REFUSED_HEADER, REFUSED_NOT_READY, WorkerState,
 };
-use tokio::sync::watch;
 
 pub struct Worker {
-    pub slots: u32,
+    pub admission: Arc<Admission>,
+    pub life: Arc<Lifecycle>,
     service_ms: u64,
     authorization: String,
-    state: watch::Sender<WorkerState>,
-    /// Slots taken, by the proxy that took them.
-    busy: Mutex<BTreeMap<String, u32>>,
     served: Mutex<u64>,
     /// Requests that came while all slots were taken.
     refused: AtomicU64,
-}
-
-/// A taken slot; free when dropped.
-struct Slot {
-    worker: Arc<Worker>,
-    proxy: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -53,57 +45,15 @@ struct Asked {
 impl Worker {
     pub fn new(slots: u32, service_ms: u64, token: &str) -> Self {
         Worker {
-            slots,
+            admission: Admission::new(Capacity {
+                requests: slots,
+                tokens: None,
+            }),
+            life: Arc::new(Lifecycle::new()),
             service_ms,
             authorization: format!("Bearer {token}"),
-            state: watch::Sender::new(WorkerState::Ready),
-            busy: Mutex::default(),
             served: Mutex::default(),
             refused: AtomicU64::default(),
-        }
-    }
-
-    pub fn set_state(&self, state: WorkerState) {
-        self.state
-            .send_if_modified(|now| std::mem::replace(now, state) != state);
-    }
-
-    pub fn watch_state(&self) -> watch::Receiver<WorkerState> {
-        self.state.subscribe()
-    }
-
-    pub fn busy(&self) -> BTreeMap<String, u32> {
-        self.busy
-            .lock()
-            .map(|busy| busy.clone())
-            .unwrap_or_default()
-    }
-
-    pub async fn idle(&self) {
-        while self.busy().values().any(|busy| *busy > 0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn take(self: &Arc<Self>, proxy: String) -> Option<Slot> {
-        let mut busy = self.busy.lock().ok()?;
-        if busy.values().sum::<u32>() >= self.slots {
-            return None;
-        }
-        *busy.entry(proxy.clone()).or_default() += 1;
-        Some(Slot {
-            worker: Arc::clone(self),
-            proxy,
-        })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Ok(mut busy) = self.worker.busy.lock()
-            && let Some(count) = busy.get_mut(&self.proxy)
-        {
-            *count -= 1;
         }
     }
 }
@@ -114,7 +64,7 @@ pub fn routes(worker: Arc<Worker>) -> Router {
         .route("/readyz", get(async || "ok\n"))
         .route(
             "/busy",
-            get(async |State(worker): State<Arc<Worker>>| Json(worker.busy())),
+            get(async |State(worker): State<Arc<Worker>>| Json(worker.admission.by_proxy())),
         )
         .route(
             "/refused",
@@ -135,10 +85,11 @@ async fn serve(State(worker): State<Arc<Worker>>, headers: HeaderMap, body: Byte
     if header("authorization") != Some(&worker.authorization) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    if *worker.state.borrow() != WorkerState::Ready {
+    if worker.life.state() != WorkerState::Ready {
         return refuse(REFUSED_NOT_READY);
     }
-    let Some(slot) = worker.take(header(PROXY_HEADER).unwrap_or_default().to_owned()) else {
+    let proxy = header(PROXY_HEADER).unwrap_or_default();
+    let Ok(slot) = worker.admission.take(proxy) else {
         worker.refused.fetch_add(1, Ordering::Relaxed);
         return refuse(REFUSED_FULL);
     };

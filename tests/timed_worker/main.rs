@@ -1,18 +1,22 @@
 //! A worker whose service times are set by its requests: the far side of the tests that are
-//! about scheduling and not about models. It speaks to proxies as tidegate-worker does.
+//! about scheduling and not about models. It admits requests and announces itself with the same
+//! code as tidegate-worker.
 
-mod heartbeats;
 mod http;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tidegate_protocol::WorkerState;
+use tidegate_agent::{Announced, Heartbeats, Identity, Intervals, ProxyUrl, Subject};
+use tidegate_http::{Limits, Server};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Time for the last answers to be written once all work is done.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[derive(Parser)]
 struct Command {
@@ -39,7 +43,7 @@ struct Options {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     #[arg(long)]
-    proxy: Vec<String>,
+    proxy: Vec<ProxyUrl>,
     #[arg(long)]
     token_file: PathBuf,
     #[arg(long)]
@@ -61,29 +65,42 @@ async fn main() -> std::io::Result<()> {
     let Verb::Serve(options) = Command::parse().verb;
     let token = std::fs::read_to_string(&options.token_file)?;
     let token = token.lines().next().unwrap_or_default().to_owned();
-    let socket = TcpListener::bind(options.listen).await?;
     let worker = Arc::new(http::Worker::new(options.slots, options.service_ms, &token));
-    let beats = heartbeats::Heartbeats {
-        id: options.id,
-        model: options.name.unwrap_or_else(|| stem(&options.model)),
-        address: socket.local_addr()?,
-        version: options.version,
-        token,
-        worker: Arc::clone(&worker),
+    let limits = Limits {
+        connections: 100_000,
+        ..Limits::default()
     };
-    let beats = Arc::new(beats);
-    for proxy in options.proxy {
-        tokio::spawn(heartbeats::run(Arc::clone(&beats), proxy));
-    }
     let routes = http::routes(Arc::clone(&worker));
-    let server = tokio::spawn(async move { axum::serve(socket, routes).await });
+    let (server, address) = Server::start(options.listen, routes, &limits).await?;
+    let subject = Subject {
+        identity: Identity::new(
+            Some(options.id),
+            None,
+            Announced::new(None, address),
+            address.port(),
+        ),
+        model: options.name.unwrap_or_else(|| stem(&options.model)),
+        life: Arc::clone(&worker.life),
+        admission: Arc::clone(&worker.admission),
+        waiting: Arc::new(|| 0),
+        token: Some(token),
+        version: options.version,
+    };
+    let intervals = Intervals {
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(800),
+    };
+    worker.life.warmed_up();
+    let heartbeats = Heartbeats::start(&subject, &options.proxy, intervals);
+    let heartbeats = heartbeats.map_err(std::io::Error::other)?;
     tokio::select! {
         () = terminated() => {}
         () = stdin_closed(), if options.watch_stdin => {}
     }
-    worker.set_state(WorkerState::Draining);
-    worker.idle().await;
-    server.abort();
+    worker.life.stop();
+    worker.admission.empty().await;
+    heartbeats.leave().await;
+    server.finish(LAST_WORDS).await;
     // The runtime would wait for a read of standard input that may never end.
     std::process::exit(0)
 }

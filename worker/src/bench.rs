@@ -8,7 +8,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::measure::{Engine, Inputs, MeasureError, p50_and_p99_ms};
-use crate::model::{self, ModelError};
+use crate::models::{self, ModelError};
 use crate::threads;
 use crate::units::Bytes;
 
@@ -102,7 +102,7 @@ pub struct AtLength {
 pub fn run(args: &BenchArgs) -> Result<Figures, BenchError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
     let begun = Instant::now();
-    let model = model::load(&args.model)?;
+    let model = models::load(&args.model)?;
     let limit = model.tokenizer.limit();
     if let Some(&asked) = args
         .lengths

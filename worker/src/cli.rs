@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::compare::CompareArgs;
 use crate::config::{self, ProxyUrl, WorkerConfig};
-use crate::model::Source;
+use crate::models::Source;
 use crate::quantize::QuantizeArgs;
 use crate::units::Bytes;
 

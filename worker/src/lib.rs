@@ -1,18 +1,20 @@
 //! The worker: quantizes, compares and measures models, loads one, answers requests with it, and
 //! announces itself to the proxies.
 //!
-//! It knows nothing of lines, fleets or policies; it takes what it has slots for and refuses the rest.
+//! It knows nothing of queues, fleets or policies; it takes what it has slots for and refuses the rest.
 
+mod api;
 pub mod bench;
-mod causes;
 pub mod cli;
 pub mod compare;
 pub mod config;
+mod engine;
 mod measure;
-pub mod memory;
-pub mod model;
+mod memory;
+mod metrics;
+pub mod models;
 pub mod probe;
 pub mod quantize;
 pub mod serve;
-pub mod threads;
-pub mod units;
+mod threads;
+mod units;

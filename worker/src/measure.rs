@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tidegate_kernels::{Isa, normalize};
 
-use crate::model::{
+use crate::models::{
     Model, ModelError, Overlong, Scaling, Sequence, Task, Text, TokenizeError, Want, Workspace, hex,
 };
 use crate::threads;

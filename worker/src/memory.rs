@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use tidegate_kernels::Workspace;
 
-use crate::model::{Opened, Precision};
+use crate::models::{Opened, Precision};
 use crate::units::Bytes;
 
 /// What a process holds before it has a model: code, runtime, threads, buffers. Measured: 12 MB.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::causes::causes;
+use tidegate_agent::causes;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -13,7 +13,7 @@ use safetensors::Dtype;
 use thiserror::Error;
 use tidegate_kernels::quantize_weights;
 
-use crate::model::{
+use crate::models::{
     self, Matrix, ModelError, Network, Package, Provenance, SCALES, Stored, Tensors, Values,
     Weights,
 };
@@ -98,7 +98,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Report, QuantizeError> {
     if directory.is_some_and(|parent| !parent.is_dir()) {
         return Err(QuantizeError::NowhereToWrite(args.out.clone()));
     }
-    let opened = model::open(&args.model)?;
+    let opened = models::open(&args.model)?;
     if opened.package.is_some() {
         return Err(QuantizeError::AlreadyQuantized(args.model.clone()));
     }
@@ -109,7 +109,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Report, QuantizeError> {
     // Also proves that the tokenizer can be read, and that its file is found below.
     opened.tokenizer()?;
     let bytes_before = opened.weights.file_bytes();
-    let source_sha256 = model::sha256(&opened.weights)?;
+    let source_sha256 = models::sha256(&opened.weights)?;
     let mut quantizer = Quantizer::new(opened.weights);
     Network::build(
         &opened.architecture,

@@ -28,6 +28,13 @@ pub struct Heartbeat {
     pub busy: u32,
     /// Of `busy`, those taken through the proxy that this heartbeat goes to.
     pub yours: u32,
+    /// Tokens that the worker holds at once, of all requests together; absent where it counts
+    /// requests alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Tokens taken now.
+    #[serde(default)]
+    pub tokens_busy: u64,
     /// Of `busy`, those that wait for their batch.
     #[serde(default)]
     pub queue: u32,

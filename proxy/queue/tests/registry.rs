@@ -21,6 +21,8 @@ fn beat(worker: &str, sequence: u64) -> Heartbeat {
         slots: 2,
         busy: 0,
         yours: 0,
+        tokens: None,
+        tokens_busy: 0,
         queue: 0,
         state: WorkerState::Ready,
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::Spread;
+use crate::models::Spread;
 
 /// Neighbours that are looked at.
 const NEIGHBOURS: usize = 10;

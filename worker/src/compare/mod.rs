@@ -13,7 +13,7 @@ use thiserror::Error;
 pub use self::closeness::Closeness;
 use crate::bench::{self, Figures};
 use crate::measure::{Engine, Inputs, MeasureError};
-use crate::model::{self, ModelError, Package, Quality, Task, Weights, sha256};
+use crate::models::{self, ModelError, Package, Quality, Task, Weights, sha256};
 use crate::threads;
 
 /// How long each model's throughput is measured.
@@ -155,7 +155,7 @@ pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
 }
 
 fn judge(path: &Path, inputs: &Inputs, asked_threads: usize) -> Result<Judged, CompareError> {
-    let opened = model::open(path)?;
+    let opened = models::open(path)?;
     let origin_sha256 = match &opened.package {
         Some(package) => package.provenance.source_sha256.clone(),
         None => sha256(&opened.weights)?,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tidegate_config::{Check, Duration, Problem};
 
-use super::is_http_base;
+use tidegate_agent::is_http_base;
 
 /// An instance has two minutes from its notice, and its metadata are asked by others too.
 const METADATA_SPANS: RangeInclusive<Duration> =

@@ -2,8 +2,6 @@
 //! `configs/worker.toml` is the same as a file; a test holds the two together.
 
 mod metadata;
-mod proxy_url;
-mod s3;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -12,12 +10,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
 
-use crate::model::Source;
+use crate::models::Source;
 use crate::units::Bytes;
 
+pub use crate::models::S3Config;
 pub use metadata::{MetadataConfig, MetadataUrl, MetadataUrlError, OnRebalance};
-pub use proxy_url::{ProxyUrl, ProxyUrlError};
-pub use s3::S3Config;
+pub use tidegate_agent::ProxyUrl;
 
 /// Where a worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
@@ -230,15 +228,6 @@ impl Default for DrainConfig {
             deadline: Duration::from_secs(30),
         }
     }
-}
-
-fn is_http_base(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| {
-        url.scheme() == "http"
-            && url.path() == "/"
-            && url.username().is_empty()
-            && url.query().is_none()
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::config::{QualityConfig, WorkerConfig};
 use crate::memory::{self, Plan};
-use crate::model::{Opened, Quality, Task};
+use crate::models::{Opened, Quality, Task};
 use crate::threads;
 use crate::units::Bytes;
 
@@ -90,12 +90,12 @@ impl Demands {
             return Ok(());
         };
         let task = opened.task();
-        for Registry {
+        for Minimum {
             name,
             applies,
             least,
             found,
-        } in self.floors()
+        } in self.minimums()
         {
             let Some(least) = least else { continue };
             if !applies(&task) {
@@ -124,21 +124,21 @@ impl Demands {
         Ok(())
     }
 
-    fn floors(&self) -> [Registry; 3] {
+    fn minimums(&self) -> [Minimum; 3] {
         [
-            Registry {
+            Minimum {
                 name: "min_cosine",
                 applies: |task| matches!(task, Task::Embedding { .. }),
                 least: self.quality.min_cosine,
                 found: |record| record.cosine.map(|cosine| cosine.min),
             },
-            Registry {
+            Minimum {
                 name: "min_spearman",
                 applies: |task| !matches!(task, Task::Classification { .. }),
                 least: self.quality.min_spearman,
                 found: |record| record.spearman,
             },
-            Registry {
+            Minimum {
                 name: "min_agreement",
                 applies: |task| matches!(task, Task::Classification { .. }),
                 least: self.quality.min_agreement,
@@ -149,7 +149,7 @@ impl Demands {
 }
 
 /// A least value, the models that have it, and where a record says what was found.
-struct Registry {
+struct Minimum {
     name: &'static str,
     applies: fn(&Task) -> bool,
     least: Option<f64>,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use reqwest::{Client, Response, StatusCode};
 use thiserror::Error;
 
-use crate::causes::causes;
 use crate::config::{MetadataConfig, MetadataUrl};
+use tidegate_agent::causes;
 
 const TOKEN_PATH: &str = "/latest/api/token";
 const TOKEN_TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";

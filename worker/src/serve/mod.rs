@@ -1,64 +1,43 @@
 //! `tidegate-worker serve`.
 //!
-//! Start: listen, heartbeat `warming`, load the model, compute once, heartbeat `ready`.
-//! Shutdown, by a signal or because the instance is to end: refuse what is new and heartbeat `draining`;
-//! finish what was accepted, up to a deadline; let the answers out; leave.
+//! Start: listen, announce `warming`, load the model, compute once, announce `ready`.
+//! Shutdown, by a signal or because the instance is to end: refuse what is new and announce `draining`;
+//! finish what was accepted, up to a deadline; let the answers out; leave. A computing thread that
+//! dies ends the process at once.
 
-mod admission;
-mod app;
-mod error;
 mod fitness;
-mod heartbeats;
-mod http;
-mod inference;
-mod input;
-mod job;
-mod lanes;
-mod lifecycle;
+mod load;
 mod metadata;
-mod metrics;
 mod notices;
-mod numbers;
-mod openai;
-mod queue;
-mod server;
 mod stop;
-mod tei;
-mod texts;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
+use tidegate_agent::{
+    Admission, Announced, Capacity, Heartbeats, Identity, Intervals, Lifecycle, Subject,
+};
 use tidegate_config::{TokenError, Tokens};
-use tokio::sync::oneshot;
+use tidegate_http::{Limits, Server};
+use tidegate_protocol::VERSION;
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tracing::info;
 
-use self::admission::Admission;
-use self::app::{App, Served};
-use self::fitness::Demands;
 pub use self::fitness::Unfit;
-use self::heartbeats::{Announced, Heartbeats, Identity};
-use self::lanes::{Intake, Lane};
-use self::lifecycle::Lifecycle;
 use self::metadata::{Metadata, MetadataError};
 use self::notices::Notices;
-use self::server::Server;
 pub use self::stop::{StandardInput, Stop};
-use crate::config::{S3Config, WorkerConfig};
-use crate::model::{
-    self, HubError, Model, ModelError, Overlong, S3Error, Source, Text, Want, Workspace,
-};
+use crate::api::{self, App};
+use crate::config::{LimitsConfig, WorkerConfig};
+use crate::engine::{self, Watch};
+use crate::metrics;
+use crate::models::{HubError, ModelError, S3Error};
 
 /// Time for the last answers to be written once all are computed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Computed once by each lane before it takes requests.
-const WARM_UP: &str = "The first computation is slower than those after it.";
 
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -85,8 +64,10 @@ pub enum ServeError {
     Thread(std::io::Error),
     #[error("the model does not load: its loader panicked")]
     LoadPanicked,
-    #[error("beats cannot be set up: {0}")]
+    #[error("heartbeats cannot be set up: {0}")]
     Heartbeats(reqwest::Error),
+    #[error("the computing thread {name} died; what was accepted is lost, so the process ends")]
+    ThreadDied { name: String },
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("{cut} requests were cut off at the end of the drain deadline")]
@@ -114,16 +95,23 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
             .as_secs(),
         limits: config.limits.clone(),
         tokens: config.token_file.as_deref().map(Tokens::read).transpose()?,
-        admission: Admission::new(config.slots.get()),
-        intake: Intake::new(&config.batch),
-        life: Lifecycle::new(),
+        admission: Admission::new(Capacity {
+            requests: config.slots.get(),
+            tokens: None,
+        }),
+        life: Arc::new(Lifecycle::new()),
         metrics: metrics::install()?,
         served: OnceLock::new(),
     });
     // Ends with this function.
     let mut upkeep = JoinSet::new();
     upkeep.spawn(metrics::keep_up(app.metrics.clone()));
-    let started = Server::start(config.listen, http::routes(app.clone()), &config.limits).await;
+    let started = Server::start(
+        config.listen,
+        api::routes(app.clone()),
+        &limits(&config.limits),
+    )
+    .await;
     let (server, address) = started.map_err(|error| ServeError::Listen {
         address: config.listen,
         error,
@@ -137,9 +125,10 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     };
     let notices = Notices::start(metadata, &config.metadata);
     let mut leave = Leave { stop, notices };
-    let beats = start_beats(&app, &config, instance, address)?;
+    let heartbeats = start_heartbeats(&app, &config, instance, address)?;
+    let (deaths, mut watch) = engine::deaths();
     let told = tokio::select! {
-        loaded = load(&app, &source, &config) => {
+        loaded = load::load(&app, &source, &config, &deaths) => {
             let lanes = loaded?.len();
             app.life.warmed_up();
             info!(model = app.name, %address, lanes, "ready");
@@ -149,11 +138,28 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     };
     let reason = match told {
         Some(reason) => reason,
-        None => leave.asked().await,
+        None => alive(leave.asked(), &mut watch).await?,
     };
     let state = app.life.state();
     info!(why = reason.why, ?state, "stopping");
-    shut_down(&app, server, beats, &config, reason, leave).await
+    let shut_down = shut_down(&app, server, heartbeats, &config, reason, leave);
+    alive(shut_down, &mut watch).await?
+}
+
+/// Waits for something, as long as all computing threads live.
+async fn alive<T>(something: impl Future<Output = T>, watch: &mut Watch) -> Result<T, ServeError> {
+    tokio::select! {
+        done = something => Ok(done),
+        name = watch.died() => Err(ServeError::ThreadDied { name }),
+    }
+}
+
+fn limits(config: &LimitsConfig) -> Limits {
+    Limits {
+        connections: config.max_connections.get(),
+        header_time: *config.header_timeout,
+        ..Limits::default()
+    }
 }
 
 /// Everything that may tell the worker to leave.
@@ -194,7 +200,7 @@ async fn learn_instance(
     Ok((instance, metadata))
 }
 
-fn start_beats(
+fn start_heartbeats(
     app: &Arc<App>,
     config: &WorkerConfig,
     instance: Option<String>,
@@ -208,102 +214,32 @@ fn start_beats(
     info!(
         worker = identity.worker,
         proxies = config.proxies.len(),
-        "beating"
+        "sending heartbeats"
     );
-    Heartbeats::start(app, &identity, &config.proxies, &config.beat).map_err(ServeError::Heartbeats)
-}
-
-/// Gets the model to where it answers, and returns its lanes.
-async fn load(
-    app: &Arc<App>,
-    source: &Source,
-    config: &WorkerConfig,
-) -> Result<Vec<Lane>, ServeError> {
-    let path = fetch(source, &config.s3).await?;
-    let demands = Demands::of(config);
-    let begun = Instant::now();
-    let (model, workspaces) = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
-    info!(
-        seconds = begun.elapsed().as_secs_f32(),
-        task = model.card.task.name(),
-        precision = model.card.precision.name(),
-        dimensions = model.network.dimensions(),
-        max_tokens = model.tokenizer.limit(),
-        weights_bytes = model.network.weights_bytes(),
-        "the model is loaded"
-    );
-    let Model {
-        tokenizer,
-        network,
-        card,
-    } = model;
-    let width = network.width();
-    let started = lanes::start(&app.intake, network, workspaces).map_err(ServeError::Thread)?;
-    // Set once, here.
-    let _ = app.served.set(Served {
-        tokenizer,
-        card,
-        width,
-    });
-    Ok(started)
-}
-
-/// Where the model is on this machine, once it is there.
-async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
-    let begun = Instant::now();
-    let path = match source {
-        Source::Path(path) => return Ok(path.clone()),
-        Source::Hub {
-            repository,
-            revision,
-        } => model::fetch(repository, revision).await?,
-        Source::S3(address) => model::fetch_from_s3(address, s3).await.map_err(Box::new)?,
+    let counted = app.clone();
+    let subject = Subject {
+        identity,
+        model: app.name.clone(),
+        life: app.life.clone(),
+        admission: app.admission.clone(),
+        waiting: Arc::new(move || counted.waiting()),
+        token: app
+            .tokens
+            .as_ref()
+            .map(|tokens| tokens.current().to_owned()),
+        version: VERSION,
     };
-    info!(
-        seconds = begun.elapsed().as_secs_f32(),
-        "the model is on this machine"
-    );
-    Ok(path)
-}
-
-/// Loads the model, if it is fit to be served, and computes with each core's workspace once.
-fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Workspace>), ServeError> {
-    let opened = model::open(path)?;
-    demands.check(&opened)?;
-    let model = opened.load()?;
-    let text = model.tokenizer.encode(Text::One(WARM_UP), Overlong::CutEnd);
-    let text = text.map_err(|error| ModelError::Invalid {
-        file: path.to_owned(),
-        problem: error.to_string(),
-    })?;
-    let mut workspaces: Vec<_> = (0..demands.threads)
-        .map(|_| model.network.workspace())
-        .collect();
-    for workspace in workspaces.chunks_mut(1) {
-        model.network.compute(&[&text], Want::Result, workspace)?;
-    }
-    demands.check_held()?;
-    Ok((model, workspaces))
-}
-
-/// Runs what blocks for long on a thread that nobody waits for if the process has to end.
-async fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ServeError> {
-    let (sender, done) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("load".to_owned());
-    let spawned = thread.spawn(move || {
-        // Nobody takes it when the process is about to end.
-        let _ = sender.send(work());
-    });
-    spawned.map_err(ServeError::Thread)?;
-    done.await.map_err(|_| ServeError::LoadPanicked)
+    let intervals = Intervals {
+        interval: *config.beat.interval,
+        timeout: *config.beat.timeout,
+    };
+    Heartbeats::start(&subject, &config.proxies, intervals).map_err(ServeError::Heartbeats)
 }
 
 async fn shut_down(
     app: &App,
     server: Server,
-    beats: Heartbeats,
+    heartbeats: Heartbeats,
     config: &WorkerConfig,
     reason: Reason,
     leave: Leave,
@@ -311,8 +247,10 @@ async fn shut_down(
     app.life.stop();
     let emptied = empty(app, config, reason, leave).await;
     let cut = app.admission.busy();
-    app.intake.close();
-    beats.leave().await;
+    if let Some(served) = app.served.get() {
+        served.engine.close();
+    }
+    heartbeats.leave().await;
     server.finish(LAST_WORDS).await;
     if emptied.is_err() {
         return Err(ServeError::CutOff { cut });

@@ -9,8 +9,8 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::metadata::{Metadata, MetadataError};
-use super::metrics::{self, Notice};
 use crate::config::{MetadataConfig, OnRebalance};
+use crate::metrics::{self, Notice};
 
 const INTERRUPTION: &str = "spot/instance-action";
 const LIFECYCLE: &str = "autoscaling/target-lifecycle-state";

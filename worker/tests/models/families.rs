@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_kernels::{Isa, normalize};
-use tidegate_worker::model::{self, Model, Overlong, Scaling, Sequence, Task, Text, Want};
+use tidegate_worker::models::{self, Model, Overlong, Scaling, Sequence, Task, Text, Want};
 
 use crate::stand::{expected, fixture, quantized};
 
@@ -23,7 +23,7 @@ fn part<T: DeserializeOwned>(expected: &Value, key: &str) -> T {
 }
 
 fn load(path: &Path) -> Model {
-    model::load(path).unwrap_or_else(|error| panic!("{error}"))
+    models::load(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the model gives for texts or pairs, one by one and all at once; both have to agree.

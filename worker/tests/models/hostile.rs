@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use sha2::{Digest, Sha256};
-use tidegate_worker::model;
+use tidegate_worker::models;
 
 use crate::stand::{Quantized, fixture, quantized};
 
 /// The message of a file that must not load.
 fn refusal(path: &Path) -> String {
-    match model::load(path) {
+    match models::load(path) {
         Ok(_) => panic!("{} was loaded", path.display()),
         Err(error) => error.to_string(),
     }
@@ -295,10 +295,10 @@ fn with_victim(check: impl FnOnce(&Quantized, &[u8])) {
 }
 
 /// What loads also computes; the numbers are whatever the weights make them.
-fn compute(model: &model::Model) {
+fn compute(model: &models::Model) {
     let mut workspaces = [model.network.workspace()];
     if let Ok(sequence) = model.tokenizer.take(vec![2, 5, 3]) {
-        let want = model::Want::Result;
+        let want = models::Want::Result;
         let _ = model.network.compute(&[&sequence], want, &mut workspaces);
     }
 }
@@ -321,7 +321,7 @@ proptest! {
             }
             // One in three is cut off as well.
             bytes.truncate((length * bytes.len() as f64) as usize);
-            if let Ok(model) = model::load(&beside(quantized, "damaged", &bytes)) {
+            if let Ok(model) = models::load(&beside(quantized, "damaged", &bytes)) {
                 // What the header's parser passes over.
                 assert!(bytes.ends_with(&whole[data_at(whole)..]), "damage was loaded");
                 compute(&model);
@@ -345,7 +345,7 @@ proptest! {
                 let at = (place * 7919.0).fract() * victims[victim].len() as f64;
                 victims[victim][at as usize] = *value;
             }
-            if let Ok(model) = model::load(&beside(quantized, "forged", &parts.sealed())) {
+            if let Ok(model) = models::load(&beside(quantized, "forged", &parts.sealed())) {
                 compute(&model);
             }
         });

@@ -132,7 +132,10 @@ async fn a_proxy_that_goes_away_is_said_once_and_once_that_it_is_back() {
     let output = worker.process.output();
     let count = |what: &str| output.matches(what).count();
     assert_eq!(
-        (count("it answers 403 Forbidden"), count("takes beats")),
+        (
+            count("it answers 403 Forbidden"),
+            count("accepts heartbeats")
+        ),
         (1, 2),
         "{output}"
     );

@@ -1,0 +1,163 @@
+//! The HTTP/1.1 server of every daemon: takes connections up to a limit, bounds each header in
+//! time and size, and lets what is under way come to its end when it is told to.
+//!
+//! It knows no routes and no configuration file; whoever starts it brings a router and limits.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{debug, info, warn};
+
+/// How long nothing is accepted after that failed, which it does when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; more are closed.
+    pub connections: usize,
+    /// Time for a request's header to arrive, from when its connection has nothing else to do.
+    pub header_time: Duration,
+    /// Bytes that a connection buffers on either way, and so of a header; a larger header is
+    /// answered with 431. At least 8 KiB.
+    pub buffer_bytes: usize,
+    /// Fields of a header; more are answered with 431.
+    pub header_fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 1024,
+            header_time: Duration::from_secs(60),
+            buffer_bytes: 32 << 10,
+            header_fields: 100,
+        }
+    }
+}
+
+/// The server's task, and how to end it.
+#[derive(Debug)]
+pub struct Server {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Its connections, and what each of them needs.
+struct Connections {
+    router: Router,
+    http: http1::Builder,
+    places: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+    /// Whether the last connection was refused.
+    full: bool,
+}
+
+impl Server {
+    /// Listens, and serves from now on; also says where.
+    pub async fn start(
+        address: SocketAddr,
+        router: Router,
+        limits: &Limits,
+    ) -> io::Result<(Server, SocketAddr)> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let server = Server::on(listener, router, limits);
+        info!(%address, "listening");
+        Ok((server, address))
+    }
+
+    /// Serves what comes to a listener; to be called within a runtime.
+    pub fn on(listener: TcpListener, router: Router, limits: &Limits) -> Server {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.header_time)
+            .max_buf_size(limits.buffer_bytes)
+            .max_headers(limits.header_fields);
+        let connections = Connections {
+            router,
+            http,
+            places: Arc::new(Semaphore::new(limits.connections)),
+            graceful: GracefulShutdown::new(),
+            tasks: JoinSet::new(),
+            full: false,
+        };
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(connections.run(listener, ended));
+        Server { end, task }
+    }
+
+    /// Takes nothing new, and waits for the last answers, but not longer than `patience`.
+    pub async fn finish(self, patience: Duration) {
+        let _ = self.end.send(());
+        let mut task = self.task;
+        if tokio::time::timeout(patience, &mut task).await.is_err() {
+            warn!("connections were still open at the end");
+            // Its connections end with it.
+            task.abort();
+        }
+    }
+}
+
+impl Connections {
+    async fn run(mut self, listener: TcpListener, mut ended: oneshot::Receiver<()>) {
+        loop {
+            tokio::select! {
+                // A dropped sender ends it as well.
+                _ = &mut ended => break,
+                Some(_) = self.tasks.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((connection, _)) => self.take(connection),
+                    Err(error) => {
+                        warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        self.graceful.shutdown().await;
+        self.tasks.join_all().await;
+    }
+
+    /// Serves a connection, or closes it when there are too many.
+    fn take(&mut self, connection: TcpStream) {
+        let place = self.places.clone().try_acquire_owned();
+        if place.is_err() && !self.full {
+            warn!("every connection is taken; more are closed");
+        }
+        self.full = place.is_err();
+        if let Ok(place) = place {
+            self.serve(connection, place);
+        }
+    }
+
+    fn serve(&mut self, connection: TcpStream, place: OwnedSemaphorePermit) {
+        // Answers are small and complete: waiting to send more at once would only delay them.
+        if let Err(error) = connection.set_nodelay(true) {
+            debug!(%error, "a connection keeps its delay");
+        }
+        let service = TowerToHyperService::new(self.router.clone());
+        let serving = self
+            .http
+            .serve_connection(TokioIo::new(connection), service);
+        let serving = self.graceful.watch(serving);
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                debug!(%error, "a connection broke");
+            }
+            drop(place);
+        });
+    }
+}

@@ -1,0 +1,166 @@
+//! What every request passes on its way in: token, deadline, state, slot, body.
+
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
+use http_body_util::LengthLimitError;
+use tidegate_agent::Slot;
+use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
+
+use super::app::{App, word};
+use super::error::{ApiError, Fault};
+
+/// A longer proxy name is nobody's.
+const MAX_PROXY_NAME: usize = 256;
+
+/// No client waits longer than this, whatever it says.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// Lets pass who brings the worker token, or everyone when none is set.
+pub fn authorize(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(tokens) = &app.tokens else {
+        return Ok(());
+    };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = given
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    match tokens.accepts(token.trim()) {
+        true => Ok(()),
+        false => Err(ApiError::unauthorized()),
+    }
+}
+
+/// When the client stops waiting, if it says so.
+fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, ApiError> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else {
+        return Ok(None);
+    };
+    let ms: Option<u64> = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    match ms.map(Duration::from_millis) {
+        Some(patience) => Ok(Some(arrived + patience.min(LONGEST_PATIENCE))),
+        None => {
+            let message = format!("{TIMEOUT_HEADER} is not a number of milliseconds");
+            Err(ApiError::new(Fault::Invalid, message))
+        }
+    }
+}
+
+/// A request that may be worked on.
+pub struct Admitted {
+    pub slot: Slot,
+    pub body: Bytes,
+    pub deadline: Option<Instant>,
+}
+
+/// Takes a slot for the request and reads its body. A refused body is read to its end and
+/// dropped, so that the client gets to read the refusal.
+pub async fn admit(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    arrived: Instant,
+) -> Result<Admitted, ApiError> {
+    let (slot, deadline) = match check(app, headers, arrived) {
+        Ok(passed) => passed,
+        Err(refusal) => {
+            let _ = tokio::time::timeout(
+                *app.limits.body_timeout,
+                discard(body, app.limits.max_body_bytes.get()),
+            )
+            .await;
+            return Err(refusal);
+        }
+    };
+    let limit = app.limits.max_body_bytes.get();
+    let read = tokio::time::timeout(*app.limits.body_timeout, axum::body::to_bytes(body, limit));
+    match read.await {
+        Ok(Ok(body)) => Ok(Admitted {
+            slot,
+            body,
+            deadline,
+        }),
+        Ok(Err(error)) => Err(match is_over_length(&error) {
+            true => ApiError::too_large(limit),
+            false => ApiError::new(Fault::Unreadable, "The body broke off"),
+        }),
+        Err(_) => {
+            let message = "The body did not arrive in time";
+            Err(ApiError::new(Fault::BodyTooSlow, message))
+        }
+    }
+}
+
+/// What the request's head is asked: token, deadline, then a slot.
+fn check(
+    app: &App,
+    headers: &HeaderMap,
+    arrived: Instant,
+) -> Result<(Slot, Option<Instant>), ApiError> {
+    authorize(app, headers)?;
+    let deadline = deadline(headers, arrived)?;
+    Ok((take_slot(app, headers)?, deadline))
+}
+
+fn is_over_length(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
+}
+
+fn take_slot(app: &App, headers: &HeaderMap) -> Result<Slot, ApiError> {
+    match app.life.state() {
+        WorkerState::Ready => {}
+        state => return Err(ApiError::not_ready(word(state))),
+    }
+    let proxy = headers
+        .get(PROXY_HEADER)
+        .and_then(|value| value.to_str().ok());
+    let proxy = proxy
+        .filter(|name| name.len() <= MAX_PROXY_NAME)
+        .unwrap_or_default();
+    app.admission
+        .take(proxy)
+        .map_err(|_| ApiError::full(app.admission.capacity()))
+}
+
+async fn discard(body: Body, limit: usize) {
+    use http_body_util::BodyExt as _;
+    let mut body = body;
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > limit {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deadline_of(value: &'static str) -> Result<Option<Duration>, ApiError> {
+        let now = Instant::now();
+        let mut headers = HeaderMap::new();
+        headers.insert(TIMEOUT_HEADER, header::HeaderValue::from_static(value));
+        Ok(deadline(&headers, now)?.map(|end| end - now))
+    }
+
+    #[test]
+    fn the_deadline_is_read_from_the_header_or_refused() {
+        assert_eq!(
+            deadline_of("250").expect("valid"),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            deadline_of("18446744073709551615").expect("valid"),
+            Some(LONGEST_PATIENCE)
+        );
+        assert!(deadline_of("soon").is_err() && deadline_of("-1").is_err());
+    }
+}

@@ -1,0 +1,274 @@
+//! The one way of every request that the model computes: admitted, read into tokens, queued,
+//! awaited, answered. Routes say how a body is read and how a reply looks, and nothing else.
+//!
+//! A short body is read where it arrives: that takes less time than handing it to another thread
+//! would save. A long one is read on a thread of its own, and its slot goes along, for the work
+//! goes on even if the client leaves.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{self, FromRequest};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use tidegate_agent::Slot;
+use tokio::sync::mpsc::Receiver;
+
+use super::admit::admit;
+use super::app::App;
+use super::error::{ApiError, Refuse};
+use super::texts::Texts;
+use crate::engine::encoder::{self, Rows};
+use crate::engine::{Engine as _, Event, Failure, Request, Usage};
+use crate::metrics;
+use crate::models::Want;
+
+/// Bodies of up to this many bytes are read where they arrive.
+const INLINE_BYTES: usize = 4096;
+
+/// A request as it came in.
+pub struct Call {
+    pub app: Arc<App>,
+    headers: HeaderMap,
+    body: Body,
+    begun: Instant,
+}
+
+/// A route whose requests the model computes. `T` is what a reply needs to know of its request.
+pub struct Route<T> {
+    /// Its name in metrics.
+    pub method: &'static str,
+    /// How its clients are told what went wrong.
+    pub refuse: Refuse,
+    pub read: fn(&App, &[u8]) -> Result<Asked<T>, ApiError>,
+    pub reply: fn(&App, Done<T>) -> Result<Response, ApiError>,
+}
+
+/// A body, read.
+pub struct Asked<T> {
+    /// At least one.
+    pub texts: Texts,
+    pub want: Want,
+    pub form: T,
+}
+
+/// What the model gave, and what it took.
+pub struct Done<T> {
+    pub form: T,
+    /// One a text, in the order of the texts.
+    pub results: Rows,
+    pub cost: Cost,
+}
+
+/// What a request took.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub tokens: usize,
+    pub characters: usize,
+    pub tokenization: Duration,
+    pub waited: Duration,
+    pub computed: Duration,
+}
+
+impl FromRequest<Arc<App>> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request(request: extract::Request, app: &Arc<App>) -> Result<Call, Infallible> {
+        let (head, body) = request.into_parts();
+        Ok(Call {
+            app: app.clone(),
+            headers: head.headers,
+            body,
+            begun: Instant::now(),
+        })
+    }
+}
+
+impl Call {
+    /// Answers a request to `route`.
+    pub async fn compute<T: Send + 'static>(self, route: &Route<T>) -> Response {
+        let Route { method, refuse, .. } = *route;
+        self.answer(method, refuse, async |call| call.infer(route).await)
+            .await
+    }
+
+    /// Answers a request that needs a body read and nothing computed.
+    pub async fn read_only(
+        self,
+        method: &'static str,
+        refuse: Refuse,
+        reply: fn(&App, &[u8]) -> Result<Response, ApiError>,
+    ) -> Response {
+        self.answer(method, refuse, async |call| {
+            let admitted = admit(&call.app, &call.headers, call.body, call.begun).await?;
+            let (response, _slot) = read(&call.app, admitted.body, admitted.slot, reply).await?;
+            Ok(response)
+        })
+        .await
+    }
+
+    /// Counts a request, and says what went wrong as its clients understand it.
+    async fn answer(
+        self,
+        method: &'static str,
+        refuse: Refuse,
+        work: impl AsyncFnOnce(Call) -> Result<Response, ApiError>,
+    ) -> Response {
+        let begun = self.begun;
+        metrics::request_begun(method);
+        match work(self).await {
+            Ok(response) => {
+                metrics::request_answered(method, begun.elapsed());
+                response
+            }
+            Err(error) => {
+                metrics::request_failed(error.fault.label());
+                refuse(error)
+            }
+        }
+    }
+
+    async fn infer<T: Send + 'static>(self, route: &Route<T>) -> Result<Response, ApiError> {
+        let app = self.app;
+        let admitted = admit(&app, &self.headers, self.body, self.begun).await?;
+        let deadline = admitted.deadline;
+        let engine = &app.served()?.engine;
+        let coming = engine.expect();
+        let (asked, slot) = read(&app, admitted.body, admitted.slot, route.read).await?;
+        let Asked { texts, want, form } = asked;
+        let (tokens, characters) = (texts.tokens(), texts.characters);
+        let request = Request {
+            input: encoder::Texts {
+                sequences: texts.sequences,
+                want,
+                coming,
+            },
+            cost: tokens as u64,
+            deadline,
+            slot,
+        };
+        let charged = request.slot.charge(request.cost);
+        charged.map_err(|_| ApiError::full(app.admission.capacity()))?;
+        let answer = Answer::of(engine.submit(request)).before(deadline).await?;
+        let Usage {
+            waited, computed, ..
+        } = answer.usage;
+        metrics::computed(waited, computed);
+        let cost = Cost {
+            tokens,
+            characters,
+            tokenization: texts.tokenization,
+            waited,
+            computed,
+        };
+        let results = answer.rows;
+        let mut response = (route.reply)(
+            &app,
+            Done {
+                form,
+                results,
+                cost,
+            },
+        )?;
+        cost.tell(response.headers_mut(), self.begun.elapsed());
+        Ok(response)
+    }
+}
+
+impl Cost {
+    /// Says it in the headers of text-embeddings-inference; times are in milliseconds.
+    fn tell(&self, headers: &mut HeaderMap, total: Duration) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let values = [
+            ("x-compute-time", ms(total)),
+            ("x-compute-characters", self.characters as u64),
+            ("x-compute-tokens", self.tokens as u64),
+            ("x-total-time", ms(total)),
+            ("x-tokenization-time", ms(self.tokenization)),
+            ("x-queue-time", ms(self.waited)),
+            ("x-inference-time", ms(self.computed)),
+        ];
+        headers.insert("x-compute-type", HeaderValue::from_static("cpu"));
+        for (name, value) in values {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
+}
+
+/// Reads a body, on a thread of its own when that takes long.
+async fn read<T: Send + 'static>(
+    app: &Arc<App>,
+    body: Bytes,
+    slot: Slot,
+    read: fn(&App, &[u8]) -> Result<T, ApiError>,
+) -> Result<(T, Slot), ApiError> {
+    if body.len() <= INLINE_BYTES {
+        return Ok((read(app, &body)?, slot));
+    }
+    let app = app.clone();
+    tokio::task::spawn_blocking(move || Ok((read(&app, &body)?, slot)))
+        .await
+        .map_err(|_| ApiError::internal("reading the request failed"))?
+}
+
+/// What became of a request.
+struct Answer {
+    rows: Rows,
+    usage: Usage,
+}
+
+/// An answer as it comes.
+struct Answering {
+    events: Receiver<Event<Rows>>,
+    begun: bool,
+    rows: Rows,
+}
+
+impl Answer {
+    fn of(events: Receiver<Event<Rows>>) -> Answering {
+        Answering {
+            events,
+            begun: false,
+            rows: Rows::new(),
+        }
+    }
+}
+
+impl Answering {
+    /// Waits for all of it, and past the deadline only for what was begun before it.
+    async fn before(mut self, deadline: Option<Instant>) -> Result<Answer, ApiError> {
+        if let Some(deadline) = deadline {
+            tokio::select! {
+                biased;
+                answer = self.end() => return answer,
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    if !self.begun {
+                        return Err(ApiError::expired());
+                    }
+                }
+            }
+        }
+        self.end().await
+    }
+
+    /// May be dropped and called again.
+    async fn end(&mut self) -> Result<Answer, ApiError> {
+        loop {
+            match self.events.recv().await {
+                Some(Event::Started) => self.begun = true,
+                Some(Event::Output(rows)) => self.rows.extend(rows),
+                Some(Event::Finished(usage)) => {
+                    let rows = std::mem::take(&mut self.rows);
+                    return Ok(Answer { rows, usage });
+                }
+                Some(Event::Failed(Failure::Expired)) => return Err(ApiError::expired()),
+                Some(Event::Failed(failure)) => {
+                    return Err(ApiError::internal(failure.to_string()));
+                }
+                None => return Err(ApiError::internal("the engine has ended")),
+            }
+        }
+    }
+}

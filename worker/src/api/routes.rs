@@ -1,0 +1,70 @@
+//! The routes: those of each family, and those that ask for the process and not for the model.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tidegate_protocol::WorkerState;
+
+use super::app::{App, word};
+use super::error::{ApiError, Refuse};
+use super::{openai, tei};
+
+pub fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .merge(openai::routes())
+        .merge(tei::routes())
+        .route("/livez", get(alive))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/health", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(async |request: Request| astray(&request, ApiError::no_such_path))
+        .method_not_allowed_fallback(async |request: Request| {
+            astray(&request, ApiError::wrong_method)
+        })
+        .with_state(app)
+}
+
+/// The answer to a request that no route takes.
+fn astray(request: &Request, error: fn(&str, &str) -> ApiError) -> Response {
+    let path = request.uri().path();
+    family(path)(error(request.method().as_str(), path))
+}
+
+/// Paths under `/v1/` are OpenAI's.
+fn family(path: &str) -> Refuse {
+    match path.starts_with("/v1/") {
+        true => openai::refuse,
+        false => tei::refuse,
+    }
+}
+
+/// The process answers.
+async fn alive() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+/// Requests are taken.
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    match app.life.state() {
+        WorkerState::Ready => alive().await,
+        state => {
+            let body = Json(json!({ "status": word(state) }));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.gauges().set();
+    let plain = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (plain, app.metrics.render()).into_response()
+}

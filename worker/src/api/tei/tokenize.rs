@@ -1,0 +1,78 @@
+//! `POST /tokenize`: how texts are read into tokens. Nothing is computed, but a slot is held, for
+//! a long text takes its time.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::api::app::App;
+use crate::api::error::{ApiError, Fault};
+use crate::api::input::{Entry, Inputs};
+use crate::api::texts;
+use crate::metrics;
+use crate::models::{Frame, Token};
+
+#[derive(Deserialize)]
+struct Request {
+    inputs: Inputs,
+    add_special_tokens: Option<bool>,
+    prompt_name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SimpleToken {
+    id: u32,
+    text: String,
+    special: bool,
+    /// Where it begins, in characters; null for a special token.
+    start: Option<usize>,
+    stop: Option<usize>,
+}
+
+impl From<Token> for SimpleToken {
+    fn from(token: Token) -> SimpleToken {
+        SimpleToken {
+            id: token.id,
+            text: token.text,
+            special: token.special,
+            start: token.place.map(|(start, _)| start),
+            stop: token.place.map(|(_, stop)| stop),
+        }
+    }
+}
+
+pub fn answer(app: &App, body: &[u8]) -> Result<Response, ApiError> {
+    let request: Request =
+        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+    let entries = request.inputs.0;
+    texts::count("inputs", entries.len(), app.limits.max_texts.get())?;
+    let served = app.served()?;
+    let prompt = served.prompt(request.prompt_name.as_deref())?;
+    let frame = match request.add_special_tokens {
+        Some(false) => Frame::Bare,
+        _ => Frame::Special,
+    };
+    let refused = |fault, message: String| ApiError::param(fault, "inputs", message);
+    let most = app.limits.max_rows.get();
+    let (begun, mut count) = (Instant::now(), 0);
+    let mut read: Vec<Vec<SimpleToken>> = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        let Entry::Text(text) = entry else {
+            let message = format!("inputs[{index}] is token ids already; expected a text");
+            return Err(refused(Fault::Invalid, message));
+        };
+        let tokens = served.tokenizer.tokens(&format!("{prompt}{text}"), frame);
+        let tokens = tokens
+            .map_err(|error| refused(Fault::Tokenizer, format!("inputs[{index}]: {error}")))?;
+        count += tokens.len();
+        if count > most {
+            let message = format!("`inputs` has more than {most} tokens, so many are told at most");
+            return Err(refused(Fault::TooMany, message));
+        }
+        read.push(tokens.into_iter().map(SimpleToken::from).collect());
+    }
+    metrics::tokenized(read.iter().map(Vec::len), begun.elapsed());
+    Ok(Json(read).into_response())
+}

@@ -1,0 +1,220 @@
+//! Accepted texts in the order they came, cut into batches by tokens. Pure: `now` is an argument.
+//!
+//! Its length is bounded by the slots times the texts of a request.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::job::{Job, Piece};
+use crate::models::Sequence;
+
+#[derive(Debug, Default)]
+pub struct Queue {
+    jobs: VecDeque<Arc<Job>>,
+    /// Texts of the first job that were already taken.
+    taken: usize,
+}
+
+impl Queue {
+    pub fn push(&mut self, job: Arc<Job>) {
+        self.jobs.push_back(job);
+    }
+
+    /// Jobs that wait, whole or in part.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// When the oldest of them was queued.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.jobs.front().map(|job| job.queued)
+    }
+
+    /// Tokens that wait.
+    pub fn tokens(&self) -> usize {
+        let all: usize = (self.jobs.iter().flat_map(|job| &job.texts))
+            .map(Sequence::len)
+            .sum();
+        let taken = self
+            .jobs
+            .front()
+            .map_or(&[][..], |job| &job.texts[..self.taken]);
+        all - taken.iter().map(Sequence::len).sum::<usize>()
+    }
+
+    /// Drops the jobs that nobody waits for any more.
+    pub fn forget_unwanted(&mut self, now: Instant) {
+        if self.jobs.front().is_some_and(|job| !job.is_wanted(now)) {
+            self.taken = 0;
+        }
+        self.jobs.retain(|job| job.is_wanted(now));
+    }
+
+    /// The next batch: whole texts in order while they fit into `budget` tokens, and at least
+    /// one if there is any.
+    pub fn take(&mut self, budget: usize, now: Instant) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut left = budget;
+        while let Some(job) = self.jobs.front() {
+            let first = self.taken;
+            let mut end = first;
+            for text in &job.texts[first..] {
+                let starts_batch = pieces.is_empty() && end == first;
+                if text.len() > left && !starts_batch {
+                    break;
+                }
+                left = left.saturating_sub(text.len());
+                end += 1;
+            }
+            if end > first {
+                pieces.push(Piece::begin(job.clone(), first..end, now));
+            }
+            if end < job.texts.len() {
+                self.taken = end;
+                break;
+            }
+            self.jobs.pop_front();
+            self.taken = 0;
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate_agent::{Admission, Capacity};
+    use tokio::sync::mpsc::Receiver;
+
+    use super::super::Rows;
+    use super::*;
+    use crate::engine::{Event, Failure};
+    use crate::models::Want;
+
+    /// A queue with one job for each list of text lengths.
+    struct Stand {
+        queue: Queue,
+        admission: Arc<Admission>,
+        events: Vec<Receiver<Event<Rows>>>,
+        now: Instant,
+    }
+
+    impl Stand {
+        fn with(jobs: &[&[usize]]) -> Stand {
+            let mut stand = Stand {
+                queue: Queue::default(),
+                admission: Admission::new(Capacity {
+                    requests: 9,
+                    tokens: None,
+                }),
+                events: Vec::new(),
+                now: Instant::now(),
+            };
+            for lengths in jobs {
+                stand.push(lengths, None);
+            }
+            stand
+        }
+
+        fn push(&mut self, lengths: &[usize], deadline: Option<Instant>) {
+            let text = |length: &usize| Sequence {
+                ids: vec![1; *length],
+                kinds: Vec::new(),
+            };
+            let texts = lengths.iter().map(text).collect();
+            let slot = self.admission.take("").expect("a slot is free");
+            let (job, events) = Job::new(texts, Want::Result, deadline, slot, self.now);
+            self.queue.push(job);
+            self.events.push(events);
+        }
+
+        /// What the first job says next, apart from its beginning.
+        fn output(&mut self) -> Option<Event<Rows>> {
+            let mut told = || self.events[0].try_recv().ok();
+            match told() {
+                Some(Event::Started) => told(),
+                other => other,
+            }
+        }
+
+        /// Lengths of the texts of the next batch, by job.
+        fn take(&mut self, budget: usize) -> Vec<Vec<usize>> {
+            let pieces = self.queue.take(budget, self.now);
+            pieces
+                .iter()
+                .map(|piece| piece.sequences().map(Sequence::len).collect())
+                .collect()
+        }
+    }
+
+    #[test]
+    fn batches_follow_the_order_of_arrival_within_the_budget() {
+        let mut stand = Stand::with(&[&[10, 10], &[10, 10, 10], &[5]]);
+        assert_eq!(stand.queue.tokens(), 55);
+        assert_eq!(stand.take(30), [vec![10, 10], vec![10]]);
+        assert_eq!((stand.queue.len(), stand.queue.tokens()), (2, 25));
+        assert_eq!(stand.take(30), [vec![10, 10], vec![5]]);
+        assert_eq!(stand.queue.len(), 0);
+        assert!(stand.take(30).is_empty());
+    }
+
+    #[test]
+    fn a_text_over_the_budget_is_a_batch_of_its_own() {
+        let mut stand = Stand::with(&[&[50], &[1]]);
+        assert_eq!(stand.take(30), [vec![50]]);
+        assert_eq!(stand.take(30), [vec![1]]);
+    }
+
+    #[test]
+    fn who_left_or_is_late_is_forgotten_and_gives_the_slot_back() {
+        let mut stand = Stand::with(&[&[10, 10], &[20]]);
+        let deadline = stand.now + Duration::from_millis(5);
+        stand.push(&[30], Some(deadline));
+        let begun = stand.queue.take(10, stand.now);
+        drop(stand.events.remove(0));
+        stand.queue.forget_unwanted(deadline);
+        let busy = stand.admission.busy();
+        assert_eq!(busy, 2, "the begun batch and the second job");
+        for piece in begun {
+            piece.finish(Ok(vec![vec![0.0]]), stand.now);
+        }
+        assert_eq!(stand.admission.busy(), 1);
+        assert_eq!(stand.take(100), [vec![20]]);
+    }
+
+    #[test]
+    fn a_job_over_several_batches_answers_once_and_whole() {
+        let mut stand = Stand::with(&[&[3, 3, 3]]);
+        let first = stand.queue.take(6, stand.now);
+        let second = stand.queue.take(6, stand.now);
+        for (piece, values) in second
+            .into_iter()
+            .chain(first)
+            .zip([&[2.0][..], &[0.0, 1.0]])
+        {
+            assert!(stand.output().is_none());
+            piece.finish(
+                Ok(values.iter().map(|value| vec![*value]).collect()),
+                stand.now,
+            );
+        }
+        let rows = vec![vec![0.0], vec![1.0], vec![2.0]];
+        assert_eq!(stand.output(), Some(Event::Output(rows)));
+        assert!(matches!(stand.output(), Some(Event::Finished(_))));
+    }
+
+    #[test]
+    fn a_failed_batch_fails_its_jobs_and_spares_their_other_texts() {
+        let mut stand = Stand::with(&[&[3, 3], &[3]]);
+        for piece in stand.queue.take(3, stand.now) {
+            piece.finish(Err("no".to_owned()), stand.now);
+        }
+        let failed = Event::Failed(Failure::Compute("no".to_owned()));
+        assert_eq!(stand.output(), Some(failed));
+        assert_eq!(stand.admission.busy(), 1);
+        stand.queue.forget_unwanted(stand.now);
+        assert_eq!(stand.take(100), [vec![3]]);
+    }
+}

@@ -1,0 +1,111 @@
+//! From what the configuration names to a model that answers: fetched, judged fit, loaded, warm.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::ServeError;
+use super::fitness::Demands;
+use crate::api::{App, Served};
+use crate::config::{S3Config, WorkerConfig};
+use crate::engine::encoder::{Encoder, Lane};
+use crate::engine::{Deaths, Engine as _};
+use crate::models::{self, Model, ModelError, Overlong, Source, Text, Want, Workspace};
+
+/// Computed once by each lane before it takes requests.
+const WARM_UP: &str = "The first computation is slower than those after it.";
+
+/// Gets the model to where it answers, and returns its lanes.
+pub async fn load(
+    app: &Arc<App>,
+    source: &Source,
+    config: &WorkerConfig,
+    deaths: &Deaths,
+) -> Result<Vec<Lane>, ServeError> {
+    let path = fetch(source, &config.s3).await?;
+    let demands = Demands::of(config);
+    let begun = Instant::now();
+    let (model, workspaces) = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
+    info!(
+        seconds = begun.elapsed().as_secs_f32(),
+        task = model.card.task.name(),
+        precision = model.card.precision.name(),
+        dimensions = model.network.dimensions(),
+        max_tokens = model.tokenizer.limit(),
+        weights_bytes = model.network.weights_bytes(),
+        "the model is loaded"
+    );
+    let Model {
+        tokenizer,
+        network,
+        card,
+    } = model;
+    let width = network.width();
+    let started = Encoder::start(network, workspaces, &config.batch, deaths);
+    let (engine, lanes) = started.map_err(ServeError::Thread)?;
+    let capacity = engine.capacity(config.slots.get());
+    app.admission.set_capacity(capacity);
+    // Set once, here.
+    let _ = app.served.set(Served {
+        tokenizer,
+        card,
+        width,
+        engine,
+    });
+    Ok(lanes)
+}
+
+/// Where the model is on this machine, once it is there.
+async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
+    let begun = Instant::now();
+    let path = match source {
+        Source::Path(path) => return Ok(path.clone()),
+        Source::Hub {
+            repository,
+            revision,
+        } => models::fetch(repository, revision).await?,
+        Source::S3(address) => models::fetch_from_s3(address, s3).await.map_err(Box::new)?,
+    };
+    info!(
+        seconds = begun.elapsed().as_secs_f32(),
+        "the model is on this machine"
+    );
+    Ok(path)
+}
+
+/// Loads the model, if it is fit to be served, and computes with each core's workspace once.
+fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Workspace>), ServeError> {
+    let opened = models::open(path)?;
+    demands.check(&opened)?;
+    let model = opened.load()?;
+    let text = model.tokenizer.encode(Text::One(WARM_UP), Overlong::CutEnd);
+    let text = text.map_err(|error| ModelError::Invalid {
+        file: path.to_owned(),
+        problem: error.to_string(),
+    })?;
+    let mut workspaces: Vec<_> = (0..demands.threads)
+        .map(|_| model.network.workspace())
+        .collect();
+    for workspace in workspaces.chunks_mut(1) {
+        model.network.compute(&[&text], Want::Result, workspace)?;
+    }
+    demands.check_held()?;
+    Ok((model, workspaces))
+}
+
+/// Runs what blocks for long on a thread that nobody waits for if the process has to end.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    let (sender, done) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("load".to_owned());
+    let spawned = thread.spawn(move || {
+        // Nobody takes it when the process is about to end.
+        let _ = sender.send(work());
+    });
+    spawned.map_err(ServeError::Thread)?;
+    done.await.map_err(|_| ServeError::LoadPanicked)
+}
