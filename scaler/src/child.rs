@@ -22,7 +22,7 @@ const TAIL_LINES: usize = 3;
 
 /// A running child, owned by a task that waits for its end.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct ChildProcess {
     /// When the child is to be killed, once it was asked to stop.
     kill_at: watch::Sender<Option<Instant>>,
     task: JoinHandle<Exit>,
@@ -47,9 +47,9 @@ impl fmt::Display for Exit {
     }
 }
 
-impl Keeper {
+impl ChildProcess {
     /// Starts a child. What it writes goes to `log`, or where our own errors go.
-    pub fn spawn(mut command: Command, log: Option<PathBuf>) -> io::Result<Keeper> {
+    pub fn spawn(mut command: Command, log: Option<PathBuf>) -> io::Result<ChildProcess> {
         command.process_group(0).stdin(Stdio::piped());
         if let Some(log) = &log {
             let out = File::options().create(true).append(true).open(log)?;
@@ -61,7 +61,7 @@ impl Keeper {
         let stdin = child.stdin.take();
         let (kill_at, deadlines) = watch::channel(None);
         let task = tokio::spawn(keep(child, stdin, deadlines));
-        Ok(Keeper { kill_at, task, log })
+        Ok(ChildProcess { kill_at, task, log })
     }
 
     /// Asks the child to stop, and kills it after `limit`. A later call can only shorten that.

@@ -1,13 +1,13 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate_config::Duration as Span;
 
-use crate::backtest::{BacktestArgs, ReplayArgs, TuneArgs};
-use crate::config::DEFAULT_LISTEN;
+use tidegate_policy::DEFAULT_LISTEN;
 
 /// Sizes a fleet of workers to the traffic that the proxies measure.
 #[derive(Debug, Parser)]
@@ -19,11 +19,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve a model on this machine: a proxy, and as many workers as the traffic needs.
+    /// Serve models on this machine: a proxy, and as many workers as the traffic needs.
     Up {
-        /// A policy file with an [up] table.
+        /// A policy file with an [up] table. Several may be given, each for a model of its own
+        /// behind the same proxy: their [up] tables agree.
         #[arg(long, value_name = "FILE", default_value = "configs/up.toml")]
-        config: PathBuf,
+        config: Vec<PathBuf>,
     },
     /// Scale a fleet by a policy. SIGHUP reads the policy again.
     Run {
@@ -43,7 +44,7 @@ pub enum Command {
     /// Leave the running scaler's fleet as it is for a while.
     Pause {
         #[command(flatten)]
-        at: Desk,
+        at: Target,
         /// Such as 30m or 2h.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
@@ -51,37 +52,52 @@ pub enum Command {
     /// Let the law decide again.
     Resume {
         #[command(flatten)]
-        at: Desk,
+        at: Target,
     },
     /// Keep the running scaler's fleet at a number of workers for a while.
     Hold {
         #[arg(value_name = "WORKERS")]
         workers: u32,
         #[command(flatten)]
-        at: Desk,
+        at: Target,
         /// Such as 30m or 2h.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
     },
-    /// Tell from a ledger what happened to the fleet, who asked for it, and what it cost.
+    /// EventSink from a ledger what happened to the fleet, who asked for it, and what it cost.
     Explain {
         #[arg(value_name = "LEDGER")]
         ledger: PathBuf,
     },
-    /// Tell from a ledger what the fleet cost, day by day and for a million requests.
+    /// EventSink from a ledger what the fleet cost, day by day and for a million requests.
     Cost(CostArgs),
-    /// Simulate a policy under recorded demand, beside other autoscalers if asked to.
-    Backtest(BacktestArgs),
+    /// Simulate a policy under recorded demand, beside other autoscalers if asked to. Run by
+    /// tidegate-backtest, as are tune and replay.
+    #[command(disable_help_flag = true)]
+    Backtest(Passed),
     /// Search a policy's numbers on the first half of traces, and judge them on the second.
-    Tune(TuneArgs),
+    #[command(disable_help_flag = true)]
+    Tune(Passed),
     /// Put another policy in the place of the one that a ledger was recorded under.
-    Replay(ReplayArgs),
+    #[command(disable_help_flag = true)]
+    Replay(Passed),
     /// Exit 0 when the scaler at an address is at work, 1 when it is not.
     Probe {
         /// Its own port (scaler.listen).
         #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
         listen: SocketAddr,
     },
+}
+
+/// Arguments for another program.
+#[derive(Clone, Debug, Args)]
+pub struct Passed {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    pub arguments: Vec<OsString>,
 }
 
 /// A ledger, and the prices that it does not know.
@@ -110,9 +126,9 @@ fn price(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Where orders by hand go, and by what right.
+/// Which scaler is told, and by whose authority.
 #[derive(Clone, Debug, Args)]
-pub struct Desk {
+pub struct Target {
     /// The scaler's own port (scaler.listen).
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,

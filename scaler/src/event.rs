@@ -83,7 +83,7 @@ pub enum Event {
         file: PathBuf,
         next_start: Vec<&'static str>,
     },
-    /// Somebody took the size into their hands, or gave it back.
+    /// Somebody took the size into their actuator, or gave it back.
     ByHand(Option<Override>),
     PolicyRefused {
         why: String,
@@ -129,13 +129,13 @@ pub struct Death {
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    News,
-    Trouble,
+pub enum Severity {
+    Info,
+    Warning,
 }
 
 impl Event {
-    pub fn weight(&self) -> Weight {
+    pub fn severity(&self) -> Severity {
         match self {
             Event::WorkerDied(_)
             | Event::WorkerStopped {
@@ -151,9 +151,9 @@ impl Event {
             | Event::LedgerFailed { .. }
             | Event::MemoryUnread { .. }
             | Event::LeaseUnreached { .. }
-            | Event::PolicyRefused { .. } => Weight::Trouble,
-            Event::Fleet(notice) if notice.is_trouble() => Weight::Trouble,
-            _ => Weight::News,
+            | Event::PolicyRefused { .. } => Severity::Warning,
+            Event::Fleet(notice) if notice.is_warning() => Severity::Warning,
+            _ => Severity::Info,
         }
     }
 }
@@ -259,19 +259,19 @@ pub fn span(duration: Duration) -> String {
 }
 
 /// Takes events to people: the log of a daemon, or the terminal of `up`.
-pub trait Tell: Send {
-    fn tell(&mut self, event: &Event);
+pub trait EventSink: Send {
+    fn emit(&mut self, event: &Event);
 }
 
 /// Tells by the log.
 #[derive(Debug, Default)]
 pub struct Log;
 
-impl Tell for Log {
-    fn tell(&mut self, event: &Event) {
-        match event.weight() {
-            Weight::News => tracing::info!("{event}"),
-            Weight::Trouble => tracing::warn!("{event}"),
+impl EventSink for Log {
+    fn emit(&mut self, event: &Event) {
+        match event.severity() {
+            Severity::Info => tracing::info!("{event}"),
+            Severity::Warning => tracing::warn!("{event}"),
         }
     }
 }

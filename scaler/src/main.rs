@@ -11,15 +11,12 @@ use anyhow::Context;
 use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, Duration as Span, TokenError};
 use tidegate_control::Size;
+use tidegate_policy::PolicyFile;
 use tidegate_scaler::cli::{Cli, Command, CostArgs};
-use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
 use tidegate_scaler::{aws, backtest, explain, overrides, probe, run, up};
 use tracing_subscriber::EnvFilter;
-
-/// Exit code of a backtest whose policy missed a gate.
-const GATE_MISSED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -67,9 +64,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
             Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
             Command::Cost(args) => cost(&args),
             Command::Probe { listen } => probe::probe(listen).await,
-            Command::Backtest(args) => backtest::backtest(&args),
-            Command::Tune(args) => backtest::tune(&args),
-            Command::Replay(args) => backtest::replay(&args),
+            Command::Backtest(args) => backtest::run("backtest", &args.arguments),
+            Command::Tune(args) => backtest::run("tune", &args.arguments),
+            Command::Replay(args) => backtest::run("replay", &args.arguments),
         }
     })
 }
@@ -115,13 +112,7 @@ fn say_valid(file: &Path, policy: PolicyFile) -> anyhow::Result<()> {
 }
 
 fn exit_code(failure: &anyhow::Error) -> ExitCode {
-    if failure.is::<backtest::Missed>() {
-        return GATE_MISSED.into();
-    }
-    let bad_words = failure
-        .downcast_ref()
-        .is_some_and(backtest::BadTrace::is_usage);
-    let bad_config = bad_words || failure.is::<ConfigError>() || failure.is::<TokenError>();
+    let bad_config = failure.is::<ConfigError>() || failure.is::<TokenError>();
     match bad_config || failure.is::<Unusable>() {
         true => BAD_CONFIG.into(),
         false => ExitCode::FAILURE,

@@ -9,7 +9,7 @@ use tidegate_control::{Action, Ask, Basis, Decision, Fleet, Guard, Observation, 
 
 use crate::by_fleet::ByFleet;
 use crate::event::Event;
-use crate::fleet::Census;
+use crate::fleet::FleetStatus;
 
 /// What workers are counted by.
 pub const STAGES: [&str; 4] = ["booting", "serving", "draining", "leaving"];
@@ -154,11 +154,11 @@ impl Asked {
 }
 
 /// What the fleet says of itself.
-pub fn census(census: &Census) {
-    if let Some(desired) = census.desired {
+pub fn status(status: &FleetStatus) {
+    if let Some(desired) = status.desired {
         gauge!("tidegate_scaler_fleet_desired").set(f64::from(desired));
-        gauge!("tidegate_scaler_fleet_warm").set(f64::from(census.warm));
-        let short = f64::from(u8::from(census.is_short));
+        gauge!("tidegate_scaler_fleet_warm").set(f64::from(status.warm));
+        let short = f64::from(u8::from(status.is_short));
         gauge!("tidegate_scaler_capacity_unavailable").set(short);
     }
 }
@@ -188,7 +188,7 @@ pub fn event(event: &Event) {
         Event::OrderFailed { .. } => "order_failed",
         Event::PolicyRefused { .. } => "policy_refused",
         Event::ProxySilent { .. } => "proxy_silent",
-        Event::Fleet(notice) if notice.is_trouble() => notice.name(),
+        Event::Fleet(notice) if notice.is_warning() => notice.name(),
         _ => return,
     };
     counter!("tidegate_scaler_troubles_total", "trouble" => trouble).increment(1);

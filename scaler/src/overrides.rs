@@ -19,7 +19,7 @@ use tidegate_config::Tokens;
 use tidegate_control::{Size, Time};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::Desk;
+use crate::cli::Target;
 use crate::http;
 use crate::scaler::Scaler;
 
@@ -50,31 +50,31 @@ struct Order {
 
 /// An order that waits for the loop.
 #[derive(Debug)]
-pub struct Wish {
+pub struct Request {
     order: Order,
     answer: oneshot::Sender<Result<String, String>>,
 }
 
-pub type Wishes = mpsc::Receiver<Wish>;
+pub type Requests = mpsc::Receiver<Request>;
 
 /// Where orders for a fleet are taken.
 #[derive(Clone, Debug)]
-pub struct Counter {
+pub struct Inbox {
     fleet: String,
     /// Read anew for each order, so that a changed token counts at once.
     token_file: PathBuf,
-    wishes: mpsc::Sender<Wish>,
+    requests: mpsc::Sender<Request>,
 }
 
-impl Counter {
-    pub fn new(fleet: &str, token_file: PathBuf) -> (Counter, Wishes) {
-        let (wishes, waiting) = mpsc::channel(WAITING);
-        let counter = Counter {
+impl Inbox {
+    pub fn new(fleet: &str, token_file: PathBuf) -> (Inbox, Requests) {
+        let (requests, waiting) = mpsc::channel(WAITING);
+        let inbox = Inbox {
             fleet: fleet.to_owned(),
             token_file,
-            wishes,
+            requests,
         };
-        (counter, waiting)
+        (inbox, waiting)
     }
 
     fn accepts(&self, headers: &HeaderMap) -> bool {
@@ -87,9 +87,9 @@ impl Counter {
     }
 }
 
-impl Wish {
+impl Request {
     /// Has it done, between two ticks.
-    pub fn grant(self, now: Time, scaler: &mut Scaler) {
+    pub fn apply(self, now: Time, scaler: &mut Scaler) {
         let Order { size, for_ms, .. } = self.order;
         let done = scaler.take_order(now, size, Duration::from_millis(for_ms));
         // Who does not wait for the answer any more sees it in the log.
@@ -97,20 +97,20 @@ impl Wish {
     }
 }
 
-pub fn routes(counters: Vec<Counter>) -> Router {
+pub fn routes(inboxes: Vec<Inbox>) -> Router {
     Router::new()
         .route(PATH, post(take))
         .layer(DefaultBodyLimit::max(LARGEST_ORDER_BYTES))
-        .with_state(Arc::from(counters))
+        .with_state(Arc::from(inboxes))
 }
 
 async fn take(
-    State(counters): State<Arc<[Counter]>>,
+    State(inboxes): State<Arc<[Inbox]>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, String) {
     // Whoever may order about none of the fleets is told nothing of them.
-    if !counters.iter().any(|counter| counter.accepts(&headers)) {
+    if !inboxes.iter().any(|inbox| inbox.accepts(&headers)) {
         return unauthorized();
     }
     let order = match serde_json::from_slice::<Order>(&body) {
@@ -121,13 +121,18 @@ async fn take(
         }
         Err(why) => return (StatusCode::BAD_REQUEST, format!("not an order: {why}")),
     };
-    let counter = match of_fleet(&counters, order.fleet.as_deref()) {
-        Ok(counter) if counter.accepts(&headers) => counter,
+    let inbox = match of_fleet(&inboxes, order.fleet.as_deref()) {
+        Ok(inbox) if inbox.accepts(&headers) => inbox,
         Ok(_) => return unauthorized(),
         Err(why) => return (StatusCode::BAD_REQUEST, why),
     };
     let (answer, done) = oneshot::channel();
-    if counter.wishes.send(Wish { order, answer }).await.is_err() {
+    if inbox
+        .requests
+        .send(Request { order, answer })
+        .await
+        .is_err()
+    {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             "the scaler is stopping".to_owned(),
@@ -143,14 +148,14 @@ async fn take(
     }
 }
 
-/// Whose counter an order is for. Where there is one, it need not be named.
-fn of_fleet<'a>(counters: &'a [Counter], fleet: Option<&str>) -> Result<&'a Counter, String> {
-    let names: Vec<&str> = counters.iter().map(|counter| &*counter.fleet).collect();
+/// Whose inbox an order is for. Where there is one, it need not be named.
+fn of_fleet<'a>(inboxes: &'a [Inbox], fleet: Option<&str>) -> Result<&'a Inbox, String> {
+    let names: Vec<&str> = inboxes.iter().map(|inbox| &*inbox.fleet).collect();
     let names = names.join(", ");
-    match (fleet, counters) {
+    match (fleet, inboxes) {
         (None, [only]) => Ok(only),
         (None, _) => Err(format!("expected one of {names} as --fleet, found none")),
-        (Some(fleet), _) => (counters.iter().find(|counter| counter.fleet == fleet))
+        (Some(fleet), _) => (inboxes.iter().find(|inbox| inbox.fleet == fleet))
             .ok_or_else(|| format!("found --fleet \"{fleet}\", expected one of {names}")),
     }
 }
@@ -160,34 +165,34 @@ fn unauthorized() -> (StatusCode, String) {
     (StatusCode::UNAUTHORIZED, why.to_owned())
 }
 
-/// Gives an order to the scaler at `desk` and prints what it says.
+/// Gives an order to the scaler at `target` and prints what it says.
 ///
 /// # Errors
 /// When it cannot be reached, or refuses.
 pub async fn send(
-    desk: &Desk,
+    target: &Target,
     size: Option<Size>,
     span: tidegate_config::Duration,
 ) -> anyhow::Result<()> {
-    let tokens = Tokens::read(&desk.token_file)?;
+    let tokens = Tokens::read(&target.token_file)?;
     let order = Order {
-        fleet: desk.fleet.clone(),
+        fleet: target.fleet.clone(),
         size,
         for_ms: span.as_millis() as u64,
     };
     let request = http::client()
-        .post(format!("http://{}{PATH}", desk.listen))
+        .post(format!("http://{}{PATH}", target.listen))
         .bearer_auth(tokens.current())
         .timeout(PATIENCE)
         .json(&order);
-    let unreachable = || format!("the scaler at {} cannot be reached", desk.listen);
+    let unreachable = || format!("the scaler at {} cannot be reached", target.listen);
     let response = request.send().await.with_context(unreachable)?;
     let status = response.status();
     let told = response.text().await.unwrap_or_default();
     if !status.is_success() {
         bail!(
             "the scaler at {} answers with {status}: {told}",
-            desk.listen
+            target.listen
         );
     }
     let end = size.map_or(String::new(), |_| format!(" for {span}"));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::overrides::{self, Counter};
+use crate::overrides::{self, Inbox};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -52,12 +52,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     })
 }
 
-/// Serves the fleets of these ticks and counters until the task is aborted.
+/// Serves the fleets of these ticks and inboxes until the task is aborted.
 pub fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
     last_ticks: Vec<watch::Receiver<Option<Instant>>>,
-    counters: Vec<Counter>,
+    inboxes: Vec<Inbox>,
 ) -> JoinHandle<()> {
     let own = Own {
         metrics,
@@ -70,7 +70,7 @@ pub fn serve(
             get(|State(own): State<Own>| async move { own.metrics.render() }),
         )
         .with_state(own.clone())
-        .merge(overrides::routes(counters));
+        .merge(overrides::routes(inboxes));
     tokio::spawn(async move {
         tokio::select! {
             served = axum::serve(listener, routes) => {

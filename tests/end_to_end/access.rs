@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use tidegate_control::trace;
+use tidegate_backtest::trace;
 use tidegate_tests::{Stand, StandConfig, eventually};
 
 /// The lines below the header, as columns.

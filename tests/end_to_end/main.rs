@@ -7,6 +7,7 @@ mod drain;
 mod embeddings;
 mod heartbeats;
 mod keys;
+mod models;
 mod queue;
 mod retries;
 mod scaling;

@@ -1,13 +1,13 @@
 //! The simulator against the real thing: the same arrivals and service times, once through
-//! `tidegate_control::sim` and once through the proxy and processes with set service times.
+//! `tidegate_backtest::sim` and once through the proxy and processes with set service times.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tidegate_control::sim::{
+use tidegate_backtest::sim::{
     Autoscaler, Observed, Orders, Outcome, Request, Scenario, Timing, Workload, run,
 };
-use tidegate_control::trace::{self, Demand};
+use tidegate_backtest::trace::{self, Demand};
 use tidegate_tests::{Client, Process, Stand, StandConfig};
 
 const WORKERS: u32 = 3;

@@ -23,11 +23,23 @@ impl Up {
     /// Starts with `policy`, which leaves `[up]`, `[scaler]` and the worker's binary to the
     /// stand, and waits until clients are answered. Workers are those with set service times.
     pub async fn start(policy: &str) -> Self {
+        let launch = || Self::launch(policy, &binary("timed-worker"));
+        Self::serving(launch, &serde_json::json!({})).await
+    }
+
+    /// As [`Up::start`], with several models, each a name and a policy. The first is waited for.
+    pub async fn start_several(models: &[(&str, &str)]) -> Self {
+        let first = models.first().map_or("", |(name, _)| name);
+        let launch = || Self::launch_several(models, &binary("timed-worker"));
+        Self::serving(launch, &serde_json::json!({ "model": first })).await
+    }
+
+    async fn serving(launch: impl Fn() -> Self, body: &serde_json::Value) -> Self {
         loop {
-            let mut up = Self::launch(policy, &binary("timed-worker"));
+            let mut up = launch();
             let client = up.client();
             let serves = eventually("clients are answered", async || {
-                let answer = client.try_post(&serde_json::json!({}), &[]).await;
+                let answer = client.try_post(body, &[]).await;
                 match (answer, up.scaler.ended()) {
                     (Ok(answer), None) if answer.status == 200 => Some(true),
                     (_, Some(_)) => Some(false),
@@ -63,6 +75,40 @@ impl Up {
         let mut command = Command::new(binary("tidegate-scaler"));
         command.arg("up").arg("--config").arg(path("up.toml"));
         command.env("TMPDIR", dir.path());
+        let scaler = Process::start("scaler", &mut command, path("scaler.log"));
+        Up {
+            scaler,
+            listen,
+            admin,
+            own,
+            dir,
+        }
+    }
+
+    /// Starts several models, each a name and a policy, and waits for nothing. Their workers share
+    /// the cores of this machine.
+    pub fn launch_several(models: &[(&str, &str)], worker: &std::path::Path) -> Self {
+        let dir = TempDir::new().expect("a directory for the test");
+        let path = |name: &str| dir.path().join(name);
+        let (listen, admin, own) = (free_address(), free_address(), free_address());
+        std::fs::write(path("proxy.toml"), "threads = 1\n").expect("the config can be written");
+        let mut command = Command::new(binary("tidegate-scaler"));
+        command.arg("up").env("TMPDIR", dir.path());
+        for (name, policy) in models {
+            std::fs::create_dir(path(name)).expect("the model's directory can be made");
+            let file = format!(
+                "{policy}\n\
+                 [process]\nmodel = '{}'\nbinary = '{}'\n\
+                 [scaler]\nlisten = '{own}'\n\
+                 [up]\nlisten = '{listen}'\nadmin = '{admin}'\nproxy_config = '{}'\n",
+                path(name).display(),
+                worker.display(),
+                path("proxy.toml").display(),
+            );
+            let config = path(&format!("{name}.toml"));
+            std::fs::write(&config, file).expect("the policy can be written");
+            command.arg("--config").arg(config);
+        }
         let scaler = Process::start("scaler", &mut command, path("scaler.log"));
         Up {
             scaler,

@@ -77,6 +77,14 @@ pub struct Reason {
     pub guards: Vec<Guard>,
 }
 
+impl Reason {
+    /// How many workers are asked for, before windows, steps and bounds.
+    pub fn need(&self) -> u32 {
+        let largest = self.winner.and_then(|at| self.asks.get(at));
+        largest.and_then(|ask| ask.workers).unwrap_or(0)
+    }
+}
+
 /// What one term asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {

@@ -71,7 +71,7 @@ pub struct Roster {
 
 impl Roster {
     /// The fleet at this tick.
-    pub fn muster(
+    pub fn update(
         &mut self,
         now: Time,
         members: &[Member],

@@ -5,15 +5,11 @@
 //! over what has no order. The daemon and the simulator call the same [`Law::decide`].
 //!
 //! One tick: [`Observer::observe`] turns the proxies' raw signals into an [`Observation`],
-//! [`Roster::muster`] turns the fleet's members into a [`Fleet`], and [`Law::decide`] takes both.
+//! [`Roster::update`] turns the fleet's members into a [`Fleet`], and [`Law::decide`] takes both.
 
-pub mod backtest;
-pub mod bound;
 pub mod chance;
-pub mod rivals;
-pub mod sim;
+pub mod record;
 pub mod staffing;
-pub mod trace;
 
 mod boots;
 mod breaker;

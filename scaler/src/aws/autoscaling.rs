@@ -8,10 +8,11 @@ use aws_sdk_autoscaling::types::{
     self, AutoScalingGroup, InstanceRefreshStatus, LifecycleState, ScalingActivityStatusCode,
 };
 
-use super::client::Link;
-use crate::config::AsgRules;
+use tidegate_policy::AsgRules;
+
+use super::client::{CallLimits, LazyClient};
 use crate::fleet::asg::group::{
-    Failure, Group, GroupError, Hook, Instance, Refresh, Sight, State, Then, Transition,
+    Description, Failure, Group, GroupError, Hook, Instance, Refresh, State, Then, Transition,
 };
 
 /// Activities that are read at once; those of the last minutes are among them.
@@ -19,21 +20,25 @@ const ACTIVITIES: i32 = 20;
 
 pub struct AwsGroup {
     name: String,
-    link: Link<Client>,
+    link: LazyClient<Client>,
 }
 
 impl AwsGroup {
     pub fn new(rules: &AsgRules) -> AwsGroup {
         AwsGroup {
             name: rules.group.clone(),
-            link: Link::new(rules.place(), rules.patience(), Client::new),
+            link: LazyClient::new(
+                rules.endpoint(),
+                CallLimits::once(*rules.timeout),
+                Client::new,
+            ),
         }
     }
 
     async fn client(&self, call: &'static str) -> Result<&Client, GroupError> {
         let client = self.link.client().await;
-        client.map_err(|unplaced| {
-            let why = unplaced.to_string();
+        client.map_err(|missing| {
+            let why = missing.to_string();
             GroupError::NotMade { call, why }
         })
     }
@@ -69,16 +74,16 @@ impl AwsGroup {
 
 #[async_trait]
 impl Group for AwsGroup {
-    async fn look(&self) -> Result<Sight, GroupError> {
+    async fn look(&self) -> Result<Description, GroupError> {
         let group = self.describe().await?;
-        let mut sight = sight(&group);
+        let mut description = description(&group);
         if group.warm_pool_configuration.is_some() {
             let warm = self.warm().await?;
-            let new = |one: &Instance| sight.instances.iter().all(|known| known.id != one.id);
+            let new = |one: &Instance| description.instances.iter().all(|known| known.id != one.id);
             let new: Vec<Instance> = warm.into_iter().filter(new).collect();
-            sight.instances.extend(new);
+            description.instances.extend(new);
         }
-        Ok(sight)
+        Ok(description)
     }
 
     async fn hooks(&self) -> Result<Vec<Hook>, GroupError> {
@@ -168,7 +173,7 @@ impl Group for AwsGroup {
     }
 }
 
-fn sight(group: &AutoScalingGroup) -> Sight {
+fn description(group: &AutoScalingGroup) -> Description {
     let count = |number: Option<i32>| u32::try_from(number.unwrap_or(0)).unwrap_or(0);
     let suspended = group.suspended_processes().iter();
     let mut suspended: Vec<String> = suspended
@@ -177,7 +182,7 @@ fn sight(group: &AutoScalingGroup) -> Sight {
     suspended.sort();
     let weighs = |instance: &types::Instance| instance.weighted_capacity.is_some();
     let unit = group.desired_capacity_type().unwrap_or("units");
-    Sight {
+    Description {
         min: count(group.min_size),
         max: count(group.max_size),
         desired: count(group.desired_capacity),

@@ -9,11 +9,13 @@ use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
-use super::client::{Link, Patience};
-use super::reason;
-use crate::publish::{Batch, CloudWatchRules, Datum, Outlet, PutFault, Unit};
+use tidegate_policy::CloudWatchRules;
 
-/// Of one call; the task that sends has its own, longer patience.
+use super::client::{CallLimits, LazyClient};
+use super::reason;
+use crate::publish::{Batch, Datum, Outlet, PutFault, Unit};
+
+/// Of one call; the task that sends has its own, longer limits.
 const ATTEMPTS: u32 = 2;
 
 /// What is wrong with the data themselves, so that sending them again is of no use.
@@ -28,7 +30,7 @@ const REFUSALS: [&str; 6] = [
 
 /// Takes metrics by API. It connects with the first call.
 pub struct CloudWatch {
-    link: Link<Client>,
+    link: LazyClient<Client>,
     timeout: Duration,
     namespace: String,
     dimensions: BTreeMap<String, String>,
@@ -38,13 +40,13 @@ pub struct CloudWatch {
 impl CloudWatch {
     pub fn new(rules: &CloudWatchRules) -> CloudWatch {
         let timeout = rules.timeout.into();
-        let patience = Patience {
+        let limits = CallLimits {
             attempt: timeout / 2,
             call: timeout,
             attempts: ATTEMPTS,
         };
         CloudWatch {
-            link: Link::new(rules.place(), patience, Client::new),
+            link: LazyClient::new(rules.endpoint(), limits, Client::new),
             timeout,
             namespace: rules.namespace.clone(),
             dimensions: rules.dimensions.clone(),
@@ -94,8 +96,8 @@ impl Outlet for CloudWatch {
         });
         let data = data.map(|(at, datum)| self.datum(at, datum)).collect();
         let client = self.link.client().await;
-        let client = client.map_err(|unplaced| {
-            let why = unplaced.to_string();
+        let client = client.map_err(|missing| {
+            let why = missing.to_string();
             PutFault::Away { why }
         })?;
         // The SDK's own limits do not cover all that it does.

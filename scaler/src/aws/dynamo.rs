@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::client::Link;
+use tidegate_policy::LeaseRules;
+
+use super::client::{CallLimits, LazyClient};
 use super::reason;
-use crate::config::LeaseRules;
 use crate::lease::{Item, LeaseError, Store, VERSION, Written};
 
 const KEY: &str = "lease";
@@ -22,7 +23,7 @@ const PUT: &str = "dynamodb:PutItem";
 pub struct DynamoDb {
     table: String,
     key: String,
-    link: Link<Client>,
+    link: LazyClient<Client>,
 }
 
 impl DynamoDb {
@@ -30,14 +31,18 @@ impl DynamoDb {
         DynamoDb {
             table: rules.table.clone().unwrap_or_default(),
             key: rules.key.clone().unwrap_or_default(),
-            link: Link::new(rules.place(), rules.patience(), Client::new),
+            link: LazyClient::new(
+                rules.endpoint(),
+                CallLimits::once(*rules.timeout),
+                Client::new,
+            ),
         }
     }
 
     async fn client(&self, call: &'static str) -> Result<&Client, LeaseError> {
         let client = self.link.client().await;
-        client.map_err(|unplaced| {
-            let why = unplaced.to_string();
+        client.map_err(|missing| {
+            let why = missing.to_string();
             LeaseError::Call { call, why }
         })
     }

@@ -8,40 +8,42 @@ use aws_sdk_cloudwatch::types::{
     Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy,
 };
 
-use super::client::{Link, Patience};
+use async_trait::async_trait;
+use tidegate_policy::MetricRule;
+
+use super::client::{CallLimits, LazyClient};
 use super::reason;
-use crate::sources::{MetricRule, Sample, SourceFault};
+use crate::sources::{Ask, Sample, SourceFault};
 
 /// Reads one metric.
 pub struct MetricReader {
-    link: Link<Client>,
+    link: LazyClient<Client>,
     query: MetricDataQuery,
     period: Duration,
     timeout: Duration,
+    fresh_for: Duration,
 }
 
 impl MetricReader {
     /// It connects with the first question.
-    pub fn new(rule: &MetricRule, timeout: Duration) -> MetricReader {
+    pub fn new(rule: &MetricRule, timeout: Duration, fresh_for: Duration) -> MetricReader {
         MetricReader {
-            link: Link::new(rule.place(), Patience::once(timeout), Client::new),
+            link: LazyClient::new(rule.endpoint(), CallLimits::once(timeout), Client::new),
             query: query(rule),
             period: rule.period.into(),
             timeout,
+            fresh_for,
         }
     }
 
     /// The value of the newest whole period, if it ended within `fresh_for`.
-    ///
-    /// # Errors
-    /// When no region is known, or CloudWatch does not answer in time, or with no such value, or with several.
-    pub async fn ask(&self, fresh_for: Duration) -> Result<Sample, SourceFault> {
+    async fn read(&self, fresh_for: Duration) -> Result<Sample, SourceFault> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let (start, end) = span(now, self.period, fresh_for);
         let client = self.link.client().await;
-        let client = client.map_err(|unplaced| SourceFault::Aws(unplaced.to_string()))?;
+        let client = client.map_err(|missing| SourceFault::Aws(missing.to_string()))?;
         let call = client
             .get_metric_data()
             .metric_data_queries(self.query.clone())
@@ -54,6 +56,16 @@ impl MetricReader {
         let answer = answer.map_err(|error| SourceFault::Aws(reason(&error)))?;
         newest(answer.metric_data_results(), now, self.period)?
             .ok_or(SourceFault::NoData(fresh_for))
+    }
+}
+
+/// # Errors
+/// When no region is known, or CloudWatch does not answer in time, or with no such value, or with
+/// several.
+#[async_trait]
+impl Ask for MetricReader {
+    async fn ask(&mut self) -> Result<Sample, SourceFault> {
+        self.read(self.fresh_for).await
     }
 }
 

@@ -11,6 +11,13 @@ pub mod sqs;
 /// anyway.
 pub const LOGGED: &str = "info,aws_config=error,aws_runtime=error";
 
+use tidegate_policy::{CloudWatchRules, QueueValue, SourceRule};
+
+use self::cloudwatch::CloudWatch;
+use self::metric::MetricReader;
+use self::sqs::QueueReader;
+use crate::publish::{Emf, Outlet};
+use crate::sources::{Ask, PageReader};
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 
 /// Why a call failed, in one line: the service's code and words, or what lies at the bottom of
@@ -38,4 +45,25 @@ where
         cause = deeper.source();
     }
     text
+}
+
+/// The reader of a source, whether it is AWS's or a page.
+pub fn connect(rule: &SourceRule) -> Box<dyn Ask> {
+    let (timeout, fresh_for) = (rule.timeout.into(), rule.fresh_for.into());
+    match (&rule.cloudwatch, &rule.sqs) {
+        (Some(metric), _) => Box::new(MetricReader::new(metric, timeout, fresh_for)),
+        (_, Some(queue)) if queue.value == QueueValue::Age => {
+            Box::new(MetricReader::new(&queue.age(), timeout, fresh_for))
+        }
+        (_, Some(queue)) => Box::new(QueueReader::new(queue, timeout)),
+        (None, None) => Box::new(PageReader::new(rule)),
+    }
+}
+
+/// Where the scaler's numbers go by these rules.
+pub fn outlet(rules: &CloudWatchRules) -> Box<dyn Outlet> {
+    match &rules.emf {
+        Some(target) => Box::new(Emf::new(rules, target.clone())),
+        None => Box::new(CloudWatch::new(rules)),
+    }
 }

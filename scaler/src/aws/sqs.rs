@@ -6,13 +6,16 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use super::client::{Link, Patience};
+use async_trait::async_trait;
+use tidegate_policy::{QueueRule, QueueValue};
+
+use super::client::{CallLimits, LazyClient};
 use super::reason;
-use crate::sources::{QueueRule, QueueValue, SourceFault};
+use crate::sources::{Ask, Sample, SourceFault};
 
 /// Reads one number of one queue.
 pub struct QueueReader {
-    link: Link<Client>,
+    link: LazyClient<Client>,
     queue: String,
     /// Once its name has been asked for, or where the rule says it.
     url: Option<String>,
@@ -24,7 +27,7 @@ impl QueueReader {
     /// It connects with the first question.
     pub fn new(rule: &QueueRule, timeout: Duration) -> QueueReader {
         QueueReader {
-            link: Link::new(rule.place(), Patience::once(timeout), Client::new),
+            link: LazyClient::new(rule.endpoint(), CallLimits::once(timeout), Client::new),
             queue: rule.queue.clone(),
             url: rule.queue.contains("://").then(|| rule.queue.clone()),
             attribute: match rule.value {
@@ -35,17 +38,9 @@ impl QueueReader {
         }
     }
 
-    /// # Errors
-    /// When no region is known, or SQS does not answer in time, or knows no such queue.
-    pub async fn ask(&mut self) -> Result<f64, SourceFault> {
-        let limit = self.timeout;
-        let asked = tokio::time::timeout(limit, self.read()).await;
-        asked.unwrap_or(Err(SourceFault::Slow(limit)))
-    }
-
     async fn client(&self) -> Result<&Client, SourceFault> {
         let client = self.link.client().await;
-        client.map_err(|unplaced| SourceFault::Aws(unplaced.to_string()))
+        client.map_err(|missing| SourceFault::Aws(missing.to_string()))
     }
 
     async fn read(&mut self) -> Result<f64, SourceFault> {
@@ -71,6 +66,19 @@ impl QueueReader {
         let url = answer.queue_url().ok_or(SourceFault::NoQueue)?.to_owned();
         self.url = Some(url.clone());
         Ok(url)
+    }
+}
+
+/// # Errors
+/// When no region is known, or SQS does not answer in time, or knows no such queue.
+#[async_trait]
+impl Ask for QueueReader {
+    async fn ask(&mut self) -> Result<Sample, SourceFault> {
+        let limit = self.timeout;
+        let asked = tokio::time::timeout(limit, self.read()).await;
+        asked
+            .unwrap_or(Err(SourceFault::Slow(limit)))
+            .map(Sample::new)
     }
 }
 

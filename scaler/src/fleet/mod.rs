@@ -33,7 +33,7 @@ pub trait Fleet: Send {
 
     /// Who is there now. A launch that was accepted is described from then on, as is a removal,
     /// as leaving, until it is complete.
-    async fn describe(&mut self, now: Time) -> Result<Census, FleetError>;
+    async fn describe(&mut self, now: Time) -> Result<FleetStatus, FleetError>;
 
     /// Launches `count` workers. Returns the ids of those that are known at once.
     async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError>;
@@ -55,6 +55,11 @@ pub trait Fleet: Send {
     async fn replace(&mut self, now: Time, id: &str) -> Result<Vec<String>, FleetError> {
         self.remove(id).await?;
         self.grow(now, 1).await
+    }
+
+    /// The law has asked for so many workers at this tick, before bounds.
+    fn needs(&mut self, workers: u32) {
+        let _ = workers;
     }
 
     /// Follows up on what the heartbeats say, at the end of each tick.
@@ -86,17 +91,17 @@ pub struct Capabilities {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub bounds: Bounds,
-    /// Such as `this machine has 2 cores`.
-    pub why: String,
+    /// What people are told of it, such as `this machine has 2 cores`.
+    pub why: Option<String>,
 }
 
 /// The fleet at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Census {
+pub struct FleetStatus {
     pub members: Vec<Member>,
-    /// Members that ended since the census before.
+    /// Members that ended since the status before.
     pub ended: Vec<Ended>,
-    /// Launches that have become members with an id of their own since the census before.
+    /// Launches that have become members with an id of their own since the status before.
     pub renamed: Vec<Renamed>,
     /// Who shall take no requests, though the law did not say so: members that others take away,
     /// and what is kept warm.
@@ -171,7 +176,7 @@ pub fn reported<'a>(
     now: Time,
     seen: &'a Observation,
     known: impl Iterator<Item = &'a String>,
-) -> Census {
+) -> FleetStatus {
     let answered = seen.proxies.iter().filter_map(|proxy| proxy.seen.as_ref());
     let reported = answered.flat_map(|seen| seen.workers.iter().map(|worker| &worker.id));
     let is_partial = !seen.is_complete();
@@ -181,8 +186,8 @@ pub fn reported<'a>(
         launched: now,
         leaving: false,
     });
-    Census {
+    FleetStatus {
         members: members.collect(),
-        ..Census::default()
+        ..FleetStatus::default()
     }
 }

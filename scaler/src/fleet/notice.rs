@@ -47,7 +47,7 @@ pub enum Notice {
 
 impl Notice {
     /// Whether somebody should look at it.
-    pub fn is_trouble(&self) -> bool {
+    pub fn is_warning(&self) -> bool {
         match self {
             Notice::CapacityUnavailable { .. }
             | Notice::Unknown { .. }

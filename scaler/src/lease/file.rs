@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
-use super::{LeaseError, Memory, Turn};
-use crate::place;
+use super::{LeaseChange, LeaseError, Memory};
+use crate::paths;
 
 pub struct FileLease {
     path: PathBuf,
@@ -29,26 +29,26 @@ impl FileLease {
         self.held.is_some()
     }
 
-    pub(super) fn turn(&mut self, memory: &Memory) -> Turn {
+    pub(super) fn renew(&mut self, memory: &Memory) -> LeaseChange {
         if self.is_held() {
             return match self.keep(memory) {
-                Ok(()) => Turn::Same,
-                Err(error) => Turn::Unreached(error),
+                Ok(()) => LeaseChange::Same,
+                Err(error) => LeaseChange::Unreached(error),
             };
         }
         match self.take() {
-            Ok(None) => Turn::Same,
+            Ok(None) => LeaseChange::Same,
             Ok(Some(file)) => {
                 self.held = Some(file);
-                Turn::Taken(self.recall())
+                LeaseChange::Taken(self.recall())
             }
-            Err(error) => Turn::Unreached(error),
+            Err(error) => LeaseChange::Unreached(error),
         }
     }
 
     fn take(&self) -> Result<Option<File>, LeaseError> {
         let what = || format!("cannot lock {}", self.path.display());
-        place::lock(&self.path).map_err(|cause| LeaseError::File {
+        paths::lock(&self.path).map_err(|cause| LeaseError::File {
             what: what(),
             cause,
         })

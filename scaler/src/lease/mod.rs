@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use file::FileLease;
 pub use memory::{Act, Memory, SETTLED_AFTER, VERSION};
 pub use shared::{Item, Shared, Store, Terms, Written};
-pub use table::{Fate, Table};
+pub use table::{CallOutcome, Table};
 
 /// Why the lease's place could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum LeaseError {
 
 /// What came of a look after the lease.
 #[derive(Debug)]
-pub enum Turn {
+pub enum LeaseChange {
     /// This scaler acts, or watches, as before.
     Same,
     /// It acts from now on, and goes on from what the one before has left, if that can be read.
@@ -50,7 +50,7 @@ pub enum Turn {
     StillUnreached,
 }
 
-/// Whose turn it is to act.
+/// Who acts.
 pub enum Lease {
     /// There is no other scaler.
     Alone,
@@ -60,11 +60,11 @@ pub enum Lease {
 
 impl Lease {
     /// Renews the lease, or tries to take it, when that is due. Called at every tick.
-    pub async fn turn(&mut self, memory: &Memory) -> Turn {
+    pub async fn renew(&mut self, memory: &Memory) -> LeaseChange {
         match self {
-            Lease::Alone => Turn::Same,
-            Lease::File(lease) => lease.turn(memory),
-            Lease::Shared(lease) => lease.turn(memory).await,
+            Lease::Alone => LeaseChange::Same,
+            Lease::File(lease) => lease.renew(memory),
+            Lease::Shared(lease) => lease.renew(memory).await,
         }
     }
 
@@ -89,7 +89,7 @@ impl Lease {
         }
     }
 
-    /// What is to be kept has changed: it is written with the next turn.
+    /// What is to be kept has changed: it is written with the next renewal.
     pub fn hurry(&mut self) {
         if let Lease::Shared(lease) = self {
             lease.hurry();

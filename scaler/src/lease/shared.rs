@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{LeaseError, Memory, Turn};
+use super::{LeaseChange, LeaseError, Memory};
 
 /// Clocks of two machines may run this much apart, in parts of a thousand. Those of real machines
 /// differ by less than a tenth of that.
@@ -67,7 +67,7 @@ pub struct Shared {
     store: Box<dyn Store>,
     owner: String,
     terms: Terms,
-    place: Place,
+    standing: Standing,
     /// When the next look is due.
     next: Option<Instant>,
     /// The last look could not be had.
@@ -75,7 +75,7 @@ pub struct Shared {
 }
 
 /// Where this scaler stands.
-enum Place {
+enum Standing {
     Holds {
         item: Item,
         until: Instant,
@@ -95,15 +95,15 @@ impl Shared {
             store,
             owner,
             terms,
-            place: Place::New,
+            standing: Standing::New,
             next: None,
             failed: false,
         }
     }
 
     pub(super) fn holder(&self) -> Option<&str> {
-        match &self.place {
-            Place::Watches {
+        match &self.standing {
+            Standing::Watches {
                 item: Some(item), ..
             } => Some(item.owner.as_str()).filter(|owner| !owner.is_empty()),
             _ => None,
@@ -111,8 +111,8 @@ impl Shared {
     }
 
     pub(super) fn outlasts(&self, span: Duration) -> bool {
-        match &self.place {
-            Place::Holds { until, .. } => Instant::now() + span < *until,
+        match &self.standing {
+            Standing::Holds { until, .. } => Instant::now() + span < *until,
             _ => false,
         }
     }
@@ -121,41 +121,41 @@ impl Shared {
         self.next = None;
     }
 
-    pub(super) async fn turn(&mut self, memory: &Memory) -> Turn {
+    pub(super) async fn renew(&mut self, memory: &Memory) -> LeaseChange {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
-            let turn = match self.failed {
-                true => Turn::StillUnreached,
-                false => Turn::Same,
+            let change = match self.failed {
+                true => LeaseChange::StillUnreached,
+                false => LeaseChange::Same,
             };
-            return self.run_out(now).unwrap_or(turn);
+            return self.run_out(now).unwrap_or(change);
         }
         self.next = Some(now + self.terms.every - self.terms.every / EARLY);
-        let looked = match &self.place {
-            Place::Holds { .. } => match self.keep(memory).await {
-                Ok(()) => Ok(Turn::Same),
-                Err(LeaseError::Lost) => Ok(Turn::Lost),
+        let looked = match &self.standing {
+            Standing::Holds { .. } => match self.keep(memory).await {
+                Ok(()) => Ok(LeaseChange::Same),
+                Err(LeaseError::Lost) => Ok(LeaseChange::Lost),
                 Err(error) => Err(error),
             },
-            Place::Watches { .. } | Place::New => self.watch().await,
+            Standing::Watches { .. } | Standing::New => self.watch().await,
         };
         self.failed = looked.is_err();
         looked.unwrap_or_else(|error| {
-            let unreached = Turn::Unreached(error);
+            let unreached = LeaseChange::Unreached(error);
             self.run_out(Instant::now()).unwrap_or(unreached)
         })
     }
 
     /// A lease that could not be renewed in time is not held any more.
-    fn run_out(&mut self, now: Instant) -> Option<Turn> {
-        let Place::Holds { until, .. } = &self.place else {
+    fn run_out(&mut self, now: Instant) -> Option<LeaseChange> {
+        let Standing::Holds { until, .. } = &self.standing else {
             return None;
         };
         if now < *until {
             return None;
         }
-        self.place = Place::New;
-        Some(Turn::Lost)
+        self.standing = Standing::New;
+        Some(LeaseChange::Lost)
     }
 
     pub(super) async fn keep(&mut self, memory: &Memory) -> Result<(), LeaseError> {
@@ -169,7 +169,7 @@ impl Shared {
         let sent = Instant::now();
         // A lease that has run out may be another's by now.
         self.run_out(sent);
-        let Place::Holds { item, .. } = &self.place else {
+        let Standing::Holds { item, .. } = &self.standing else {
             return Err(LeaseError::Lost);
         };
         let next = Item {
@@ -180,7 +180,7 @@ impl Shared {
         };
         if self.store.write(Some(item.counter), &next).await? == Written::Yes {
             let until = sent + self.terms.duration;
-            self.place = Place::Holds { item: next, until };
+            self.standing = Standing::Holds { item: next, until };
             return Ok(());
         }
         self.after_conflict().await
@@ -190,7 +190,7 @@ impl Shared {
     /// then the next one will fit.
     async fn after_conflict(&mut self) -> Result<(), LeaseError> {
         let read = self.store.read().await?;
-        let Place::Holds { item, .. } = &mut self.place else {
+        let Standing::Holds { item, .. } = &mut self.standing else {
             return Err(LeaseError::Lost);
         };
         match read {
@@ -201,7 +201,7 @@ impl Shared {
             }
             found => {
                 let since = Instant::now();
-                self.place = Place::Watches { item: found, since };
+                self.standing = Standing::Watches { item: found, since };
                 Err(LeaseError::Lost)
             }
         }
@@ -209,12 +209,12 @@ impl Shared {
 
     /// Looks whether the holder still writes, and takes the lease when it does not, or when it is
     /// this scaler itself, who was late or did not hear that it has it.
-    async fn watch(&mut self) -> Result<Turn, LeaseError> {
+    async fn watch(&mut self) -> Result<LeaseChange, LeaseError> {
         let read = self.store.read().await?;
         let now = Instant::now();
         let mark = |item: &Option<Item>| item.as_ref().map(|item| item.counter);
-        let since = match &self.place {
-            Place::Watches { item, since } if mark(item) == mark(&read) => *since,
+        let since = match &self.standing {
+            Standing::Watches { item, since } if mark(item) == mark(&read) => *since,
             _ => now,
         };
         let ends = read.as_ref().map(|item| {
@@ -229,17 +229,17 @@ impl Shared {
         if !is_free && self.next > ends {
             self.next = ends;
         }
-        self.place = Place::Watches {
+        self.standing = Standing::Watches {
             item: read.clone(),
             since,
         };
         match is_free {
             true => self.take(read).await,
-            false => Ok(Turn::Same),
+            false => Ok(LeaseChange::Same),
         }
     }
 
-    async fn take(&mut self, found: Option<Item>) -> Result<Turn, LeaseError> {
+    async fn take(&mut self, found: Option<Item>) -> Result<LeaseChange, LeaseError> {
         let sent = Instant::now();
         let expected = found.as_ref().map(|item| item.counter);
         let found = found.unwrap_or_default();
@@ -251,20 +251,20 @@ impl Shared {
             memory: found.memory.clone(),
         };
         if self.store.write(expected, &item).await? == Written::Conflict {
-            return Ok(Turn::Same);
+            return Ok(LeaseChange::Same);
         }
         let until = sent + self.terms.duration;
-        self.place = Place::Holds { item, until };
+        self.standing = Standing::Holds { item, until };
         let left = found.memory.as_deref().map(Memory::of_json);
-        Ok(Turn::Taken(left.transpose()))
+        Ok(LeaseChange::Taken(left.transpose()))
     }
 
     pub(super) async fn give_up(&mut self, memory: &Memory) -> Result<(), LeaseError> {
-        let Place::Holds { .. } = &self.place else {
+        let Standing::Holds { .. } = &self.standing else {
             return Ok(());
         };
         let given_up = self.write(String::new(), memory).await;
-        self.place = Place::New;
+        self.standing = Standing::New;
         given_up
     }
 }

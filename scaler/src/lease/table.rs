@@ -11,7 +11,7 @@ use super::{Item, LeaseError, Store, Written};
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fate {
+pub enum CallOutcome {
     #[default]
     Answered,
     NotArrived,
@@ -24,7 +24,7 @@ pub enum Fate {
 pub struct Table {
     item: Arc<Mutex<Option<Item>>>,
     /// What becomes of this handle's calls.
-    fate: Arc<Mutex<Fate>>,
+    outcome: Arc<Mutex<CallOutcome>>,
     /// How long a call takes that is not answered.
     timeout: Duration,
 }
@@ -37,17 +37,17 @@ impl Table {
         }
     }
 
-    /// Another caller of the same table, with a fate of its own.
+    /// Another caller of the same table, with a outcome of its own.
     #[must_use]
     pub fn caller(&self) -> Table {
         Table {
-            fate: Arc::default(),
+            outcome: Arc::default(),
             ..self.clone()
         }
     }
 
-    pub fn set_fate(&self, fate: Fate) {
-        *lock(&self.fate) = fate;
+    pub fn set_outcome(&self, outcome: CallOutcome) {
+        *lock(&self.outcome) = outcome;
     }
 
     pub fn item(&self) -> MutexGuard<'_, Option<Item>> {
@@ -59,13 +59,13 @@ impl Table {
         call: &'static str,
         act: impl FnOnce(&mut Option<Item>) -> T,
     ) -> Result<T, LeaseError> {
-        let fate = *lock(&self.fate);
-        let done = match fate {
-            Fate::NotArrived => None,
-            Fate::Answered | Fate::ReplyLost => Some(act(&mut self.item())),
+        let outcome = *lock(&self.outcome);
+        let done = match outcome {
+            CallOutcome::NotArrived => None,
+            CallOutcome::Answered | CallOutcome::ReplyLost => Some(act(&mut self.item())),
         };
         match done {
-            Some(answer) if fate == Fate::Answered => Ok(answer),
+            Some(answer) if outcome == CallOutcome::Answered => Ok(answer),
             _ => {
                 tokio::time::sleep(self.timeout).await;
                 let why = io::Error::from(io::ErrorKind::TimedOut).to_string();

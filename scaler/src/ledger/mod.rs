@@ -9,60 +9,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use tidegate_control::{Decision, Fleet, Observation, Override, Time};
+use tidegate_control::Time;
 
 pub use fold::{Folded, Recalled, fold};
+pub use tidegate_control::record::{ByHand, Entry, Line, Outcome, Tick, VERSION};
 
-use crate::place;
-
-/// The version of the lines that this build writes. Lines of a later version are not read.
-pub const VERSION: u32 = 1;
-
-/// One line.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Line {
-    pub version: u32,
-    pub at: Time,
-    #[serde(flatten)]
-    pub entry: Entry,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Entry {
-    /// What a tick saw and decided: the intent.
-    Tick(Box<Tick>),
-    /// What was done about it. Ticks that decide to do nothing have none.
-    Outcome(Outcome),
-    /// Somebody took the size into their hands, or gave it back.
-    ByHand(ByHand),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ByHand {
-    /// `None`: the law decides again.
-    pub order: Option<Override>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Tick {
-    pub observation: Observation,
-    pub fleet: Fleet,
-    pub decision: Decision,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Outcome {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub launched: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub removed: Vec<String>,
-    /// What could not be done, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<String>,
-}
+use crate::paths;
 
 /// Where a scaler writes down what it sees, decides and does.
 pub trait Record: Send {
@@ -116,8 +68,8 @@ impl Ledger {
         if let Some(directory) = rules.file.parent() {
             fs::create_dir_all(directory)?;
         }
-        let lock = beside(&place::led_to(&rules.file), "lock");
-        let _lock = place::lock(&lock)?.ok_or_else(|| io::Error::other(Taken { lock }))?;
+        let lock = beside(&paths::led_to(&rules.file), "lock");
+        let _lock = paths::lock(&lock)?.ok_or_else(|| io::Error::other(Taken { lock }))?;
         let (file, bytes) = open(&rules.file)?;
         Ok(Ledger {
             rules,

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt;
 
-use super::{Batch, CloudWatchRules, Datum, EmfTarget, Outlet, PutFault, Spread, Unit};
+use super::{Batch, Datum, Outlet, PutFault, Spread, Unit};
+use tidegate_policy::{CloudWatchRules, EmfTarget};
 
 /// The format's limits for one line.
 const MOST_METRICS: usize = 100;

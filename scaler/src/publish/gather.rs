@@ -15,14 +15,11 @@ use crate::metrics::{STAGES, stage_name};
 /// CloudWatch's limit of values in one datum.
 pub const MOST_VALUES: usize = 150;
 
-/// Dimensions that some metrics have beside the policy's.
-pub const OWN_DIMENSIONS: [&str; 3] = ["State", "Change", "Outcome"];
-
 const OUTCOMES: [&str; 5] = ["answered", "failed", "shed", "expired", "aborted"];
 
 /// What one tick saw and decided.
 #[derive(Clone, Copy)]
-pub struct Sight<'a> {
+pub struct Snapshot<'a> {
     pub answers: &'a [Answer],
     /// The policy's only model, if it has one.
     pub model: Option<&'a str>,
@@ -83,20 +80,20 @@ impl Gather {
     }
 
     /// Takes in one tick. Returns the interval before, when this tick begins another.
-    pub fn tick(&mut self, now: Time, sight: &Sight<'_>) -> Option<Batch> {
+    pub fn tick(&mut self, now: Time, snapshot: &Snapshot<'_>) -> Option<Batch> {
         let finished = self.finish(now);
         self.slot = Some(self.slot_of(now));
-        self.sample_traffic(sight.seen);
-        self.sample_fleet(sight);
-        self.count_changes(&sight.decision.action);
-        self.count_outcomes(sight);
+        self.sample_traffic(snapshot.seen);
+        self.sample_fleet(snapshot);
+        self.count_changes(&snapshot.decision.action);
+        self.count_outcomes(snapshot);
         finished
     }
 
     /// Takes in one tick of which another scaler tells: only where to count on from. Returns what
     /// is left of an interval before.
-    pub fn watch(&mut self, now: Time, sight: &Sight<'_>) -> Option<Batch> {
-        self.outcomes_since(sight);
+    pub fn watch(&mut self, now: Time, snapshot: &Snapshot<'_>) -> Option<Batch> {
+        self.outcomes_since(snapshot);
         self.finish(now)
     }
 
@@ -156,8 +153,8 @@ impl Gather {
         }
     }
 
-    fn sample_fleet(&mut self, sight: &Sight<'_>) {
-        let (fleet, decision) = (sight.fleet, sight.decision);
+    fn sample_fleet(&mut self, snapshot: &Snapshot<'_>) {
+        let (fleet, decision) = (snapshot.fleet, snapshot.decision);
         for state in STAGES {
             let count = fleet
                 .workers
@@ -195,27 +192,27 @@ impl Gather {
         }
     }
 
-    fn count_outcomes(&mut self, sight: &Sight<'_>) {
-        let counts = self.outcomes_since(sight).into_iter().flatten();
+    fn count_outcomes(&mut self, snapshot: &Snapshot<'_>) {
+        let counts = self.outcomes_since(snapshot).into_iter().flatten();
         for (outcome, count) in OUTCOMES.into_iter().zip(counts) {
             self.count("Requests", Some(("Outcome", outcome)), count);
         }
     }
 
     /// Requests that ended since the tick before; `None` while no proxy answers.
-    fn outcomes_since(&mut self, sight: &Sight<'_>) -> Option<[u64; 5]> {
+    fn outcomes_since(&mut self, snapshot: &Snapshot<'_>) -> Option<[u64; 5]> {
         let mut counts = None;
-        let answers = sight.answers;
+        let answers = snapshot.answers;
         self.earlier
             .retain(|source, _| answers.iter().any(|answer| answer.source == *source));
         for answer in answers {
             let Some(signal) = &answer.signal else {
                 continue;
             };
-            let totals = outcomes(signal, sight.model);
+            let totals = outcomes(signal, snapshot.model);
             let now = (signal.epoch.clone(), totals);
             let since = match self.earlier.insert(answer.source.clone(), now) {
-                // The first sight of a proxy is no beginning; a new epoch began at zero.
+                // The first snapshot of a proxy is no beginning; a new epoch began at zero.
                 None => totals,
                 Some((epoch, earlier)) if epoch == signal.epoch => earlier,
                 Some(_) => [0; 5],

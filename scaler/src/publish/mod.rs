@@ -8,7 +8,6 @@
 mod emf;
 mod gather;
 mod post;
-mod rules;
 mod spread;
 
 use std::time::Duration;
@@ -16,16 +15,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use metrics::counter;
 use tidegate_control::Time;
+use tidegate_policy::CloudWatchRules;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use emf::Emf;
-pub use gather::{Batch, Datum, Gather, MOST_VALUES, OWN_DIMENSIONS, Sight, Unit};
+pub use gather::{Batch, Datum, Gather, MOST_VALUES, Snapshot, Unit};
 pub use post::PostRules;
-pub use rules::{CloudWatchRules, EmfTarget};
 pub use spread::Spread;
 
-use crate::aws::cloudwatch::CloudWatch;
 use crate::by_fleet::{self, of_fleet};
 use post::Post;
 
@@ -67,11 +65,7 @@ struct Publishing {
 
 impl Publisher {
     /// Begins to publish by these rules.
-    pub fn start(rules: &CloudWatchRules) -> Publisher {
-        let outlet: Box<dyn Outlet> = match &rules.emf {
-            Some(target) => Box::new(Emf::new(rules, target.clone())),
-            None => Box::new(CloudWatch::new(rules)),
-        };
+    pub fn start(rules: &CloudWatchRules, outlet: Box<dyn Outlet>) -> Publisher {
         let post = PostRules {
             backlog: rules.backlog,
             dimension_bytes: (rules.dimensions.iter())
@@ -105,18 +99,18 @@ impl Publisher {
     }
 
     /// Takes in one tick. Never waits.
-    pub fn tick(&mut self, now: Time, sight: &Sight<'_>) {
+    pub fn tick(&mut self, now: Time, snapshot: &Snapshot<'_>) {
         if let Some(publishing) = &mut self.0
-            && let Some(batch) = publishing.gather.tick(now, sight)
+            && let Some(batch) = publishing.gather.tick(now, snapshot)
         {
             publishing.hand_over(batch);
         }
     }
 
     /// Takes in one tick of which another scaler tells.
-    pub fn watch(&mut self, now: Time, sight: &Sight<'_>) {
+    pub fn watch(&mut self, now: Time, snapshot: &Snapshot<'_>) {
         if let Some(publishing) = &mut self.0
-            && let Some(batch) = publishing.gather.watch(now, sight)
+            && let Some(batch) = publishing.gather.watch(now, snapshot)
         {
             publishing.hand_over(batch);
         }

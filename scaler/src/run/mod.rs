@@ -4,9 +4,9 @@
 //! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot live without it is told
 //! to stop and finishes what it has accepted; a second signal leaves it no more time.
 
-mod crew;
-mod station;
-mod together;
+mod accepted;
+mod policies;
+mod setup;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::by_fleet::of_fleet;
 use crate::clock::Clock;
-use crate::config::PolicyFile;
 use crate::metrics;
-use crate::overrides::{Counter, Wishes};
+use crate::overrides::{Inbox, Requests};
 use crate::scaler::Scaler;
 use crate::server::{self, LastTick};
-use crew::Crew;
-pub use station::Station;
-use together::Policy;
+use accepted::AcceptedPolicies;
+use policies::Policy;
+pub use setup::Setup;
+use tidegate_policy::PolicyFile;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -73,70 +73,70 @@ pub enum Mode {
 /// # Errors
 /// When one of them cannot be used, or some cannot be run together; nothing is started.
 pub fn check(policies: &[PathBuf]) -> anyhow::Result<Vec<PolicyFile>> {
-    let policies = together::load(policies)?.into_iter();
+    let policies = policies::load(policies)?.into_iter();
     Ok(policies.map(|policy| policy.file).collect())
 }
 
 /// Runs the fleets of these policies until told to stop.
 pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
-    let policies = together::load(policies)?;
+    let policies = policies::load(policies)?;
     let Some(first) = policies.first() else {
         return Ok(());
     };
     let clock = Clock::start();
     let listener = server::bind(first.file.scaler.listen).await?;
     let handle = metrics::install()?;
-    let crew = Crew::new(&policies);
-    let (mut shifts, mut ticks, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+    let accepted = AcceptedPolicies::new(&policies);
+    let (mut loops, mut ticks, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
     for policy in policies {
         let label = policy.label.clone();
-        let shift = async { Shift::new(policy, crew.clone(), mode, clock) };
-        let (shift, counter) = of_fleet(label.clone(), shift).await?;
-        ticks.push(shift.ticks.subscribe());
-        counters.push(counter);
-        shifts.push(of_fleet(label, shift.work()));
+        let fleet_loop = async { FleetLoop::new(policy, accepted.clone(), mode, clock) };
+        let (fleet_loop, inbox) = of_fleet(label.clone(), fleet_loop).await?;
+        ticks.push(fleet_loop.ticks.subscribe());
+        inboxes.push(inbox);
+        loops.push(of_fleet(label, fleet_loop.work()));
     }
-    let server = server::serve(listener, handle, ticks, counters);
-    join_all(shifts).await;
+    let server = server::serve(listener, handle, ticks, inboxes);
+    join_all(loops).await;
     server.abort();
     Ok(())
 }
 
-/// One fleet at work. No shift waits for another.
-struct Shift {
+/// One fleet at work. No fleet_loop waits for another.
+struct FleetLoop {
     policy: Policy,
-    crew: Crew,
-    station: Station,
+    accepted: AcceptedPolicies,
+    setup: Setup,
     scaler: Scaler,
     clock: Clock,
     ticks: LastTick,
-    wishes: Wishes,
+    requests: Requests,
     stop: Stop,
     hangup: Signal,
 }
 
-impl Shift {
+impl FleetLoop {
     fn new(
         policy: Policy,
-        crew: Crew,
+        accepted: AcceptedPolicies,
         mode: Mode,
         clock: Clock,
-    ) -> anyhow::Result<(Shift, Counter)> {
-        let mut station = Station::of_file(policy.published(), mode);
-        let scaler = station.assemble(&clock)?;
-        let (counter, wishes) = Counter::new(&policy.name, station.operator_tokens.clone());
-        let shift = Shift {
+    ) -> anyhow::Result<(FleetLoop, Inbox)> {
+        let mut setup = Setup::of_file(policy.published(), mode);
+        let scaler = setup.assemble(&clock)?;
+        let (inbox, requests) = Inbox::new(&policy.name, setup.operator_tokens.clone());
+        let fleet_loop = FleetLoop {
             policy,
-            crew,
-            station,
+            accepted,
+            setup,
             scaler,
             clock,
             ticks: LastTick::new(None),
-            wishes,
+            requests,
             stop: Stop::new()?,
             hangup: signal(SignalKind::hangup())?,
         };
-        Ok((shift, counter))
+        Ok((fleet_loop, inbox))
     }
 
     /// Ticks until told to stop, and ends the fleet.
@@ -149,9 +149,9 @@ impl Shift {
                     scaler.tick(self.clock.now()).await;
                     self.ticks.send_replace(Some(Instant::now()));
                 }
-                Some(wish) = self.wishes.recv() => wish.grant(self.clock.now(), scaler),
+                Some(request) = self.requests.recv() => request.apply(self.clock.now(), scaler),
                 _ = self.hangup.recv() => {
-                    self.station.reload(&self.policy, &self.crew, scaler);
+                    self.setup.reload(&self.policy, &self.accepted, scaler);
                 }
                 () = self.stop.asked() => break,
             }

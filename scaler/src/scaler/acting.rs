@@ -1,4 +1,4 @@
-//! What the scaler does: whether it is its turn, taking over, and carrying a decision out.
+//! What the scaler does: whether it is its change, taking over, and carrying a decision out.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 use tidegate_control::{Action, Decision, Observation, Stage, Time};
 use tidegate_protocol::Order;
 
-use super::notes::Condition;
-use super::{Hands, Scaler, helm};
+use super::notices::Condition;
+use super::{Actuator, Scaler, leadership};
 use crate::event::Event;
-use crate::lease::{LeaseError, Memory, Turn};
+use crate::lease::{LeaseChange, LeaseError, Memory};
 use crate::ledger::{Entry, Outcome};
 use crate::metrics;
 use crate::orders::Orders;
@@ -18,31 +18,31 @@ use crate::orders::Orders;
 const OUT_OF_TIME: &str = "the lease may end before the call does";
 
 impl Scaler {
-    pub(super) fn take_turn(&mut self, now: Time, turn: Turn) {
-        match turn {
-            Turn::Same => {}
-            Turn::Taken(left) => self.take_over(now, left),
-            Turn::Lost => {
-                self.helm.lose();
+    pub(super) fn follow_lease(&mut self, now: Time, change: LeaseChange) {
+        match change {
+            LeaseChange::Same => {}
+            LeaseChange::Taken(left) => self.take_over(now, left),
+            LeaseChange::Lost => {
+                self.leadership.lose();
                 self.roster.forget_orders();
                 self.orders = Orders::default();
             }
-            Turn::Unreached(error) => {
+            LeaseChange::Unreached(error) => {
                 let why = error.to_string();
                 let event = Event::LeaseUnreached { why };
-                self.notes.begins(Condition::LeaseUnreached, event);
+                self.notices.begins(Condition::LeaseUnreached, event);
                 return;
             }
-            Turn::StillUnreached => return,
+            LeaseChange::StillUnreached => return,
         }
-        if self.notes.ends(&Condition::LeaseUnreached) {
-            self.notes.tell(Event::LeaseReached);
+        if self.notices.ends(&Condition::LeaseUnreached) {
+            self.notices.emit(Event::LeaseReached);
         }
-        metrics::leader(self.helm.leads());
-        if !self.helm.leads() {
-            let holder = self.helm.holder().map(str::to_owned);
+        metrics::leader(self.leadership.leads());
+        if !self.leadership.leads() {
+            let holder = self.leadership.holder().map(str::to_owned);
             let event = Event::Watches { holder };
-            self.notes.begins(Condition::Watches, event);
+            self.notices.begins(Condition::Watches, event);
         }
     }
 
@@ -50,12 +50,12 @@ impl Scaler {
     fn take_over(&mut self, now: Time, left: Result<Option<Memory>, LeaseError>) {
         let left = left.unwrap_or_else(|error| {
             let why = error.to_string();
-            self.notes.tell(Event::MemoryUnread { why });
+            self.notices.emit(Event::MemoryUnread { why });
             self.law.watch_anew(now);
-            self.helm.is_unsettled(now);
+            self.leadership.is_unsettled(now);
             None
         });
-        let memory = self.helm.take(now, left, &self.law, &self.roster);
+        let memory = self.leadership.take(now, left, &self.law, &self.roster);
         // Some of them may have been released while nobody acted.
         (self.drained_by_fleet).extend(memory.drained_by_fleet.iter().cloned());
         self.roster.forget_orders();
@@ -68,17 +68,17 @@ impl Scaler {
             self.orders.undrain(id);
         }
         self.law.set_override(memory.by_hand);
-        self.law.set_changes(helm::changes(&memory.acts));
+        self.law.set_changes(leadership::changes(&memory.acts));
         let draining = memory.draining.len();
-        self.notes.ends(&Condition::Watches);
-        self.notes.tell(Event::Leads { draining });
+        self.notices.ends(&Condition::Watches);
+        self.notices.emit(Event::Leads { draining });
     }
 
     /// Whether one call to the fleet may be made: it ends before the lease may.
     pub(super) fn may_act(&self) -> bool {
-        match &self.hands {
-            Hands::Free(fleet) => self.helm.may_act(fleet.call_limit()),
-            Hands::Tied => false,
+        match &self.actuator {
+            Actuator::Fleet(fleet) => self.leadership.may_act(fleet.call_limit()),
+            Actuator::DryRun => false,
         }
     }
 
@@ -99,11 +99,11 @@ impl Scaler {
         }
         if !action.is_none()
             && let Err(error) = self
-                .helm
+                .leadership
                 .intend(now, action, &self.roster, &self.orders)
                 .await
         {
-            return self.take_turn(now, unkept(error));
+            return self.follow_lease(now, unkept(error));
         }
         let leaving = action.replace.iter().map(|failed| &failed.id);
         for id in action.remove.iter().chain(leaving) {
@@ -115,7 +115,7 @@ impl Scaler {
         let launch = action.launch.saturating_sub(replaced);
         self.launch(now, launch, &mut outcome).await;
         if self.may_act()
-            && let Hands::Free(fleet) = &mut self.hands
+            && let Actuator::Fleet(fleet) = &mut self.actuator
         {
             fleet.attend(now, seen).await;
         }
@@ -130,7 +130,7 @@ impl Scaler {
         self.remove_drained(now, &action.remove, outcome).await;
         let mut replaced = 0;
         for id in action.replace.iter().map(|failed| &failed.id) {
-            if !self.helm.has_settled(now, id) {
+            if !self.leadership.has_settled(now, id) {
                 replaced += u32::from(replaced < action.launch);
                 continue;
             }
@@ -138,7 +138,7 @@ impl Scaler {
                 outcome.failed.push(OUT_OF_TIME.to_owned());
                 return replaced;
             }
-            let Hands::Free(fleet) = &mut self.hands else {
+            let Actuator::Fleet(fleet) = &mut self.actuator else {
                 return replaced;
             };
             let done = match replaced < action.launch {
@@ -164,14 +164,14 @@ impl Scaler {
 
     /// As many in one go as the fleet takes; before each the lease is asked.
     async fn remove_drained(&mut self, now: Time, ids: &[String], outcome: &mut Outcome) {
-        let ids = ids.iter().filter(|id| self.helm.has_settled(now, id));
+        let ids = ids.iter().filter(|id| self.leadership.has_settled(now, id));
         let ids: Vec<String> = ids.cloned().collect();
         let mut left = ids.as_slice();
         while !left.is_empty() {
             if !self.may_act() {
                 return outcome.failed.push(OUT_OF_TIME.to_owned());
             }
-            let Hands::Free(fleet) = &mut self.hands else {
+            let Actuator::Fleet(fleet) = &mut self.actuator else {
                 return;
             };
             let done = fleet.remove_some(left).await;
@@ -190,20 +190,20 @@ impl Scaler {
         if count > 0 && !self.may_act() {
             return outcome.failed.push(OUT_OF_TIME.to_owned());
         }
-        let grown = match &mut self.hands {
-            Hands::Free(fleet) if count > 0 => fleet.grow(now, count).await,
+        let grown = match &mut self.actuator {
+            Actuator::Fleet(fleet) if count > 0 => fleet.grow(now, count).await,
             _ => return,
         };
         match grown {
             Ok(ids) => {
-                self.notes.ends(&Condition::LaunchFailed);
+                self.notices.ends(&Condition::LaunchFailed);
                 outcome.launched.extend(ids);
             }
             Err(error) => {
                 let why = error.to_string();
                 outcome.failed.push(why.clone());
                 let event = Event::LaunchFailed { why };
-                self.notes.begins(Condition::LaunchFailed, event);
+                self.notices.begins(Condition::LaunchFailed, event);
                 self.note_failed_start(now);
             }
         }
@@ -224,15 +224,15 @@ impl Scaler {
             .collect();
         let given = (all.iter()).map(|(proxy, order, worker)| proxies.order(proxy, *order, worker));
         for ((proxy, ..), result) in all.iter().zip(join_all(given).await) {
-            self.notes.order(proxy, result);
+            self.notices.order(proxy, result);
         }
     }
 }
 
 /// What a memory that could not be kept says of the lease.
-fn unkept(error: LeaseError) -> Turn {
+fn unkept(error: LeaseError) -> LeaseChange {
     match error {
-        LeaseError::Lost => Turn::Lost,
-        error => Turn::Unreached(error),
+        LeaseError::Lost => LeaseChange::Lost,
+        error => LeaseChange::Unreached(error),
     }
 }

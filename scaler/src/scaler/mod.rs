@@ -2,30 +2,30 @@
 //! and writes down what came of it. Nothing else changes the fleet's size.
 
 mod acting;
-mod helm;
-mod notes;
+mod leadership;
+mod notices;
 mod starts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tidegate_control::{
-    Action, Bounds, Decision, Fleet as Roll, FleetKind, Law, Observation, Observer, Override,
+    Action, Bounds, Decision, Fleet as FleetView, FleetKind, Law, Observation, Observer, Override,
     Policy, Roster, Size, Stage, Time, Worker,
 };
 
-use crate::event::{Death, Event, Stopped, Tell};
-use crate::fleet::{Census, Ended, Fleet, FleetError, Limits, Notice, reported};
+use crate::event::{Death, Event, EventSink, Stopped};
+use crate::fleet::{Ended, Fleet, FleetError, FleetStatus, Limits, Notice, reported};
 use crate::lease::Lease;
 use crate::ledger::{ByHand, Entry, Record, Tick};
 use crate::metrics;
 use crate::names::Names;
 use crate::orders::Orders;
 use crate::proxies::{self, Addressees, Signals};
-use crate::publish::{Publisher, Sight};
+use crate::publish::{Publisher, Snapshot};
 use crate::sources::Sources;
-use helm::Helm;
-use notes::{Condition, Notes};
+use leadership::Leadership;
+use notices::{Condition, Notices};
 use starts::Starts;
 
 /// What a scaler is made of.
@@ -34,19 +34,19 @@ pub struct Parts {
     pub roster: Roster,
     pub proxies: Box<dyn Signals>,
     pub sources: Sources,
-    pub hands: Hands,
+    pub actuator: Actuator,
     pub lease: Lease,
     pub ledger: Box<dyn Record>,
     pub publisher: Publisher,
-    pub tell: Box<dyn Tell>,
+    pub events: Box<dyn EventSink>,
 }
 
-/// What the scaler decides about.
-pub enum Hands {
+/// What carries a decision out.
+pub enum Actuator {
     /// A fleet that does what is decided.
-    Free(Box<dyn Fleet>),
+    Fleet(Box<dyn Fleet>),
     /// Whoever reports to the proxies; nothing is done.
-    Tied,
+    DryRun,
 }
 
 pub struct Scaler {
@@ -58,15 +58,15 @@ pub struct Scaler {
     orders: Orders,
     /// Who stands behind the members' names at each proxy.
     names: Names,
-    hands: Hands,
+    actuator: Actuator,
     /// The policy's own bounds, and what the fleet was last told to leave of them.
     bounds: Bounds,
     cut: Option<Bounds>,
-    helm: Helm,
+    leadership: Leadership,
     ledger: Box<dyn Record>,
     publisher: Publisher,
     starts: Starts,
-    notes: Notes,
+    notices: Notices,
     /// Where each worker was at the last tick.
     stages: BTreeMap<String, Stage>,
     /// Who drains because the fleet says so.
@@ -87,12 +87,12 @@ impl Scaler {
             sources: parts.sources,
             orders: Orders::default(),
             names: Names::default(),
-            hands: parts.hands,
-            helm: Helm::new(parts.lease),
+            actuator: parts.actuator,
+            leadership: Leadership::new(parts.lease),
             ledger: parts.ledger,
             publisher: parts.publisher,
             starts: Starts::default(),
-            notes: Notes::new(parts.tell),
+            notices: Notices::new(parts.events),
             stages: BTreeMap::new(),
             drained_by_fleet: BTreeSet::new(),
             asked: metrics::Asked::default(),
@@ -113,7 +113,7 @@ impl Scaler {
 
     /// Keeps the law within what the fleet allows of the policy's bounds.
     fn keep_within_limits(&mut self) {
-        let Hands::Free(fleet) = &self.hands else {
+        let Actuator::Fleet(fleet) = &self.actuator else {
             return;
         };
         let Limits { bounds, why } = fleet.limits();
@@ -126,10 +126,12 @@ impl Scaler {
         (policy.fleet.min, policy.fleet.max) = (cut.min, cut.max);
         self.law.reload(policy);
         let (min, max) = (cut.min, cut.max);
-        self.notes.tell(Event::BoundsCut { min, max, why });
+        if let Some(why) = why {
+            self.notices.emit(Event::BoundsCut { min, max, why });
+        }
     }
 
-    /// Takes the fleet's size into somebody's hands, or gives it back to the law.
+    /// Takes the fleet's size into somebody's actuator, or gives it back to the law.
     ///
     /// # Errors
     /// In words, when the size is one that the fleet may not have.
@@ -146,18 +148,18 @@ impl Scaler {
             let (min, max) = (bounds.min, bounds.max);
             return Err(format!("found {workers} workers, expected {min} to {max}"));
         }
-        if !self.helm.leads() {
-            let holder = self.helm.holder().unwrap_or("another");
+        if !self.leadership.leads() {
+            let holder = self.leadership.holder().unwrap_or("another");
             return Err(format!("this scaler only watches: {holder} has the lease"));
         }
         let until = now + span;
         let order = size.map(|size| Override { size, until });
         self.law.set_override(order);
-        self.helm.set_by_hand(order);
+        self.leadership.set_by_hand(order);
         self.write(now, Entry::ByHand(ByHand { order }));
         let event = Event::ByHand(order);
         let told = event.to_string();
-        self.notes.tell(event);
+        self.notices.emit(event);
         Ok(told)
     }
 
@@ -169,20 +171,20 @@ impl Scaler {
 
     /// Whether it is this scaler that acts.
     pub fn leads(&self) -> bool {
-        self.helm.leads()
+        self.leadership.leads()
     }
 
-    pub fn tell(&mut self, event: Event) {
-        self.notes.tell(event);
+    pub fn emit(&mut self, event: Event) {
+        self.notices.emit(event);
     }
 
     /// One tick. Takes at most two timeouts of the proxies, and what the fleet takes to act.
     pub async fn tick(&mut self, now: Time) {
         let began = Instant::now();
-        self.helm.follow(&self.roster, &self.orders);
-        let (replies, turn) = tokio::join!(self.proxies.signals(), self.helm.turn());
-        self.take_turn(now, turn);
-        self.notes.proxies(&replies);
+        self.leadership.follow(&self.roster, &self.orders);
+        let (replies, change) = tokio::join!(self.proxies.signals(), self.leadership.renew());
+        self.follow_lease(now, change);
+        self.notices.proxies(&replies);
         let mut answers = proxies::answers(&replies);
         let rules = &self.law.policy().fleet;
         if rules.kind == FleetKind::Asg {
@@ -190,28 +192,28 @@ impl Scaler {
         }
         let mut seen = self.observer.observe(&answers);
         seen.values = self.sources.values();
-        let fleet = match self.muster(now, &seen).await {
+        let fleet = match self.fleet_view(now, &seen).await {
             Ok(fleet) => fleet,
             Err(error) => {
                 let why = error.to_string();
                 let event = Event::FleetUnknown { why };
-                return self.notes.begins(Condition::FleetUnknown, event);
+                return self.notices.begins(Condition::FleetUnknown, event);
             }
         };
-        self.notes.ends(&Condition::FleetUnknown);
+        self.notices.ends(&Condition::FleetUnknown);
         let decision = self.decide(now, &seen, &fleet);
         metrics::decision(&seen, &fleet, &decision);
         self.asked.set(&decision.reason.asks);
-        let sight = Sight {
+        let snapshot = Snapshot {
             answers: &answers,
             model: self.law.policy().fleet.model.as_deref(),
             seen: &seen,
             fleet: &fleet,
             decision: &decision,
         };
-        match self.helm.may_act(Duration::ZERO) {
-            true => self.publisher.tick(now, &sight),
-            false => self.publisher.watch(now, &sight),
+        match self.leadership.may_act(Duration::ZERO) {
+            true => self.publisher.tick(now, &snapshot),
+            false => self.publisher.watch(now, &snapshot),
         }
         let tick = Tick {
             observation: seen.clone(),
@@ -226,12 +228,12 @@ impl Scaler {
     /// Lets the next scaler act, ends the fleet, if it is one that ends with the scaler, and
     /// publishes what is left.
     pub async fn close(&mut self) {
-        self.helm.follow(&self.roster, &self.orders);
-        if let Err(error) = self.helm.give_up().await {
+        self.leadership.follow(&self.roster, &self.orders);
+        if let Err(error) = self.leadership.give_up().await {
             let why = error.to_string();
-            self.notes.tell(Event::LeaseUnreached { why });
+            self.notices.emit(Event::LeaseUnreached { why });
         }
-        if let Hands::Free(fleet) = &mut self.hands {
+        if let Actuator::Fleet(fleet) = &mut self.actuator {
             fleet.close().await;
         }
         self.publisher.close().await;
@@ -239,40 +241,40 @@ impl Scaler {
 
     /// Gives the fleet no more time to end; [`Scaler::close`] is to follow.
     pub fn abandon(&mut self) {
-        if let Hands::Free(fleet) = &mut self.hands {
+        if let Actuator::Fleet(fleet) = &mut self.actuator {
             fleet.abandon();
         }
     }
 
     /// The fleet as it is now.
-    async fn muster(&mut self, now: Time, seen: &Observation) -> Result<Roll, FleetError> {
-        let census = match &mut self.hands {
-            Hands::Free(fleet) => fleet.describe(now).await?,
-            Hands::Tied => reported(now, seen, self.stages.keys()),
+    async fn fleet_view(&mut self, now: Time, seen: &Observation) -> Result<FleetView, FleetError> {
+        let status = match &mut self.actuator {
+            Actuator::Fleet(fleet) => fleet.describe(now).await?,
+            Actuator::DryRun => reported(now, seen, self.stages.keys()),
         };
         self.keep_within_limits();
-        metrics::census(&census);
-        self.take_drains(now, &census);
-        let workers = self.roster.muster(now, &census.members, seen);
-        let notices = census.notices.into_iter();
+        metrics::status(&status);
+        self.take_drains(now, &status);
+        let workers = self.roster.update(now, &status.members, seen);
+        let notices = status.notices.into_iter();
         // Whoever only watches is no judge of who wrote.
-        let leads = self.helm.leads();
+        let leads = self.leadership.leads();
         let is_told = |notice: &Notice| leads || !matches!(notice, Notice::SizedByOthers { .. });
-        (notices.filter(is_told)).for_each(|notice| self.notes.tell(Event::Fleet(notice)));
-        (census.ended.into_iter()).for_each(|ended| self.note_end(now, ended));
+        (notices.filter(is_told)).for_each(|notice| self.notices.emit(Event::Fleet(notice)));
+        (status.ended.into_iter()).for_each(|ended| self.note_end(now, ended));
         workers
             .iter()
             .for_each(|worker| self.note_ready(now, worker));
-        if self.starts.succeed(now) && self.notes.ends(&Condition::StartsFail) {
-            self.notes.tell(Event::StartsWork);
+        if self.starts.succeed(now) && self.notices.ends(&Condition::StartsFail) {
+            self.notices.emit(Event::StartsWork);
         }
         let stages = workers.iter().map(|w| (w.id.clone(), w.stage));
         self.stages = stages.collect();
-        Ok(Roll {
+        Ok(FleetView {
             workers,
             launches_held_until: self.starts.held_until(now),
-            scale_in_held: census.scale_in_held,
-            renamed: (census.renamed.into_iter())
+            scale_in_held: status.scale_in_held,
+            renamed: (status.renamed.into_iter())
                 .map(|renamed| (renamed.from, renamed.to))
                 .collect(),
         })
@@ -280,10 +282,10 @@ impl Scaler {
 
     /// Who drains because the fleet says so; who does not any more, and stays, takes requests
     /// again.
-    fn take_drains(&mut self, now: Time, census: &Census) {
-        let drained: BTreeSet<String> = census.to_drain.iter().cloned().collect();
+    fn take_drains(&mut self, now: Time, status: &FleetStatus) {
+        let drained: BTreeSet<String> = status.to_drain.iter().cloned().collect();
         let stays = |id: &&String| {
-            let member = census.members.iter().find(|member| member.id == **id);
+            let member = status.members.iter().find(|member| member.id == **id);
             member.is_some_and(|member| !member.leaving)
         };
         let ours: BTreeSet<&str> = self.roster.draining().map(|(id, _)| id).collect();
@@ -294,25 +296,28 @@ impl Scaler {
             .collect();
         for id in &released {
             self.roster.undrain(now, id);
-            if self.helm.leads() {
+            if self.leadership.leads() {
                 self.orders.undrain(id);
             }
         }
-        self.helm.set_drained_by_fleet(&drained);
+        self.leadership.set_drained_by_fleet(&drained);
         self.drained_by_fleet = drained;
     }
 
-    fn decide(&mut self, now: Time, seen: &Observation, fleet: &Roll) -> Decision {
+    fn decide(&mut self, now: Time, seen: &Observation, fleet: &FleetView) -> Decision {
         if self.may_act() {
             let decision = self.law.decide(now, seen, fleet);
-            self.notes.decided(&decision);
+            self.notices.decided(&decision);
+            if let Actuator::Fleet(fleet) = &mut self.actuator {
+                fleet.needs(decision.reason.need());
+            }
             return decision;
         }
         // What is decided is not done, so the law must not remember it as done.
         let mut decision = self.law.consider(now, seen, fleet);
-        match self.hands {
-            Hands::Tied => self.notes.would_do(&decision),
-            Hands::Free(_) => {
+        match self.actuator {
+            Actuator::DryRun => self.notices.would_do(&decision),
+            Actuator::Fleet(_) => {
                 decision.action = Action::default();
                 decision.reason.to = decision.reason.from;
             }
@@ -323,12 +328,12 @@ impl Scaler {
     fn write(&mut self, now: Time, entry: Entry) {
         match self.ledger.record(now, entry) {
             Ok(()) => {
-                self.notes.ends(&Condition::LedgerFailed);
+                self.notices.ends(&Condition::LedgerFailed);
             }
             Err(error) => {
                 let why = error.to_string();
                 let event = Event::LedgerFailed { why };
-                self.notes.begins(Condition::LedgerFailed, event);
+                self.notices.begins(Condition::LedgerFailed, event);
             }
         }
     }
@@ -342,11 +347,13 @@ impl Scaler {
                 Some(after) => Stopped::Killed { after },
                 None => Stopped::Finished,
             };
-            return self.notes.tell(Event::WorkerStopped { id: ended.id, how });
+            return self
+                .notices
+                .emit(Event::WorkerStopped { id: ended.id, how });
         }
         // Of starts that fail in a row, the first tells its story.
         if !failed_start || self.starts.failures() == 0 {
-            self.notes.tell(Event::WorkerDied(Death {
+            self.notices.emit(Event::WorkerDied(Death {
                 id: ended.id,
                 after: ended.after,
                 served,
@@ -366,12 +373,12 @@ impl Scaler {
         let failures = self.starts.failures();
         if failures > 1 {
             let event = Event::StartsFail { failures, wait };
-            self.notes.begins(Condition::StartsFail, event);
+            self.notices.begins(Condition::StartsFail, event);
         }
     }
 
     fn note_ready(&mut self, now: Time, worker: &Worker) {
-        if let Hands::Tied = self.hands {
+        if let Actuator::DryRun = self.actuator {
             return;
         }
         let before = self.stages.get(&worker.id);
@@ -379,7 +386,7 @@ impl Scaler {
         if is_ready && matches!(before, None | Some(Stage::Booting)) {
             self.starts.ready(now, &worker.id);
             let (id, after) = (worker.id.clone(), now.since(worker.launched));
-            self.notes.tell(Event::WorkerReady { id, after });
+            self.notices.emit(Event::WorkerReady { id, after });
         }
     }
 }

@@ -5,24 +5,20 @@
 //! tick. What it said counts as long as it is fresh; after that the law knows that it does not know.
 
 pub mod page;
-mod rules;
 
 use std::collections::BTreeMap;
 use std::time::Duration as Span;
 
+use async_trait::async_trait;
 use metrics::gauge;
-use reqwest::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-pub use page::ask;
-pub use rules::{MetricRule, QueueRule, QueueValue, SourceRule};
+pub use page::PageReader;
+use tidegate_policy::SourceRule;
 
-use crate::aws::metric::MetricReader;
-use crate::aws::sqs::QueueReader;
 use crate::by_fleet::{self, of_fleet};
-use crate::http;
 
 /// Why a source gave no number.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +50,24 @@ pub struct Sample {
     pub age: Span,
 }
 
+impl Sample {
+    /// A value that is true now.
+    pub fn new(value: f64) -> Sample {
+        let age = Span::ZERO;
+        Sample { value, age }
+    }
+}
+
+/// Where one source's value is read. Keeps from one time to the next what the reading needs.
+#[async_trait]
+pub trait Ask: Send {
+    /// Reads the value once. Ends by itself.
+    async fn ask(&mut self) -> Result<Sample, SourceFault>;
+}
+
+/// How the reader of a source is made.
+pub type Connect = fn(&SourceRule) -> Box<dyn Ask>;
+
 type Reading = Option<(Instant, f64)>;
 
 /// All sources, being asked. Their tasks end with it.
@@ -70,14 +84,17 @@ struct Source {
 
 impl Sources {
     /// Begins to ask.
-    pub fn start(rules: &[SourceRule]) -> Sources {
+    pub fn start(rules: &[SourceRule], connect: Connect) -> Sources {
         let source = |rule: &SourceRule| {
             let (send, newest) = watch::channel(None);
             Source {
                 name: rule.name.clone(),
                 fresh_for: rule.fresh_for.into(),
                 newest,
-                task: tokio::spawn(of_fleet(by_fleet::current(), ask_on(rule.clone(), send))),
+                task: tokio::spawn(of_fleet(
+                    by_fleet::current(),
+                    ask_on(connect(rule), rule.clone(), send),
+                )),
             }
         };
         Sources(rules.iter().map(source).collect())
@@ -102,47 +119,13 @@ impl Drop for Source {
     }
 }
 
-/// How a source is asked, with what is kept from one time to the next.
-enum Asker {
-    Page(Client),
-    Metric(MetricReader),
-    Queue(QueueReader),
-}
-
-impl Asker {
-    fn new(rule: &SourceRule) -> Asker {
-        let timeout = rule.timeout.into();
-        match (&rule.cloudwatch, &rule.sqs) {
-            (Some(metric), _) => Asker::Metric(MetricReader::new(metric, timeout)),
-            (_, Some(queue)) if queue.value == QueueValue::Age => {
-                Asker::Metric(MetricReader::new(&queue.age(), timeout))
-            }
-            (_, Some(queue)) => Asker::Queue(QueueReader::new(queue, timeout)),
-            (None, None) => Asker::Page(http::client()),
-        }
-    }
-
-    async fn ask(&mut self, rule: &SourceRule) -> Result<Sample, SourceFault> {
-        let fresh = |value| Sample {
-            value,
-            age: Span::ZERO,
-        };
-        match self {
-            Asker::Page(client) => page::ask(client, rule).await.map(fresh),
-            Asker::Metric(reader) => reader.ask(rule.fresh_for.into()).await,
-            Asker::Queue(reader) => reader.ask().await.map(fresh),
-        }
-    }
-}
-
-async fn ask_on(rule: SourceRule, send: watch::Sender<Reading>) {
-    let mut asker = Asker::new(&rule);
+async fn ask_on(mut reader: Box<dyn Ask>, rule: SourceRule, send: watch::Sender<Reading>) {
     let mut pace = tokio::time::interval(rule.every.into());
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         pace.tick().await;
-        match asker.ask(&rule).await {
+        match reader.ask().await {
             Ok(sample) => {
                 if std::mem::take(&mut failing) {
                     tracing::info!("source {} answers again", rule.name);

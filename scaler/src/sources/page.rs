@@ -5,15 +5,39 @@ use std::time::Duration as Span;
 use reqwest::{Client, Url};
 use serde_json::Value;
 
-use super::{SourceFault, SourceRule};
+use async_trait::async_trait;
+use tidegate_policy::SourceRule;
+
+use super::{Ask, Sample, SourceFault};
+use crate::http;
 
 pub const LARGEST_ANSWER_BYTES: usize = 4 << 20;
 
-/// Asks once.
-///
+/// Reads one number of one page.
+pub struct PageReader {
+    client: Client,
+    rule: SourceRule,
+}
+
+impl PageReader {
+    pub fn new(rule: &SourceRule) -> PageReader {
+        PageReader {
+            client: http::client(),
+            rule: rule.clone(),
+        }
+    }
+}
+
 /// # Errors
 /// When there is no answer in time, or no number in it.
-pub async fn ask(client: &Client, rule: &SourceRule) -> Result<f64, SourceFault> {
+#[async_trait]
+impl Ask for PageReader {
+    async fn ask(&mut self) -> Result<Sample, SourceFault> {
+        ask(&self.client, &self.rule).await.map(Sample::new)
+    }
+}
+
+async fn ask(client: &Client, rule: &SourceRule) -> Result<f64, SourceFault> {
     let limit = Span::from(rule.timeout);
     let url = rule.url.as_deref().unwrap_or_default();
     let call = async {

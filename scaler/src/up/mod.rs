@@ -1,4 +1,5 @@
-//! `up`: the scaler with this machine as its fleet, and the proxy in front of it.
+//! `up`: the scaler with this machine as its fleet, and the proxy in front of it. It serves one
+//! model or several, each by a policy and a fleet of its own; they share the cores.
 //!
 //! Everything that is written while it runs is in one private directory, which goes away with it.
 //!
@@ -6,30 +7,40 @@
 //! answers what it has accepted while the workers still serve; then the workers stop; then the
 //! directory is removed. Asked once more, everything is stopped at once.
 
-mod desk;
+mod directory;
+mod greeting;
+mod models;
 mod proxy;
-mod screen;
+mod served;
+mod terminal;
 
+use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::by_fleet::of_fleet;
 use crate::clock::Clock;
-use crate::config::{PolicyFile, ProcessRules, UpRules};
-use crate::overrides::{Counter, Wishes};
-use crate::run::{self, Mode, Station, Stop, Unusable};
-use crate::scaler::Scaler;
-use crate::server::{self, LastTick};
-use crate::{metrics, place};
-use desk::Desk;
+use crate::fleet::process::cores;
+use crate::run::Stop;
+use crate::server;
+use crate::{metrics, paths};
+use directory::RunDirectory;
+use greeting::Greeting;
 use proxy::Proxy;
-use screen::Screen;
+use served::Served;
+use terminal::Terminal;
 
 /// How often someone who waits for the first worker is told that it is still loading.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often the proxy is looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
@@ -52,114 +63,138 @@ pub enum UpError {
     },
     #[error("the model {model} is not there (process.model in {config}); `make up` fetches it")]
     NoModel { model: String, config: String },
+    #[error(
+        "{models} models need {needed} cores, one each or their fleet.min, and this machine has \
+         {cores}; serve fewer, or set process.oversubscribe in each"
+    )]
+    Cores {
+        models: usize,
+        needed: u32,
+        cores: u32,
+    },
 }
 
 /// Serves until told to stop.
-pub async fn up(config: &Path) -> anyhow::Result<()> {
-    let file: PolicyFile = tidegate_config::load(config)?;
-    let (Some(rules), Some(process)) = (file.up.clone(), file.process.clone()) else {
-        return Err(Unusable::ForRun(config.to_owned()).into());
+pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
+    let models = models::load(configs)?;
+    let Some(first) = models.first() else {
+        return Ok(());
     };
-    let binary = place::binary(rules.proxy_binary.as_deref(), "tidegate-proxy")?;
-    check_model(&process, config)?;
-    check_port("up.listen", rules.listen, config)?;
-    check_port("up.admin", rules.admin, config)?;
-    let listener = server::bind(file.scaler.listen).await?;
+    let rules = first.rules.clone();
+    let binary = paths::binary(rules.proxy_binary.as_deref(), "tidegate-proxy")?;
+    let shares = models::shares(&models, cores())?;
+    models::check_present(&models)?;
+    check_port("up.listen", rules.listen, &first.path)?;
+    check_port("up.admin", rules.admin, &first.path)?;
+    let listener = server::bind(first.file.scaler.listen).await?;
 
     let clock = Clock::start();
-    let desk = Desk::new()?;
-    let screen = Screen::new(clock);
+    let directory = RunDirectory::new()?;
+    let terminal = Terminal::new(clock);
     let mut stop = Stops::new()?;
-    let mut proxy = Proxy::new(binary, &rules, &process.model_name(), &desk);
-    let mut station = station(file, &rules, &desk, screen);
-    let mut scaler = station.assemble(&clock)?;
-    let ticks = LastTick::new(None);
-    let (counter, mut wishes) = Counter::new("up", station.operator_tokens.clone());
-    let server = server::serve(
-        listener,
-        metrics::install()?,
-        vec![ticks.subscribe()],
-        vec![counter],
-    );
+    let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+    let mut proxy = Proxy::new(binary, &rules, &names, &directory);
+    let handle = metrics::install()?;
+    let max = models.iter().map(|model| model.file.fleet.max).sum();
+    let (mut served, mut inboxes) = (Vec::new(), Vec::new());
+    for (model, share) in models.iter().zip(shares) {
+        let one = async { Served::new(model, (share, max), clock, &directory, &terminal) };
+        let (one, inbox) = of_fleet(model.label.clone(), one).await?;
+        served.push((model.label.clone(), one));
+        inboxes.push(inbox);
+    }
+    let ticks = served.iter().map(|(_, one)| one.ticks.subscribe());
+    let server = server::serve(listener, handle, ticks.collect(), inboxes);
 
-    screen.say(&format!("starting the proxy on {}", rules.listen));
+    terminal.say(&format!("starting the proxy on {}", rules.listen));
     let started = tokio::select! {
         started = proxy.start(clock.now()) => started,
         () = stop.asked() => Ok(()),
     };
     if started.is_ok() && !stop.was_asked {
-        let greeting = Greeting::new(&station.file, &rules, &process, &desk);
-        let mut shift = Shift {
-            scaler: &mut scaler,
-            proxy: &mut proxy,
-            screen,
-            clock,
-            ticks: &ticks,
-            wishes: &mut wishes,
-        };
-        shift.work(greeting, &mut stop).await;
-        screen.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
+        let greeting = Greeting::new(&models, &directory);
+        terminal.say(&greeting.begin);
+        work(&mut served, &mut proxy, &greeting, &mut stop, clock).await;
+        terminal.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
     }
-    end(&mut proxy, &mut scaler, &mut stop).await;
+    end(&mut proxy, &mut served, &mut stop).await;
     server.abort();
     started?;
-    drop(desk);
-    screen.say("stopped");
+    drop(directory);
+    terminal.say("stopped");
     Ok(())
 }
 
-/// The scaler and the proxy at work.
-struct Shift<'a> {
-    scaler: &'a mut Scaler,
-    proxy: &'a mut Proxy,
-    screen: Screen,
+/// A model's fleet, and its name where there are others.
+type Labelled = (Option<String>, Served);
+
+/// All fleets tick, and the proxy is kept alive, until asked to stop.
+async fn work(
+    served: &mut [Labelled],
+    proxy: &mut Proxy,
+    greeting: &Greeting,
+    stop: &mut Stops,
     clock: Clock,
-    ticks: &'a LastTick,
-    wishes: &'a mut Wishes,
+) {
+    let serves = Cell::new(!greeting.waits);
+    let (stopping, stopped) = watch::channel(false);
+    let fleets = served.iter_mut().map(|(label, one)| {
+        let work = one.work(&serves, stopped.clone());
+        of_fleet(label.clone(), work)
+    });
+    let beside = async {
+        tokio::select! {
+            () = keep(proxy, greeting, &serves, clock) => {}
+            () = stop.asked() => {}
+        }
+        stopping.send_replace(true);
+    };
+    tokio::join!(join_all(fleets), beside);
 }
 
-impl Shift<'_> {
-    /// Ticks until asked to stop.
-    async fn work(&mut self, greeting: Greeting, stop: &mut Stops) {
-        let screen = self.screen;
-        screen.say(&format!("loading {}", greeting.model));
-        let mut greeting = Some(greeting);
-        let mut reminder = tokio::time::interval_at(Instant::now() + PATIENCE, PATIENCE);
-        let mut interval = run::ticking();
-        loop {
-            tokio::select! {
-                _ = interval.tick() => {
-                    self.scaler.tick(self.clock.now()).await;
-                    self.ticks.send_replace(Some(Instant::now()));
-                    self.proxy.watch(self.clock.now(), screen).await;
-                    if self.scaler.serving() > 0 && let Some(greeting) = greeting.take() {
-                        screen.greet(&greeting.text);
-                    }
+/// Watches the proxy, and greets once clients can be served.
+async fn keep(proxy: &mut Proxy, greeting: &Greeting, serves: &Cell<bool>, clock: Clock) {
+    let terminal = Terminal::new(clock);
+    let mut greeted = false;
+    let mut reminder = tokio::time::interval_at(Instant::now() + PATIENCE, PATIENCE);
+    let mut interval = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {
+                proxy.watch(clock.now(), &terminal).await;
+                if serves.get() && !std::mem::replace(&mut greeted, true) {
+                    terminal.greet(&greeting.text);
                 }
-                Some(wish) = self.wishes.recv() => wish.grant(self.clock.now(), self.scaler),
-                _ = reminder.tick(), if greeting.is_some() => {
-                    screen.say("still waiting for the first worker");
-                }
-                () = stop.asked() => return,
+            }
+            _ = reminder.tick(), if !greeted => {
+                terminal.say("still waiting for the first worker");
             }
         }
     }
 }
 
 /// First the proxy, which still needs the workers, then the workers.
-async fn end(proxy: &mut Proxy, scaler: &mut Scaler, stop: &mut Stops) {
+async fn end(proxy: &mut Proxy, served: &mut [Labelled], stop: &mut Stops) {
     let in_order = async {
         proxy.stop().await;
-        scaler.close().await;
+        close(served).await;
     };
     tokio::select! {
         () = in_order => return,
         () = stop.asked() => {}
     }
     proxy.abandon();
-    scaler.abandon();
+    (served.iter_mut()).for_each(|(_, one)| one.scaler.abandon());
     proxy.stop().await;
-    scaler.close().await;
+    close(served).await;
+}
+
+async fn close(served: &mut [Labelled]) {
+    let fleets = served.iter_mut().map(|(label, one)| {
+        let close = one.scaler.close();
+        of_fleet(label.clone(), close)
+    });
+    join_all(fleets).await;
 }
 
 /// [`Stop`], and the end of the terminal.
@@ -184,59 +219,6 @@ impl Stops {
             _ = self.hangup.recv() => {}
         }
         self.was_asked = true;
-    }
-}
-
-fn station(mut file: PolicyFile, rules: &UpRules, desk: &Desk, screen: Screen) -> Station {
-    let ledger = &mut file.scaler.ledger;
-    ledger.get_or_insert_with(|| desk.file("ledger.jsonl"));
-    if let Some(process) = &mut file.process {
-        process.logs.get_or_insert_with(|| desk.path().to_owned());
-    }
-    Station {
-        file,
-        proxies: vec![format!("http://{}", rules.admin)],
-        operator_tokens: desk.operator_tokens(),
-        worker_tokens: desk.worker_tokens(),
-        mode: Mode::Act,
-        tell: Box::new(screen),
-    }
-}
-
-/// What is said once the first worker is ready.
-struct Greeting {
-    model: String,
-    text: String,
-}
-
-impl Greeting {
-    fn new(file: &PolicyFile, rules: &UpRules, process: &ProcessRules, desk: &Desk) -> Greeting {
-        let (listen, admin) = (rules.listen, rules.admin);
-        let own = file.scaler.listen;
-        let model = process.model_name();
-        let logs = desk.path().display();
-        let text = format!(
-            "
-{model} is served on http://{listen}. Try:
-
-  curl http://{listen}/v1/embeddings -H 'content-type: application/json' -d '{{\"model\": \"{model}\", \"input\": \"High tide at noon\"}}'
-
-Metrics: http://{admin}/metrics (proxy), http://{own}/metrics (scaler). Logs: {logs}
-From here on, one line for each scaling decision. Ctrl-C stops.
-"
-        );
-        Greeting { model, text }
-    }
-}
-
-fn check_model(process: &ProcessRules, config: &Path) -> Result<(), UpError> {
-    let is_remote = process.model.contains("://");
-    match is_remote || Path::new(&process.model).exists() {
-        true => Ok(()),
-        false => Err(UpError::NoModel {
-            model: process.model.clone(),
-            config: config.display().to_string(),
-        }),
     }
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tidegate_control::{Breaker, Time};
 use tokio::process::Command;
 
-use super::desk::Desk;
-use super::screen::Screen;
-use crate::child::Keeper;
-use crate::config::UpRules;
+use super::directory::RunDirectory;
+use super::terminal::Terminal;
+use crate::child::ChildProcess;
 use crate::event::span;
 use crate::http;
+use tidegate_policy::UpRules;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(50);
@@ -50,31 +50,40 @@ pub struct Proxy {
 }
 
 struct Running {
-    keeper: Keeper,
+    child: ChildProcess,
     since: Time,
 }
 
 impl Proxy {
-    pub fn new(binary: PathBuf, rules: &UpRules, model: &str, desk: &Desk) -> Proxy {
-        let (operator, worker) = (desk.operator_tokens(), desk.worker_tokens());
+    pub fn new(
+        binary: PathBuf,
+        rules: &UpRules,
+        models: &[String],
+        directory: &RunDirectory,
+    ) -> Proxy {
+        let (operator, worker) = (directory.operator_tokens(), directory.worker_tokens());
         let arguments = [
             ("--config", rules.proxy_config.display().to_string()),
             ("--listen", rules.listen.to_string()),
             ("--admin", rules.admin.to_string()),
             ("--worker-tokens", worker.display().to_string()),
             ("--operator-tokens", operator.display().to_string()),
-            ("--model", model.to_owned()),
         ];
         let pairs = arguments.into_iter();
         let mut arguments: Vec<String> = pairs
             .flat_map(|(key, value)| [key.to_owned(), value])
             .collect();
+        arguments.extend(
+            models
+                .iter()
+                .flat_map(|model| ["--model".to_owned(), model.clone()]),
+        );
         arguments.push("--watch-stdin".to_owned());
         Proxy {
             binary,
             arguments,
             admin: rules.admin,
-            log: desk.file("proxy.log"),
+            log: directory.file("proxy.log"),
             running: None,
             breaker: Breaker::default(),
         }
@@ -101,9 +110,9 @@ impl Proxy {
         tokio::select! {
             () = answers => Ok(()),
             () = tokio::time::sleep(START_LIMIT) => Err(ProxyError::Mute { admin }),
-            exit = running.keeper.ended() => {
+            exit = running.child.ended() => {
                 let how = exit.to_string();
-                let last_lines = running.keeper.last_lines();
+                let last_lines = running.child.last_lines();
                 self.running = None;
                 Err(ProxyError::Ended { how, last_lines })
             }
@@ -111,21 +120,21 @@ impl Proxy {
     }
 
     /// Starts the proxy again when it has died, after a wait that grows with each time.
-    pub async fn watch(&mut self, now: Time, screen: Screen) {
+    pub async fn watch(&mut self, now: Time, terminal: &Terminal) {
         if let Some(running) = &mut self.running {
-            if !running.keeper.has_ended() {
+            if !running.child.has_ended() {
                 if now.since(running.since) > GOOD_START {
                     self.breaker.succeeded();
                 }
                 return;
             }
-            let how = running.keeper.ended().await.to_string();
-            let lines = running.keeper.last_lines().join("\n    ");
+            let how = running.child.ended().await.to_string();
+            let lines = running.child.last_lines().join("\n    ");
             self.running = None;
             let wait = span(self.breaker.failed(now));
             if self.breaker.failures() == 1 {
                 let log = self.log.display();
-                screen.say(&format!(
+                terminal.say(&format!(
                     "! the proxy ended ({how}) and is started again after {wait}, then less \
                      often\n    {lines}\n    log: {log}"
                 ));
@@ -135,15 +144,15 @@ impl Proxy {
             && let Err(error) = self.spawn(now)
         {
             self.breaker.failed(now);
-            screen.say(&format!("! {error}"));
+            terminal.say(&format!("! {error}"));
         }
     }
 
     /// Lets the proxy finish what it has accepted, and waits for its end.
     pub async fn stop(&mut self) {
         if let Some(running) = &mut self.running {
-            running.keeper.stop(STOP_LIMIT);
-            running.keeper.ended().await;
+            running.child.stop(STOP_LIMIT);
+            running.child.ended().await;
             self.running = None;
         }
     }
@@ -151,18 +160,18 @@ impl Proxy {
     /// Gives it no more time; [`Proxy::stop`] is to follow.
     pub fn abandon(&mut self) {
         if let Some(running) = &self.running {
-            running.keeper.stop(NO_TIME);
+            running.child.stop(NO_TIME);
         }
     }
 
     fn spawn(&mut self, now: Time) -> Result<(), ProxyError> {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments);
-        let keeper = Keeper::spawn(command, Some(self.log.clone())).map_err(|cause| {
+        let child = ChildProcess::spawn(command, Some(self.log.clone())).map_err(|cause| {
             let binary = self.binary.clone();
             ProxyError::Spawn { binary, cause }
         })?;
-        self.running = Some(Running { keeper, since: now });
+        self.running = Some(Running { child, since: now });
         Ok(())
     }
 }

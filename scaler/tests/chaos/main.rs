@@ -70,6 +70,10 @@ fn no_bad_luck_breaks_a_promise() {
         let rules: Vec<&str> = rules.map(String::as_str).collect();
         format!("TIDEGATE_CHAOS_SEED={seed}: {}", rules.join("; "))
     };
-    let told: Vec<String> = broken.iter().map(tell).collect();
-    assert!(broken.is_empty(), "play it again with\n{}", told.join("\n"));
+    let events: Vec<String> = broken.iter().map(tell).collect();
+    assert!(
+        broken.is_empty(),
+        "play it again with\n{}",
+        events.join("\n")
+    );
 }

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tidegate_control::{Action, Time};
 use tidegate_protocol::Order;
-use tidegate_scaler::event::{Event, Tell};
+use tidegate_scaler::event::{Event, EventSink};
 use tidegate_scaler::fleet::asg::fake::FakeGroup;
-use tidegate_scaler::fleet::asg::group::{Failure, Group, GroupError, Hook, Refresh, Sight, Then};
+use tidegate_scaler::fleet::asg::group::{
+    Description, Failure, Group, GroupError, Hook, Refresh, Then,
+};
 use tidegate_scaler::lease::Table;
 use tidegate_scaler::ledger::{Entry, Record};
 use tidegate_scaler::proxies::{Addressees, ProxyFault, Reply, Signals};
@@ -115,7 +117,7 @@ impl Gate {
 
 #[async_trait]
 impl Group for Gate {
-    async fn look(&self) -> Result<Sight, GroupError> {
+    async fn look(&self) -> Result<Description, GroupError> {
         self.group.look().await
     }
 
@@ -174,7 +176,7 @@ impl Group for Gate {
     }
 }
 
-/// Takes a scaler's ledger, and looks at each decision: no shrinking on less than full sight.
+/// Takes a scaler's ledger, and looks at each decision: no shrinking on less than full description.
 pub struct Examiner(pub Street);
 
 impl Examiner {
@@ -188,7 +190,7 @@ impl Examiner {
             .any(|since| now - since > BLIND_AFTER_S);
         if blind && !action.drain.is_empty() {
             let drained = &action.drain;
-            lock(&self.0.world).breaks(format!("{drained:?} are drained without sight"));
+            lock(&self.0.world).breaks(format!("{drained:?} are drained without description"));
         }
     }
 }
@@ -200,7 +202,7 @@ impl Record for Examiner {
             self.examine(action);
             if !action.remove.is_empty() && !tick.observation.is_complete() {
                 let removed = &action.remove;
-                lock(&self.0.world).breaks(format!("{removed:?} are removed without sight"));
+                lock(&self.0.world).breaks(format!("{removed:?} are removed without description"));
             }
         }
         Ok(())
@@ -214,8 +216,8 @@ pub struct Quiet {
     pub aloud: bool,
 }
 
-impl Tell for Quiet {
-    fn tell(&mut self, event: &Event) {
+impl EventSink for Quiet {
+    fn emit(&mut self, event: &Event) {
         if self.aloud {
             let at = lock(&self.world).service.now();
             eprintln!("{at:>6} {}: {event}", self.owner);

@@ -81,8 +81,8 @@ pub fn group(moto: &Moto) -> (u64, Vec<String>) {
 /// A worker of this name heartbeats from that instance.
 fn beats_from(proxy: &FakeProxy, worker: &str, instance: &str) {
     proxy.ready(worker, 0);
-    let mut desk = proxy.desk();
-    let mut workers = desk.signal.workers.iter_mut();
+    let mut state = proxy.state();
+    let mut workers = state.signal.workers.iter_mut();
     if let Some(found) = workers.find(|found| found.worker == worker) {
         found.instance = Some(instance.to_owned());
     }
@@ -124,7 +124,7 @@ async fn boto3_sees_the_group_grow_under_load_and_lose_the_worker_that_drained()
     proxy.load(0, 5);
     daemon.wait_for("3 -> 2 workers");
     let orders = eventually_async("the order", async || {
-        let orders = proxy.desk().orders.clone();
+        let orders = proxy.state().orders.clone();
         (!orders.is_empty()).then_some(orders)
     })
     .await;

@@ -80,12 +80,12 @@ async fn boto3_reads_in_cloudwatch_what_the_scaler_saw_and_decided() {
         all
     };
     {
-        let mut desk = proxy.desk();
-        desk.signal.models[0].latency = histogram();
-        desk.signal.models[0].answered_total = 200;
-        desk.signal.models[0].shed_total = 3;
-        desk.signal.models[0].arrivals_total = 203;
-        desk.signal.models[0].oldest_waiting_ms = Some(1500);
+        let mut state = proxy.state();
+        state.signal.models[0].latency = histogram();
+        state.signal.models[0].answered_total = 200;
+        state.signal.models[0].shed_total = 3;
+        state.signal.models[0].arrivals_total = 203;
+        state.signal.models[0].oldest_waiting_ms = Some(1500);
     }
     proxy.load(7, 2);
     metrics_with(port, "tidegate_scaler_published_total ").await;
@@ -203,8 +203,8 @@ async fn while_cloudwatch_is_away_ticks_go_on_and_the_oldest_is_dropped() {
         "no tick waits"
     );
     assert!(away.calls.load(Ordering::SeqCst) >= 2, "it is tried again");
-    let told = daemon.said().matches("takes no metrics").count();
-    assert_eq!(told, 1, "{}", daemon.said());
+    let events = daemon.said().matches("takes no metrics").count();
+    assert_eq!(events, 1, "{}", daemon.said());
 
     away.mood.store(GOOD, Ordering::SeqCst);
     daemon.wait_for("CloudWatch takes metrics again");
@@ -264,7 +264,7 @@ async fn line_with_latencies(daemon: &Daemon, proxy: &FakeProxy, file: &Path) ->
         all.record(Duration::from_secs_f64(bound / 1000.0));
     }
     let requests = all.count();
-    proxy.desk().signal.models[0].latency = all;
+    proxy.state().signal.models[0].latency = all;
     let line = eventually_async("a line with latencies", async || {
         let mut lines = lines(file).into_iter();
         lines.find(|line| !line["Latency"].is_null())

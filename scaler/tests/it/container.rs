@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_control::Time;
-use tidegate_scaler::config::{ContainerRules, PolicyFile};
+use tidegate_policy::{ContainerRules, PolicyFile};
 use tidegate_scaler::fleet::container::ContainerFleet;
 use tidegate_scaler::fleet::{Fleet, FleetError};
 use tidegate_scaler::ledger::{Entry, Ledger, LedgerRules, Outcome};
@@ -38,8 +38,8 @@ fn start() -> (FakeEngine, ContainerFleet) {
 }
 
 async fn members(fleet: &mut ContainerFleet) -> Vec<(String, bool)> {
-    let census = fleet.describe(NOW).await.expect("it can be seen");
-    let members = census.members.into_iter();
+    let status = fleet.describe(NOW).await.expect("it can be seen");
+    let members = status.members.into_iter();
     members.map(|member| (member.id, member.leaving)).collect()
 }
 
@@ -133,18 +133,18 @@ async fn exactly_the_named_worker_is_told_to_stop_and_killed_after_its_limit() {
         members(&mut fleet).await,
         [(named.clone(), true), (other.clone(), false)]
     );
-    let told = (named.clone(), "SIGTERM".to_owned());
-    assert_eq!(engine.shelf().signals, std::slice::from_ref(&told));
+    let events = (named.clone(), "SIGTERM".to_owned());
+    assert_eq!(engine.shelf().signals, std::slice::from_ref(&events));
     tokio::time::sleep(limit).await;
     members(&mut fleet).await;
     assert_eq!(
         engine.shelf().signals,
-        [told, (named.clone(), "SIGKILL".to_owned())]
+        [events, (named.clone(), "SIGKILL".to_owned())]
     );
 
     engine.end(&named, 137);
-    let census = fleet.describe(NOW).await.expect("it can be seen");
-    let ended = &census.ended[0];
+    let status = fleet.describe(NOW).await.expect("it can be seen");
+    let ended = &status.ended[0];
     assert_eq!(
         (&ended.id, ended.asked, ended.killed_after),
         (&named, true, Some(limit))
@@ -169,10 +169,10 @@ async fn one_that_was_told_to_stop_before_a_restart_is_killed_when_its_limit_is_
         ..rules(&engine)
     });
     let seconds = |s: u64| NOW + Duration::from_secs(s);
-    let told = [(one.clone(), seconds(0)), (two.clone(), seconds(20))];
-    fleet.recall(&told.into());
-    let census = fleet.describe(seconds(40)).await.expect("it can be seen");
-    let leaving = census.members.iter().map(|m| (m.id.clone(), m.leaving));
+    let events = [(one.clone(), seconds(0)), (two.clone(), seconds(20))];
+    fleet.recall(&events.into());
+    let status = fleet.describe(seconds(40)).await.expect("it can be seen");
+    let leaving = status.members.iter().map(|m| (m.id.clone(), m.leaving));
     assert_eq!(
         leaving.collect::<Vec<_>>(),
         [(one.clone(), true), (two.clone(), true), (three, false)]
@@ -182,8 +182,8 @@ async fn one_that_was_told_to_stop_before_a_restart_is_killed_when_its_limit_is_
     fleet.remove(&two).await.expect("it was told already");
     assert_eq!(engine.shelf().signals.len(), 1);
     engine.end(&one, 137);
-    let census = fleet.describe(seconds(41)).await.expect("it can be seen");
-    let ended = &census.ended[0];
+    let status = fleet.describe(seconds(41)).await.expect("it can be seen");
+    let ended = &status.ended[0];
     assert_eq!((&ended.id, ended.asked), (&one, true));
 }
 
@@ -244,11 +244,11 @@ async fn an_end_is_told_once_and_how_it_came() {
     members(&mut fleet).await;
     engine.end("tidegate-worker-1", 78);
     engine.end("tidegate-worker-2", 0);
-    let census = fleet.describe(NOW).await.expect("it can be seen");
-    let told = census.ended.iter().map(|end| (end.how.as_str(), end.asked));
+    let status = fleet.describe(NOW).await.expect("it can be seen");
+    let events = status.ended.iter().map(|end| (end.how.as_str(), end.asked));
     // One that ends well was told to, by whomever.
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        events.collect::<Vec<_>>(),
         [("exit code 78", false), ("exit code 0", true)]
     );
     let again = fleet.describe(NOW).await.expect("it can be seen");
@@ -263,11 +263,11 @@ async fn what_ended_while_nobody_looked_is_cleared_away_and_not_told() {
     let (engine, mut before) = start();
     before.grow(NOW, 1).await.expect("it starts");
     engine.end("tidegate-worker-1", 137);
-    let census = fleet_of(rules(&engine)).describe(NOW).await;
-    let census = census.expect("it can be seen");
+    let status = fleet_of(rules(&engine)).describe(NOW).await;
+    let status = status.expect("it can be seen");
     assert!(
-        census.ended.is_empty() && census.members.is_empty(),
-        "{census:?}"
+        status.ended.is_empty() && status.members.is_empty(),
+        "{status:?}"
     );
     assert!(engine.shelf().containers.is_empty());
 }
@@ -298,10 +298,10 @@ async fn a_container_that_was_never_started_counts_for_a_while() {
     );
     (engine.shelf().containers.values_mut()).for_each(|container| container.state = "created");
     assert_eq!(members(&mut fleet).await.len(), 1);
-    let census = fleet.describe(NOW + Duration::from_secs(16)).await;
-    let census = census.expect("it can be seen");
-    assert!(census.members.is_empty(), "{census:?}");
-    assert_eq!(census.ended.len(), 1);
+    let status = fleet.describe(NOW + Duration::from_secs(16)).await;
+    let status = status.expect("it can be seen");
+    assert!(status.members.is_empty(), "{status:?}");
+    assert_eq!(status.ended.len(), 1);
     assert!(engine.shelf().containers.is_empty());
 }
 

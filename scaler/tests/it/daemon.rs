@@ -184,10 +184,11 @@ pub const WORKER: &str = "trap 'echo finished >&2; exit 1' TERM; echo started >&
 
 #[test]
 fn check_says_whether_a_policy_is_valid() {
-    for file in ["policy.toml", "up.toml"] {
+    for (file, min) in [("policy.toml", 1), ("up.toml", 1), ("up-chat.toml", 0)] {
         let output = scaler(&["check", &configs(file)]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("is valid: 1 to "));
+        let says = format!("is valid: {min} to ");
+        assert!(text(&output.stdout).contains(&says));
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("bad.toml");
@@ -298,9 +299,9 @@ async fn it_runs_is_probed_reloads_and_stops_its_workers() {
     daemon.wait_for(
         "policy.toml is in force, except proxies.admin, the workers' thread shares until a restart",
     );
-    let before = proxy.desk().signal.now_ms;
+    let before = proxy.state().signal.now_ms;
     eventually("signals still read of the old proxy", || {
-        (proxy.desk().signal.now_ms > before + 1_000).then_some(())
+        (proxy.state().signal.now_ms > before + 1_000).then_some(())
     });
 
     daemon.signal(Signal::TERM);
@@ -405,4 +406,30 @@ async fn a_dry_run_starts_nothing_and_leaves_the_ledger_alone() {
     assert!(!directory.path().join("w-1.log").exists());
     assert!(!directory.path().join("ledger.jsonl").exists());
     assert!(directory.path().join("ledger.jsonl.dry-run").exists());
+}
+
+/// The binary beside the scaler's takes its place, with its words and its exit code.
+#[test]
+fn backtest_is_run_by_the_program_beside_it_and_missed_where_there_is_none() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let alone = directory.path().join("tidegate-scaler");
+    let beside = script(directory.path(), "tidegate-backtest", "echo \"$@\"; exit 2");
+    fs::copy(BINARY, &alone).expect("it is copied");
+    let run = || {
+        let output = Command::new(&alone)
+            .args(["backtest", "--help", "--trace", "step"])
+            .output();
+        output.expect("it runs")
+    };
+    let output = run();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "backtest --help --trace step\n");
+    fs::remove_file(beside).expect("it is there");
+    let output = run();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("`backtest` needs tidegate-backtest beside"),
+        "{said}"
+    );
 }

@@ -1,10 +1,10 @@
-//! Whose turn it is to act: in a table, in a file, and what is left to the next one.
+//! Who acts: in a table, in a file, and what is left to the next one.
 
 use std::time::Duration;
 
 use tidegate_control::{Action, Override, Size, Time};
 use tidegate_scaler::lease::{
-    Fate, FileLease, Lease, LeaseError, Memory, Shared, Table, Terms, Turn,
+    CallOutcome, FileLease, Lease, LeaseChange, LeaseError, Memory, Shared, Table, Terms,
 };
 
 const DURATION: Duration = Duration::from_secs(10);
@@ -28,9 +28,9 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-fn taken(turn: Turn) -> Option<Memory> {
-    match turn {
-        Turn::Taken(left) => left.expect("it is read"),
+fn taken(change: LeaseChange) -> Option<Memory> {
+    match change {
+        LeaseChange::Taken(left) => left.expect("it is read"),
         other => panic!("{other:?} instead of a lease"),
     }
 }
@@ -46,11 +46,14 @@ fn memory_with(drained: &str) -> Memory {
 async fn of_two_one_has_it_and_the_other_watches() {
     let table = Table::new(TIMEOUT);
     let (mut one, mut two) = (shared(&table, "one"), shared(&table.caller(), "two"));
-    assert_eq!(taken(one.turn(&Memory::new()).await), None);
+    assert_eq!(taken(one.renew(&Memory::new()).await), None);
     for _ in 0..60 {
         let none = Memory::new();
-        let (first, second) = tokio::join!(one.turn(&none), two.turn(&none));
-        assert!(matches!((first, second), (Turn::Same, Turn::Same)));
+        let (first, second) = tokio::join!(one.renew(&none), two.renew(&none));
+        assert!(matches!(
+            (first, second),
+            (LeaseChange::Same, LeaseChange::Same)
+        ));
         assert!(holds(&one) && !holds(&two));
         pass(1).await;
     }
@@ -65,18 +68,18 @@ async fn of_two_one_has_it_and_the_other_watches() {
 async fn one_that_died_is_followed_after_the_duration_and_not_before() {
     let table = Table::new(TIMEOUT);
     let (mut one, mut two) = (shared(&table, "one"), shared(&table.caller(), "two"));
-    one.turn(&Memory::new()).await;
+    one.renew(&Memory::new()).await;
     one.keep(&memory_with("w-7")).await.expect("it is kept");
     // It is not called any more, as a dead process is not.
     for second in 0..30 {
-        let turn = two.turn(&Memory::new()).await;
+        let change = two.renew(&Memory::new()).await;
         assert!(
             !(holds(&one) && holds(&two)),
             "two have it after {second} s"
         );
-        if let Turn::Taken(_) = turn {
+        if let LeaseChange::Taken(_) = change {
             assert_eq!(second, 11, "the first tick after 10.05 s");
-            assert_eq!(taken(turn), Some(memory_with("w-7")));
+            assert_eq!(taken(change), Some(memory_with("w-7")));
             return;
         }
         pass(1).await;
@@ -93,7 +96,7 @@ async fn ticks_that_come_a_little_early_renew_it_as_often() {
         // Each is a millisecond earlier than the one before should have it.
         let at = Duration::from_millis(60 + tick * 999);
         tokio::time::sleep_until(began + at).await;
-        one.turn(&Memory::new()).await;
+        one.renew(&Memory::new()).await;
     }
     let writes = table.item().as_ref().map(|item| item.counter);
     assert_eq!(writes, Some(30), "one every two seconds");
@@ -104,32 +107,32 @@ async fn one_that_is_cut_off_stops_before_the_other_begins() {
     let table = Table::new(TIMEOUT);
     let (alone, other) = (table.caller(), table.caller());
     let (mut one, mut two) = (shared(&alone, "one"), shared(&other, "two"));
-    one.turn(&Memory::new()).await;
-    two.turn(&Memory::new()).await;
-    alone.set_fate(Fate::NotArrived);
+    one.renew(&Memory::new()).await;
+    two.renew(&Memory::new()).await;
+    alone.set_outcome(CallOutcome::NotArrived);
     let mut lost_at = None;
     for second in 0..30 {
-        if let Turn::Lost = one.turn(&Memory::new()).await {
+        if let LeaseChange::Lost = one.renew(&Memory::new()).await {
             lost_at.get_or_insert(second);
         }
-        let turn = two.turn(&Memory::new()).await;
+        let change = two.renew(&Memory::new()).await;
         assert!(
             !(holds(&one) && holds(&two)),
             "two have it after {second} s"
         );
-        if let Turn::Taken(_) = turn {
+        if let LeaseChange::Taken(_) = change {
             assert!(
                 lost_at.is_some(),
                 "it was never told that it lost the lease"
             );
-            alone.set_fate(Fate::Answered);
+            alone.set_outcome(CallOutcome::Answered);
             assert!(matches!(
                 one.keep(&Memory::new()).await,
                 Err(LeaseError::Lost)
             ));
             pass(2).await;
-            let turn = one.turn(&Memory::new()).await;
-            assert!(matches!(turn, Turn::Same), "{turn:?}");
+            let change = one.renew(&Memory::new()).await;
+            assert!(matches!(change, LeaseChange::Same), "{change:?}");
             assert_eq!(one.holder(), Some("two"));
             return;
         }
@@ -142,15 +145,18 @@ async fn one_that_is_cut_off_stops_before_the_other_begins() {
 async fn a_lost_reply_costs_nobody_the_lease() {
     let table = Table::new(TIMEOUT);
     let mut one = shared(&table, "one");
-    one.turn(&Memory::new()).await;
-    table.set_fate(Fate::ReplyLost);
+    one.renew(&Memory::new()).await;
+    table.set_outcome(CallOutcome::ReplyLost);
     pass(2).await;
-    assert!(matches!(one.turn(&Memory::new()).await, Turn::Unreached(_)));
-    table.set_fate(Fate::Answered);
+    assert!(matches!(
+        one.renew(&Memory::new()).await,
+        LeaseChange::Unreached(_)
+    ));
+    table.set_outcome(CallOutcome::Answered);
     for _ in 0..20 {
         pass(1).await;
-        let turn = one.turn(&Memory::new()).await;
-        assert!(!matches!(turn, Turn::Lost), "{turn:?}");
+        let change = one.renew(&Memory::new()).await;
+        assert!(!matches!(change, LeaseChange::Lost), "{change:?}");
         assert!(holds(&one));
     }
 }
@@ -159,28 +165,28 @@ async fn a_lost_reply_costs_nobody_the_lease() {
 async fn one_that_did_not_hear_that_it_has_it_takes_it_at_the_next_look() {
     let table = Table::new(TIMEOUT);
     let mut one = shared(&table, "one");
-    one.turn(&Memory::new()).await;
-    table.set_fate(Fate::NotArrived);
+    one.renew(&Memory::new()).await;
+    table.set_outcome(CallOutcome::NotArrived);
     for _ in 0..15 {
         pass(1).await;
-        one.turn(&Memory::new()).await;
+        one.renew(&Memory::new()).await;
     }
     assert!(!holds(&one));
-    table.set_fate(Fate::Answered);
+    table.set_outcome(CallOutcome::Answered);
     pass(2).await;
-    taken(one.turn(&Memory::new()).await);
+    taken(one.renew(&Memory::new()).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_is_taken_at_the_next_look() {
     let table = Table::new(TIMEOUT);
     let (mut one, mut two) = (shared(&table, "one"), shared(&table.caller(), "two"));
-    one.turn(&Memory::new()).await;
-    two.turn(&Memory::new()).await;
+    one.renew(&Memory::new()).await;
+    two.renew(&Memory::new()).await;
     one.give_up(&memory_with("w-1")).await.expect("it is said");
     assert!(!holds(&one));
     pass(2).await;
-    let left = taken(two.turn(&Memory::new()).await);
+    let left = taken(two.renew(&Memory::new()).await);
     assert_eq!(left, Some(memory_with("w-1")));
     assert_eq!(table.item().as_ref().map(|item| item.epoch), Some(2));
 }
@@ -188,7 +194,7 @@ async fn what_is_given_up_is_taken_at_the_next_look() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_ends_for_calls_before_it_ends() {
     let mut one = shared(&Table::new(TIMEOUT), "one");
-    one.turn(&Memory::new()).await;
+    one.renew(&Memory::new()).await;
     assert!(one.outlasts(Duration::from_secs(9)));
     pass(8).await;
     assert!(one.outlasts(Duration::from_secs(1)) && !one.outlasts(Duration::from_secs(3)));
@@ -198,14 +204,14 @@ async fn a_lease_ends_for_calls_before_it_ends() {
 async fn what_a_later_version_left_is_not_taken_for_nothing() {
     let table = Table::new(TIMEOUT);
     let mut one = shared(&table, "one");
-    one.turn(&Memory::new()).await;
+    one.renew(&Memory::new()).await;
     one.give_up(&Memory::new()).await.expect("it is said");
     if let Some(item) = table.item().as_mut() {
         item.memory = Some("{\"version\": 9}".to_owned());
     }
     pass(2).await;
-    match one.turn(&Memory::new()).await {
-        Turn::Taken(Err(error)) => {
+    match one.renew(&Memory::new()).await {
+        LeaseChange::Taken(Err(error)) => {
             assert_eq!(error.to_string(), "it is of version 9, expected at most 2");
         }
         other => panic!("{other:?}"),
@@ -218,13 +224,13 @@ async fn a_locked_file_is_one_s_until_it_is_gone() {
     let path = directory.path().join("scaler.lock");
     let lease = || Lease::File(FileLease::new(path.clone()));
     let (mut one, mut two) = (lease(), lease());
-    assert_eq!(taken(one.turn(&Memory::new()).await), None);
-    assert!(matches!(two.turn(&Memory::new()).await, Turn::Same));
+    assert_eq!(taken(one.renew(&Memory::new()).await), None);
+    assert!(matches!(two.renew(&Memory::new()).await, LeaseChange::Same));
     assert!(holds(&one) && !holds(&two));
     one.keep(&memory_with("w-3")).await.expect("it is kept");
     drop(one);
     assert_eq!(
-        taken(two.turn(&Memory::new()).await),
+        taken(two.renew(&Memory::new()).await),
         Some(memory_with("w-3"))
     );
 }
@@ -278,17 +284,20 @@ fn a_memory_is_bounded() {
 async fn a_table_that_cannot_be_reached_is_so_until_it_answers_and_not_between_two_looks() {
     let table = Table::new(TIMEOUT);
     let mut one = shared(&table, "one");
-    table.set_fate(Fate::NotArrived);
+    table.set_outcome(CallOutcome::NotArrived);
     let none = Memory::new();
-    assert!(matches!(one.turn(&none).await, Turn::Unreached(_)));
+    assert!(matches!(one.renew(&none).await, LeaseChange::Unreached(_)));
     for _ in 0..9 {
         tokio::time::sleep(Duration::from_millis(700)).await;
-        let turn = one.turn(&none).await;
-        let is_so = matches!(turn, Turn::Unreached(_) | Turn::StillUnreached);
-        assert!(is_so, "{turn:?}");
+        let change = one.renew(&none).await;
+        let is_so = matches!(
+            change,
+            LeaseChange::Unreached(_) | LeaseChange::StillUnreached
+        );
+        assert!(is_so, "{change:?}");
     }
-    table.set_fate(Fate::Answered);
+    table.set_outcome(CallOutcome::Answered);
     pass(2).await;
-    assert!(matches!(one.turn(&none).await, Turn::Taken(_)));
-    assert!(matches!(one.turn(&none).await, Turn::Same));
+    assert!(matches!(one.renew(&none).await, LeaseChange::Taken(_)));
+    assert!(matches!(one.renew(&none).await, LeaseChange::Same));
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tidegate_control::{
     Fleet, Law, Observation, ProxyObservation, Roster, Seen, Stage, Tally, Time, Worker,
 };
+use tidegate_policy::PolicyFile;
 use tidegate_protocol::Histogram;
-use tidegate_scaler::config::PolicyFile;
 use tidegate_scaler::ledger::{Entry, Ledger, LedgerRules, Outcome, Tick, fold};
 
 const HOUR: Duration = Duration::from_secs(3600);

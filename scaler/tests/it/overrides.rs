@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidegate_control::{Law, Roster, Size, Time};
-use tidegate_scaler::config::PolicyFile;
+use tidegate_policy::PolicyFile;
 use tidegate_scaler::explain;
 use tidegate_scaler::ledger::fold;
 
@@ -24,8 +24,8 @@ fn story(stand: &Stand) -> String {
 #[tokio::test]
 async fn a_hold_is_kept_until_it_ends_and_a_size_out_of_bounds_is_refused() {
     let mut stand = Stand::two_idle_workers(1).await;
-    let told = stand.order(Some(Size::Workers(3)), HOUR);
-    assert_eq!(told, Ok("held at 3 by hand".to_owned()));
+    let events = stand.order(Some(Size::Workers(3)), HOUR);
+    assert_eq!(events, Ok("held at 3 by hand".to_owned()));
     stand.tick().await;
     assert_eq!(stand.members(), ["w-1", "w-2", "w-3"]);
     let refused = stand.order(Some(Size::Workers(9)), HOUR);
@@ -34,10 +34,12 @@ async fn a_hold_is_kept_until_it_ends_and_a_size_out_of_bounds_is_refused() {
         stand.order(None, HOUR),
         Ok("the law decides again".to_owned())
     );
-    let told = stand.told();
+    let events = stand.events();
     assert!(
-        told.iter().any(|line| line.ends_with("held at 3 by hand")),
-        "{told:?}"
+        events
+            .iter()
+            .any(|line| line.ends_with("held at 3 by hand")),
+        "{events:?}"
     );
 }
 

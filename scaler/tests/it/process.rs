@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate_control::Time;
-use tidegate_scaler::config::ProcessRules;
-use tidegate_scaler::fleet::process::{ProcessFleet, Setup};
+use tidegate_policy::ProcessRules;
+use tidegate_scaler::fleet::process::{ProcessFleet, Setup, Share};
 use tidegate_scaler::fleet::{Ended, Fleet, FleetError};
 
 use crate::stage::{eventually, eventually_async, script};
@@ -37,8 +37,9 @@ fn setup(directory: &Path, body: &str) -> Setup {
         rules: rules(directory),
         proxies: vec!["http://127.0.0.1:1".to_owned()],
         token_file: directory.join("worker.token"),
-        cores: 8,
+        share: Share::alone(8),
         max: 4,
+        prefix: "w".to_owned(),
     }
 }
 
@@ -50,15 +51,15 @@ fn fleet(body: &str) -> (TempDir, ProcessFleet) {
 
 async fn ended(fleet: &mut ProcessFleet) -> Ended {
     eventually_async("the worker's end", async || {
-        let census = fleet.describe(NOW).await.expect("it can be seen");
-        census.ended.into_iter().next()
+        let status = fleet.describe(NOW).await.expect("it can be seen");
+        status.ended.into_iter().next()
     })
     .await
 }
 
 async fn members(fleet: &mut ProcessFleet) -> Vec<(String, bool)> {
-    let census = fleet.describe(NOW).await.expect("it can be seen");
-    let members = census.members.into_iter();
+    let status = fleet.describe(NOW).await.expect("it can be seen");
+    let members = status.members.into_iter();
     members.map(|member| (member.id, member.leaving)).collect()
 }
 
@@ -186,10 +187,10 @@ async fn a_program_that_is_not_there_is_named() {
 async fn no_more_workers_than_cores_unless_told_so() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut setup = setup(directory.path(), GOOD);
-    setup.cores = 2;
+    setup.share = Share::alone(2);
     let limits = ProcessFleet::new(setup.clone(), 0).limits();
     assert_eq!(limits.bounds.max, 2);
-    assert_eq!(limits.why, "this machine has 2 cores");
+    assert_eq!(limits.why.as_deref(), Some("this machine has 2 cores"));
     setup.rules.oversubscribe = true;
     assert_eq!(ProcessFleet::new(setup, 0).limits().bounds.max, u32::MAX);
 }

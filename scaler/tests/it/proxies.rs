@@ -110,7 +110,7 @@ async fn every_proxy_behind_a_name_is_asked_and_ordered_and_one_that_comes_later
     assert_eq!(scene.asked().await, all([(&one, true), (&two, true)]));
     let ordered = scene.proxies.order(&two.url, Order::Drain, "w-1").await;
     ordered.expect("it takes orders");
-    assert_eq!(two.desk().orders, ["drain w-1"]);
+    assert_eq!(two.state().orders, ["drain w-1"]);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn one_that_left_the_name_is_missing_until_it_was_silent_for_long_enough()
         let both = all([(&one, true), (&two, true)]);
         assert_eq!(scene.asked().await, both, "it still answers");
     }
-    two.desk().refuses = Some(StatusCode::SERVICE_UNAVAILABLE);
+    two.state().refuses = Some(StatusCode::SERVICE_UNAVAILABLE);
     for _ in 0..11 {
         pass(10).await;
         let missing = all([(&one, true), (&two, false)]);
@@ -143,7 +143,7 @@ async fn a_reload_forgets_none_that_left_a_name_which_stays() {
     scene.asked().await;
     scene.record.names(&[&one]);
     pass(6).await;
-    two.desk().refuses = Some(StatusCode::SERVICE_UNAVAILABLE);
+    two.state().refuses = Some(StatusCode::SERVICE_UNAVAILABLE);
     let missing = all([(&one, true), (&two, false)]);
     assert_eq!(scene.asked().await, missing);
     for _ in 0..2 {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use tidegate_scaler::http;
-use tidegate_scaler::sources::{SourceFault, SourceRule, Sources, ask};
+use tidegate_policy::SourceRule;
+use tidegate_scaler::aws::connect;
+use tidegate_scaler::sources::{SourceFault, Sources};
 
 use crate::stage::eventually_async;
 
@@ -46,8 +47,8 @@ async fn each_kind_of_source_gives_its_number() {
     ] {
         let rule = rule(&format!("{url}{path}"), way);
         assert!(rule.check().is_ok());
-        let value = ask(&http::client(), &rule).await;
-        assert_eq!(value.expect(path), expected);
+        let value = connect(&rule).ask().await;
+        assert_eq!(value.expect(path).value, expected);
     }
 }
 
@@ -56,7 +57,7 @@ async fn answers_are_bounded_in_size_and_time() {
     let url = server().await;
     let fault = async |path: &str| {
         let rule = rule(&format!("{url}{path}"), ("pointer", "/a"));
-        ask(&http::client(), &rule).await.expect_err(path)
+        connect(&rule).ask().await.expect_err(path)
     };
     assert!(matches!(fault("/large").await, SourceFault::Large));
     assert!(matches!(fault("/slow").await, SourceFault::Slow(_)));
@@ -67,7 +68,10 @@ async fn answers_are_bounded_in_size_and_time() {
 #[tokio::test]
 async fn a_value_is_known_while_it_is_fresh() {
     let url = server().await;
-    let sources = Sources::start(&[rule(&format!("{url}/status"), ("pointer", "/queue/depth"))]);
+    let sources = Sources::start(
+        &[rule(&format!("{url}/status"), ("pointer", "/queue/depth"))],
+        connect,
+    );
     let known = async || sources.values().get("s").copied();
     let value = eventually_async("a value", known).await;
     assert_eq!(value, 7.0);
@@ -77,7 +81,10 @@ async fn a_value_is_known_while_it_is_fresh() {
         .expect("a free port")
         .local_addr()
         .expect("its address");
-    let silent = Sources::start(&[rule(&format!("http://{gone}/"), ("pointer", "/a"))]);
+    let silent = Sources::start(
+        &[rule(&format!("http://{gone}/"), ("pointer", "/a"))],
+        connect,
+    );
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(silent.values().is_empty());
 }

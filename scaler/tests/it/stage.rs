@@ -48,7 +48,7 @@ pub async fn eventually_async<T>(what: &str, mut condition: impl AsyncFnMut() ->
 
 /// What a proxy would report, and what it was ordered.
 #[derive(Default)]
-pub struct Desk {
+pub struct ProxyState {
     pub signal: Signal,
     /// It answers with this instead.
     pub refuses: Option<StatusCode>,
@@ -59,13 +59,13 @@ pub struct Desk {
 #[derive(Clone)]
 pub struct FakeProxy {
     pub url: String,
-    desk: Arc<Mutex<Desk>>,
+    state: Arc<Mutex<ProxyState>>,
 }
 
 impl FakeProxy {
     pub async fn start() -> FakeProxy {
-        let desk = Arc::new(Mutex::new(Desk::default()));
-        lock(&desk).signal = Signal {
+        let state = Arc::new(Mutex::new(ProxyState::default()));
+        lock(&state).signal = Signal {
             version: tidegate_protocol::VERSION,
             proxy: "fake".to_owned(),
             epoch: "one".to_owned(),
@@ -76,32 +76,32 @@ impl FakeProxy {
             .route("/signal", get(signal))
             .route("/drain/{worker}", post(drain))
             .route("/undrain/{worker}", post(undrain))
-            .with_state(Arc::clone(&desk));
+            .with_state(Arc::clone(&state));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("its address");
         tokio::spawn(async move { axum::serve(listener, routes).await });
         FakeProxy {
             url: format!("http://{address}"),
-            desk,
+            state,
         }
     }
 
-    pub fn desk(&self) -> MutexGuard<'_, Desk> {
-        lock(&self.desk)
+    pub fn state(&self) -> MutexGuard<'_, ProxyState> {
+        lock(&self.state)
     }
 
     /// Requests in line and in flight from now on.
     pub fn load(&self, waiting: u64, in_flight: u64) {
-        let mut desk = self.desk();
-        desk.signal.models[0].waiting = waiting;
-        desk.signal.models[0].in_flight = in_flight;
+        let mut state = self.state();
+        state.signal.models[0].waiting = waiting;
+        state.signal.models[0].in_flight = in_flight;
     }
 
     /// The worker heartbeats as ready, with this many permits on it.
     pub fn ready(&self, id: &str, permits: u32) {
-        let mut desk = self.desk();
-        let workers = &mut desk.signal.workers;
+        let mut state = self.state();
+        let workers = &mut state.signal.workers;
         workers.retain(|worker| worker.worker != id);
         workers.push(WorkerSignal {
             worker: id.to_owned(),
@@ -120,17 +120,17 @@ impl FakeProxy {
     }
 
     pub fn permits(&self, id: &str, permits: u32) {
-        let mut desk = self.desk();
-        let mut workers = desk.signal.workers.iter_mut();
+        let mut state = self.state();
+        let mut workers = state.signal.workers.iter_mut();
         if let Some(worker) = workers.find(|worker| worker.worker == id) {
             worker.permits = permits;
         }
     }
 }
 
-type Shared = State<Arc<Mutex<Desk>>>;
+type Shared = State<Arc<Mutex<ProxyState>>>;
 
-impl Desk {
+impl ProxyState {
     fn admit(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
         let token = headers.get("authorization").and_then(|v| v.to_str().ok());
         match (self.refuses, token == Some(&format!("Bearer {TOKEN}"))) {
@@ -153,27 +153,27 @@ impl Desk {
     }
 }
 
-async fn signal(State(desk): Shared, headers: HeaderMap) -> Result<Json<Signal>, StatusCode> {
-    let mut desk = lock(&desk);
-    desk.admit(&headers)?;
-    desk.signal.now_ms += 1_000;
-    Ok(Json(desk.signal.clone()))
+async fn signal(State(state): Shared, headers: HeaderMap) -> Result<Json<Signal>, StatusCode> {
+    let mut state = lock(&state);
+    state.admit(&headers)?;
+    state.signal.now_ms += 1_000;
+    Ok(Json(state.signal.clone()))
 }
 
 async fn drain(
-    State(desk): Shared,
+    State(state): Shared,
     headers: HeaderMap,
     UrlPath(id): UrlPath<String>,
 ) -> StatusCode {
-    lock(&desk).order(&headers, "drain", &id)
+    lock(&state).order(&headers, "drain", &id)
 }
 
 async fn undrain(
-    State(desk): Shared,
+    State(state): Shared,
     headers: HeaderMap,
     UrlPath(id): UrlPath<String>,
 ) -> StatusCode {
-    lock(&desk).order(&headers, "undrain", &id)
+    lock(&state).order(&headers, "undrain", &id)
 }
 
 /// A shell script that poses as a program.

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_config::Tokens;
 use tidegate_control::{Bounds, Law, Member, Roster, Size, Time};
-use tidegate_scaler::config::PolicyFile;
-use tidegate_scaler::event::{Event, Tell};
-use tidegate_scaler::fleet::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
+use tidegate_policy::PolicyFile;
+use tidegate_scaler::event::{Event, EventSink};
+use tidegate_scaler::fleet::{Capabilities, Ended, Fleet, FleetError, FleetStatus, Limits};
 use tidegate_scaler::lease::Lease;
 use tidegate_scaler::ledger::{Ledger, LedgerRules};
 use tidegate_scaler::proxies::{Addressees, Proxies};
 use tidegate_scaler::publish::Publisher;
-use tidegate_scaler::scaler::{Hands, Parts, Scaler};
+use tidegate_scaler::scaler::{Actuator, Parts, Scaler};
 use tidegate_scaler::sources::Sources;
 
 use crate::stage::{FakeProxy, lock, token_file};
@@ -74,21 +74,21 @@ impl Fleet for Memory {
     fn limits(&self) -> Limits {
         Limits {
             bounds: Bounds { min: 0, max: 100 },
-            why: String::new(),
+            why: None,
         }
     }
 
-    async fn describe(&mut self, _now: Time) -> Result<Census, FleetError> {
+    async fn describe(&mut self, _now: Time) -> Result<FleetStatus, FleetError> {
         let mut state = lock(&self.0);
         if state.crash {
             let crashed = std::mem::take(&mut state.members);
             let ended = crashed.into_iter().map(|member| end(&member.id, false));
             state.ended.extend(ended);
         }
-        Ok(Census {
+        Ok(FleetStatus {
             members: state.members.clone(),
             ended: std::mem::take(&mut state.ended),
-            ..Census::default()
+            ..FleetStatus::default()
         })
     }
 
@@ -138,10 +138,10 @@ pub fn end(id: &str, asked: bool) -> Ended {
 }
 
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<String>>>);
+pub struct Events(Arc<Mutex<Vec<String>>>);
 
-impl Tell for Told {
-    fn tell(&mut self, event: &Event) {
+impl EventSink for Events {
+    fn emit(&mut self, event: &Event) {
         lock(&self.0).push(event.to_string());
     }
 }
@@ -151,7 +151,7 @@ pub struct Stand {
     scaler: Scaler,
     pub proxies: Vec<FakeProxy>,
     pub fleet: Memory,
-    told: Told,
+    events: Events,
     /// Ticks so far.
     pub second: u64,
     pub directory: TempDir,
@@ -159,10 +159,10 @@ pub struct Stand {
 
 impl Stand {
     pub async fn new(proxies: usize) -> Stand {
-        Stand::with_hands(proxies, |fleet| Hands::Free(Box::new(fleet))).await
+        Stand::with_actuator(proxies, |fleet| Actuator::Fleet(Box::new(fleet))).await
     }
 
-    pub async fn with_hands(count: usize, hands: impl FnOnce(Memory) -> Hands) -> Stand {
+    pub async fn with_actuator(count: usize, actuator: impl FnOnce(Memory) -> Actuator) -> Stand {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut proxies = Vec::new();
         for _ in 0..count {
@@ -173,7 +173,7 @@ impl Stand {
         let tokens = token_file(directory.path(), "operator.token");
         let tokens = Tokens::read(&tokens).expect("the token is valid");
         let urls: Vec<String> = proxies.iter().map(|proxy| proxy.url.clone()).collect();
-        let (fleet, told) = (Memory::default(), Told::default());
+        let (fleet, events) = (Memory::default(), Events::default());
         let ledger = LedgerRules {
             file: directory.path().join("ledger.jsonl"),
             bytes: 1 << 20,
@@ -188,23 +188,23 @@ impl Stand {
                 timeout: Duration::from_secs(5),
             })),
             sources: Sources::default(),
-            hands: hands(fleet.clone()),
+            actuator: actuator(fleet.clone()),
             lease: Lease::Alone,
             ledger: Box::new(Ledger::open(ledger).expect("the ledger opens")),
             publisher: Publisher::default(),
-            tell: Box::new(told.clone()),
+            events: Box::new(events.clone()),
         });
         Stand {
             scaler,
             proxies,
             fleet,
-            told,
+            events,
             second: 0,
             directory,
         }
     }
 
-    /// The fleet's size is taken into somebody's hands, or given back.
+    /// The fleet's size is taken into somebody's actuator, or given back.
     pub fn order(&mut self, size: Option<Size>, span: Duration) -> Result<String, String> {
         let now = Time::from_ms(1_000_000 + self.second * 1000);
         self.scaler.take_order(now, size, span)
@@ -230,7 +230,7 @@ impl Stand {
                 return;
             }
         }
-        panic!("nothing was launched: {:?}", self.told());
+        panic!("nothing was launched: {:?}", self.events());
     }
 
     /// Every member heartbeats as ready, at every proxy, with these permits on it.
@@ -256,12 +256,12 @@ impl Stand {
     }
 
     /// What was said since the last call.
-    pub fn told(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&self.told.0))
+    pub fn events(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.events.0))
     }
 
     pub fn orders(&self, proxy: usize) -> Vec<String> {
-        std::mem::take(&mut self.proxies[proxy].desk().orders)
+        std::mem::take(&mut self.proxies[proxy].state().orders)
     }
 
     /// Two workers that serve under load, and then nothing to do.
@@ -275,7 +275,7 @@ impl Stand {
         stand.ticks(2).await;
         assert_eq!(stand.members(), ["w-1", "w-2"]);
         stand.load(0, 0);
-        stand.told();
+        stand.events();
         stand
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tidegate_control::Time;
 use tidegate_scaler::ledger::fold;
-use tidegate_scaler::scaler::Hands;
+use tidegate_scaler::scaler::Actuator;
 
 use crate::stage::lock;
 use crate::stand::{Stand, end};
@@ -18,7 +18,7 @@ async fn it_grows_under_load_and_says_why() {
     stand.load(4, 4);
     stand.ticks(2).await;
     assert_eq!(
-        stand.told(),
+        stand.events(),
         [
             "0 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1",
             "w-1 is ready after 1.0s",
@@ -41,7 +41,7 @@ async fn it_drains_at_every_proxy_before_it_removes() {
     stand.ticks(2).await;
     assert_eq!(stand.members(), ["w-1"]);
     assert_eq!(
-        stand.told(),
+        stand.events(),
         [
             "2 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
              drains w-2",
@@ -56,8 +56,9 @@ async fn a_drain_that_a_proxy_did_not_take_is_given_again() {
     stand.ticks(12).await;
     stand.orders(1);
     let forgets = |stand: &Stand| {
-        let mut desk = stand.proxies[1].desk();
-        desk.signal
+        let mut state = stand.proxies[1].state();
+        state
+            .signal
             .workers
             .iter_mut()
             .for_each(|w| w.draining = false);
@@ -83,11 +84,11 @@ async fn a_drain_is_taken_back_when_demand_returns_and_at_its_limit() {
     stand.load(0, 0);
     stand.ticks(13).await;
     assert_eq!(stand.orders(0), ["drain w-2"]);
-    stand.told();
+    stand.events();
     stand.ticks(20).await;
     assert_eq!(stand.orders(0), ["undrain w-2"]);
     assert_eq!(
-        stand.told(),
+        stand.events(),
         [
             "1 -> 2 workers: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
              w-2 did not finish within fleet.drain_limit; takes back w-2"
@@ -104,7 +105,7 @@ async fn a_drain_that_a_proxy_did_not_take_back_is_taken_back_again() {
     stand.load(4, 4);
     stand.tick().await;
     assert_eq!(stand.orders(1), ["drain w-2", "undrain w-2"]);
-    for worker in &mut stand.proxies[1].desk().signal.workers {
+    for worker in &mut stand.proxies[1].state().signal.workers {
         worker.draining = worker.worker == "w-2";
     }
     stand.ticks(2).await;
@@ -115,36 +116,36 @@ async fn a_drain_that_a_proxy_did_not_take_back_is_taken_back_again() {
 #[tokio::test]
 async fn a_silent_proxy_is_told_once_and_nothing_shrinks_meanwhile() {
     let mut stand = Stand::two_idle_workers(2).await;
-    stand.proxies[1].desk().refuses = Some(StatusCode::INTERNAL_SERVER_ERROR);
+    stand.proxies[1].state().refuses = Some(StatusCode::INTERNAL_SERVER_ERROR);
     stand.ticks(30).await;
     assert_eq!(stand.members(), ["w-1", "w-2"]);
     let url = stand.proxies[1].url.clone();
     assert_eq!(
-        stand.told(),
+        stand.events(),
         [format!(
             "{url} gives no signal, so no worker is removed: \
              it answers with 500 Internal Server Error"
         )]
     );
-    stand.proxies[1].desk().refuses = None;
+    stand.proxies[1].state().refuses = None;
     stand.ticks(2).await;
-    let told = stand.told();
-    assert_eq!(told[0], format!("{url} gives its signal again"));
-    assert!(told[1].ends_with("drains w-2"), "{told:?}");
+    let events = stand.events();
+    assert_eq!(events[0], format!("{url} gives its signal again"));
+    assert!(events[1].ends_with("drains w-2"), "{events:?}");
 }
 
 #[tokio::test]
 async fn faults_of_a_proxy_are_told_apart() {
     let mut stand = Stand::new(1).await;
-    stand.proxies[0].desk().refuses = Some(StatusCode::UNAUTHORIZED);
+    stand.proxies[0].state().refuses = Some(StatusCode::UNAUTHORIZED);
     stand.tick().await;
-    assert!(stand.told()[0].ends_with("it refuses the operator token"));
-    stand.proxies[0].desk().refuses = None;
+    assert!(stand.events()[0].ends_with("it refuses the operator token"));
+    stand.proxies[0].state().refuses = None;
     stand.tick().await;
-    stand.told();
-    stand.proxies[0].desk().signal.version = 7;
+    stand.events();
+    stand.proxies[0].state().signal.version = 7;
     stand.tick().await;
-    assert!(stand.told()[0].ends_with("its signal has version 7, expected 1 to 2"));
+    assert!(stand.events()[0].ends_with("its signal has version 7, expected 1 to 2"));
 }
 
 #[tokio::test]
@@ -152,8 +153,8 @@ async fn workers_that_crash_at_start_are_told_once_and_started_less_and_less() {
     let mut stand = Stand::new(1).await;
     lock(&stand.fleet.0).crash = true;
     stand.ticks(120).await;
-    let told = stand.told();
-    let kinds: Vec<_> = told
+    let events = stand.events();
+    let kinds: Vec<_> = events
         .iter()
         .filter(|line| !line.starts_with("0 -> 1"))
         .collect();
@@ -173,13 +174,13 @@ async fn workers_that_crash_at_start_are_told_once_and_started_less_and_less() {
     stand.until_launched().await;
     stand.all_ready(0);
     stand.ticks(10).await;
-    let told = stand.told();
+    let events = stand.events();
     let ready = |line: &String| line.ends_with("is ready after 1.0s");
-    assert!(told.last().is_some_and(ready), "{told:?}");
+    assert!(events.last().is_some_and(ready), "{events:?}");
     stand.tick().await;
-    let told = stand.told();
+    let events = stand.events();
     assert_eq!(
-        told.last().map(String::as_str),
+        events.last().map(String::as_str),
         Some("starts succeed again")
     );
 }
@@ -198,10 +199,10 @@ async fn workers_that_die_as_soon_as_they_are_ready_are_started_less_and_less() 
     }
     let launched = lock(&stand.fleet.0).launched;
     assert!((5..=11).contains(&launched), "{launched} launches");
-    let told = stand.told();
-    let count = |words: &str| told.iter().filter(|line| line.contains(words)).count();
-    assert_eq!(count(" ended after "), 1, "{told:?}");
-    assert_eq!(count("2 starts in a row have failed"), 1, "{told:?}");
+    let events = stand.events();
+    let count = |words: &str| events.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(count(" ended after "), 1, "{events:?}");
+    assert_eq!(count("2 starts in a row have failed"), 1, "{events:?}");
 }
 
 #[tokio::test]
@@ -210,7 +211,7 @@ async fn a_fleet_that_cannot_launch_is_told_once_and_asked_again() {
     lock(&stand.fleet.0).refuses = true;
     stand.ticks(30).await;
     let failed = |line: &&String| line.starts_with("no worker could be launched");
-    assert_eq!(stand.told().iter().filter(failed).count(), 1);
+    assert_eq!(stand.events().iter().filter(failed).count(), 1);
     lock(&stand.fleet.0).refuses = false;
     stand.until_launched().await;
 }
@@ -220,10 +221,10 @@ async fn a_worker_that_never_beats_is_replaced() {
     let mut stand = Stand::new(1).await;
     stand.ticks(22).await;
     assert_eq!(stand.members(), ["w-2"]);
-    let told = stand.told();
+    let events = stand.events();
     assert!(
-        told[1].ends_with("replaces w-1, which was not ready within 20s (fleet.lead_time)"),
-        "{told:?}"
+        events[1].ends_with("replaces w-1, which was not ready within 20s (fleet.lead_time)"),
+        "{events:?}"
     );
 }
 
@@ -234,7 +235,7 @@ async fn beats_that_all_stop_while_workers_serve_end_no_worker_and_are_told_once
     for second in 1..100 {
         let age = |worker: &mut tidegate_protocol::WorkerSignal| worker.beat_age_ms = second * 1000;
         stand.proxies[0]
-            .desk()
+            .state()
             .signal
             .workers
             .iter_mut()
@@ -243,7 +244,7 @@ async fn beats_that_all_stop_while_workers_serve_end_no_worker_and_are_told_once
     }
     assert_eq!(stand.members(), ["w-1", "w-2"]);
     assert_eq!(
-        stand.told(),
+        stand.events(),
         [
             "most workers fell silent together, so none is replaced: do their beats reach the \
              proxies?"
@@ -261,17 +262,17 @@ async fn a_killed_worker_is_told_and_replaced() {
     lock(&stand.fleet.0).ended.push(ended);
     stand.tick().await;
     assert_eq!(stand.members(), ["w-2", "w-3"]);
-    assert!(stand.told()[0].starts_with("w-1 ended after 0.3s (exit code 1)"));
+    assert!(stand.events()[0].starts_with("w-1 ended after 0.3s (exit code 1)"));
 }
 
 #[tokio::test]
 async fn a_dry_run_says_once_what_it_would_do_and_does_nothing() {
-    let mut stand = Stand::with_hands(1, |_| Hands::Tied).await;
+    let mut stand = Stand::with_actuator(1, |_| Actuator::DryRun).await;
     stand.proxies[0].ready("w-1", 0);
     stand.load(4, 4);
     stand.ticks(20).await;
     assert_eq!(
-        stand.told(),
+        stand.events(),
         ["would do: 1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",]
     );
     assert!(stand.members().is_empty() && stand.orders(0).is_empty());

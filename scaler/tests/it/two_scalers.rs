@@ -185,7 +185,7 @@ async fn requests_are_counted_once(end: impl FnOnce(&mut Daemon)) {
         Place::new(&proxy.url, &lease),
     );
     let both = || (first.counted("answered"), second.counted("answered"));
-    let answered = |total: u64| proxy.desk().signal.models[0].answered_total = total;
+    let answered = |total: u64| proxy.state().signal.models[0].answered_total = total;
     let mut one = first.start();
     one.wait_for("has the lease and acts");
     let two = second.start();

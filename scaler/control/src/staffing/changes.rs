@@ -94,7 +94,7 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace;
+    use tidegate_backtest::trace;
 
     /// Changes found in a demand that is drawn by seed 1.
     fn found(demand: &trace::Demand) -> Vec<Change> {

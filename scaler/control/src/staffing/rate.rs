@@ -171,7 +171,7 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace;
+    use tidegate_backtest::trace;
 
     /// The estimates every two seconds of a demand that is drawn by seed 1.
     fn estimates(demand: &trace::Demand) -> Vec<(u64, f64)> {

@@ -80,7 +80,7 @@ impl Plant {
         let now = at(self.second);
         let observation = self.observe(load, answers);
         let fleet = Fleet {
-            workers: self.roster.muster(now, &self.members, &observation),
+            workers: self.roster.update(now, &self.members, &observation),
             ..Fleet::default()
         };
         let decision = self.law.decide(now, &observation, &fleet);

@@ -1,9 +1,7 @@
 //! The control crate through its public API: what a tick sees, and what the law decides.
 
 mod closed_loop;
-mod foresight;
 mod law;
-
 mod reason;
 mod roster;
 mod rules;

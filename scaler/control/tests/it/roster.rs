@@ -25,7 +25,7 @@ fn reports(ready: bool, draining: bool) -> Observation {
 fn a_worker_serves_from_its_first_ready_beat() {
     let mut roster = Roster::default();
     let mut stage =
-        |second, seen: &Observation| roster.muster(at(second), &members(), seen)[0].stage;
+        |second, seen: &Observation| roster.update(at(second), &members(), seen)[0].stage;
     assert_eq!(stage(1, &observation(Some(seen(0, 0)))), Stage::Booting);
     assert_eq!(stage(2, &reports(false, false)), Stage::Booting);
     assert_eq!(
@@ -45,10 +45,10 @@ fn a_worker_serves_from_its_first_ready_beat() {
 #[test]
 fn a_worker_drains_on_our_order_and_leaves_on_its_own() {
     let mut roster = Roster::default();
-    roster.muster(at(1), &members(), &reports(true, false));
+    roster.update(at(1), &members(), &reports(true, false));
     roster.drain(at(2), "w-1");
     let stage = |roster: &mut Roster, second, draining| {
-        roster.muster(at(second), &members(), &reports(true, draining))[0].stage
+        roster.update(at(second), &members(), &reports(true, draining))[0].stage
     };
     assert_eq!(
         stage(&mut roster, 3, true),
@@ -68,10 +68,10 @@ fn a_worker_drains_on_our_order_and_leaves_on_its_own() {
 #[test]
 fn a_worker_that_is_gone_is_forgotten() {
     let mut roster = Roster::default();
-    roster.muster(at(1), &members(), &reports(true, false));
+    roster.update(at(1), &members(), &reports(true, false));
     roster.drain(at(2), "w-1");
-    assert!(roster.muster(at(3), &[], &reports(true, true)).is_empty());
+    assert!(roster.update(at(3), &[], &reports(true, true)).is_empty());
     assert_eq!(roster.draining().count(), 0);
-    let back = roster.muster(at(4), &members(), &observation(None));
+    let back = roster.update(at(4), &members(), &observation(None));
     assert_eq!(back[0].stage, Stage::Booting);
 }

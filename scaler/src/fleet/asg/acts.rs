@@ -1,4 +1,4 @@
-//! What is told to the group, and what is remembered of it until a look shows it.
+//! What is notices to the group, and what is remembered of it until a look shows it.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use futures_util::future::join_all;
 use tidegate_control::{Observation, Time};
 
 use super::AsgFleet;
-use super::book::Reply;
 use super::group::{Group, GroupError, MOST_PROTECTED, State, Then};
 use super::hooks::{Due, What};
+use super::view::Reply;
 use crate::fleet::{FleetError, Notice};
 
-/// An instance that was told to be protected is told again when that does not show.
+/// An instance that was notices to be protected is notices again when that does not show.
 const PROTECTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Instances that are told to end at the same time. Each is a call, and all of an account's calls
+/// Instances that are notices to end at the same time. Each is a call, and all of an account's calls
 /// come out of one bucket.
 const MOST_AT_ONCE: usize = 10;
 
 /// What is to become of a member that shall go.
 pub(super) enum Plan {
-    /// The group is told.
-    Tell,
-    /// Nothing is to be told.
+    /// The group is notices.
+    EventSink,
+    /// Nothing is to be notices.
     Done,
     Refused(FleetError),
 }
@@ -31,7 +31,7 @@ impl Plan {
     pub(super) fn without_a_call(self) -> Result<(), FleetError> {
         match self {
             Plan::Refused(error) => Err(error),
-            Plan::Tell | Plan::Done => Ok(()),
+            Plan::EventSink | Plan::Done => Ok(()),
         }
     }
 }
@@ -42,12 +42,12 @@ impl<G: Group> AsgFleet<G> {
         match self.group.set_desired(desired).await {
             Ok(()) => {
                 self.watch.answered();
-                self.book.desired.wrote(now, desired);
+                self.view.desired.wrote(now, desired);
                 Ok(())
             }
             Err(error) => {
                 if let GroupError::NoReply { .. } = error {
-                    self.book.desired.tried(now, desired);
+                    self.view.desired.tried(now, desired);
                 }
                 self.failed(now, &error);
                 Err(error.into())
@@ -55,10 +55,10 @@ impl<G: Group> AsgFleet<G> {
         }
     }
 
-    /// What is to become of the first of these members, and of those after it that can be told
+    /// What is to become of the first of these members, and of those after it that can be notices
     /// with it.
     pub(super) fn plan_removals(&mut self, ids: &[String]) -> (Then, Vec<Plan>) {
-        let (mut desired, mut staying) = (self.book.desired.value(), self.book.staying());
+        let (mut desired, mut staying) = (self.view.desired.value(), self.view.staying());
         let then = |desired, staying| match desired >= staying {
             true => Then::Shrink,
             false => Then::Stay,
@@ -67,7 +67,7 @@ impl<G: Group> AsgFleet<G> {
         let (mut plans, mut calls) = (Vec::new(), 0);
         for id in ids {
             let plan = self.plan_removal(id, common, desired);
-            if let Plan::Tell = plan {
+            if let Plan::EventSink = plan {
                 if calls == MOST_AT_ONCE || then(desired, staying) != common {
                     break;
                 }
@@ -81,20 +81,22 @@ impl<G: Group> AsgFleet<G> {
     }
 
     fn plan_removal(&mut self, id: &str, then: Then, desired: u32) -> Plan {
-        if self.book.is_launch(id) {
-            self.book.give_up(id);
+        if self.view.is_launch(id) {
+            self.view.give_up(id);
             return Plan::Done;
         }
         let min = match self.is_removable(id) {
             Ok(false) => return Plan::Done,
-            Ok(true) => self.ready_to_act(self.now).map(|sight| sight.min),
+            Ok(true) => self
+                .ready_to_act(self.now)
+                .map(|description| description.min),
             Err(error) => Err(error),
         };
         match min {
             Ok(min) if then == Then::Shrink && desired <= min => {
                 Plan::Refused(FleetError::AtMinimum { min })
             }
-            Ok(_) => Plan::Tell,
+            Ok(_) => Plan::EventSink,
             Err(error) => Plan::Refused(error),
         }
     }
@@ -112,19 +114,19 @@ impl<G: Group> AsgFleet<G> {
         let falls = u32::from(then == Then::Shrink);
         for (id, _) in ids.iter().zip(&answers).filter(|(_, done)| done.is_ok()) {
             self.watch.answered();
-            let desired = self.book.desired.value().saturating_sub(falls);
-            self.book.desired.wrote(now, desired);
-            self.book.removed(now, id, Reply::Yes);
+            let desired = self.view.desired.value().saturating_sub(falls);
+            self.view.desired.wrote(now, desired);
+            self.view.removed(now, id, Reply::Yes);
         }
-        let mut desired = self.book.desired.value();
+        let mut desired = self.view.desired.value();
         for (id, answer) in ids.iter().zip(&answers) {
             let Err(error) = answer else {
                 continue;
             };
             if let GroupError::NoReply { .. } = error {
                 desired = desired.saturating_sub(falls);
-                self.book.desired.tried(now, desired);
-                self.book.removed(now, id, Reply::None);
+                self.view.desired.tried(now, desired);
+                self.view.removed(now, id, Reply::None);
             }
             self.failed(now, error);
         }
@@ -135,24 +137,24 @@ impl<G: Group> AsgFleet<G> {
     /// The fleet shrinks, so launches that did not come are not waited for any more. Nobody is
     /// chosen by AWS for that: there are no more instances than are asked for, all protected.
     pub(super) async fn cancel_launches(&mut self) -> Result<(), FleetError> {
-        let target = self.book.counted();
-        let (desired, given_up) = (self.book.desired.value(), self.book.given_up());
-        let Some(sight) = &self.sight else {
+        let target = self.view.counted();
+        let (desired, given_up) = (self.view.desired.value(), self.view.given_up());
+        let Some(description) = &self.description else {
             return Ok(());
         };
-        let is_safe = sight.protects_new && self.book.instances().all(|i| i.protected);
-        if given_up == 0 || !is_safe || target >= desired || target < sight.min {
+        let is_safe = description.protects_new && self.view.instances().all(|i| i.protected);
+        if given_up == 0 || !is_safe || target >= desired || target < description.min {
             return Ok(());
         }
         self.set_desired(self.now, target).await?;
-        self.book.forget_given_up();
+        self.view.forget_given_up();
         Ok(())
     }
 
     /// Whether the member is there and stays, so that it can be taken away.
     pub(super) fn is_removable(&self, id: &str) -> Result<bool, FleetError> {
-        match self.book.knows(id) {
-            true => Ok(!self.book.is_leaving(id)),
+        match self.view.knows(id) {
+            true => Ok(!self.view.is_leaving(id)),
             false => Err(FleetError::Unknown { id: id.to_owned() }),
         }
     }
@@ -161,10 +163,10 @@ impl<G: Group> AsgFleet<G> {
     pub(super) async fn protect(&mut self, now: Time) {
         let protected = &mut self.protected;
         protected.retain(|_, at| now.since(*at) < PROTECTS_WITHIN);
-        let open = self.book.instances().filter(|instance| {
+        let open = self.view.instances().filter(|instance| {
             instance.state == State::InService
                 && !instance.protected
-                && !self.book.is_leaving(&instance.id)
+                && !self.view.is_leaving(&instance.id)
                 && !protected.contains_key(&instance.id)
         });
         let ids = open.map(|instance| instance.id.clone());
@@ -180,7 +182,7 @@ impl<G: Group> AsgFleet<G> {
     }
 
     pub(super) async fn complete_hooks(&mut self, now: Time, seen: &Observation) {
-        let due = self.hooks.due(now, self.book.instances(), seen);
+        let due = self.hooks.due(now, self.view.instances(), seen);
         if due.is_empty() {
             return;
         }
@@ -202,8 +204,8 @@ impl<G: Group> AsgFleet<G> {
         let why = error.to_string();
         match error {
             GroupError::Throttled { .. } | GroupError::NoReply { .. } => {}
-            error if error.is_lasting() => self.told.once(Notice::CallFailed { why }),
-            _ => self.told.tell(Notice::CallFailed { why }),
+            error if error.is_lasting() => self.notices.once(Notice::CallFailed { why }),
+            _ => self.notices.push(Notice::CallFailed { why }),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an Auto Scaling Group can be asked and told, call by call.
+//! What an Auto Scaling Group can be asked and notices, call by call.
 //!
 //! AWS answers behind it, or a group in memory: the fleet above is the same. A call ends within
 //! its own limit of time, and is tried once; whoever calls decides whether to try again.
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 #[async_trait]
 pub trait Group: Send + Sync {
     /// The group and its instances, perhaps as they were some seconds ago.
-    async fn look(&self) -> Result<Sight, GroupError>;
+    async fn look(&self) -> Result<Description, GroupError>;
 
     /// Its lifecycle hooks.
     async fn hooks(&self) -> Result<Vec<Hook>, GroupError>;
@@ -51,7 +51,7 @@ pub enum Then {
 
 /// The group at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
+pub struct Description {
     pub min: u32,
     pub max: u32,
     pub desired: u32,
@@ -102,7 +102,7 @@ pub enum State {
 pub struct Hook {
     pub name: String,
     pub on: Transition,
-    /// How long an instance waits for it unless told otherwise.
+    /// How long an instance waits for it unless notices otherwise.
     pub timeout_s: u32,
 }
 

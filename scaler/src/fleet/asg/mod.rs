@@ -5,16 +5,16 @@
 //! ask for fewer instances than there are, for then AWS would choose the victim.
 //!
 //! A tick makes at most one read, and no call takes longer than `asg.timeout`. Between two looks
-//! the [`Book`] says what is known.
+//! the [`View`] says what is known.
 
 mod acts;
-pub mod book;
 pub mod desired;
 pub mod fake;
 pub mod group;
 pub mod hooks;
+mod notices;
 pub mod shortage;
-mod told;
+pub mod view;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -24,13 +24,13 @@ use async_trait::async_trait;
 use tidegate_control::{Bounds, Observation, Time};
 
 use self::acts::Plan;
-use self::book::Book;
-use self::group::{Group, GroupError, Sight, State, Then};
+use self::group::{Description, Group, GroupError, State, Then};
 use self::hooks::Hooks;
-use self::told::Told;
+use self::notices::Notices;
+use self::view::View;
 use self::watch::{Read, Watch};
-use super::{Capabilities, Census, Fleet, FleetError, Limits, Notice};
-use crate::config::AsgRules;
+use super::{Capabilities, Fleet, FleetError, FleetStatus, Limits, Notice};
+use tidegate_policy::AsgRules;
 
 /// What the fleet is made of.
 pub struct Setup<G> {
@@ -48,13 +48,13 @@ pub struct AsgFleet<G> {
     group: G,
     name: String,
     call_limit: Duration,
-    book: Book,
+    view: View,
     hooks: Hooks,
     watch: Watch,
-    told: Told,
+    notices: Notices,
     /// The group as the last look showed it.
-    sight: Option<Sight>,
-    /// When each instance was last told to be protected.
+    description: Option<Description>,
+    /// When each instance was last notices to be protected.
     protected: BTreeMap<String, Time>,
     now: Time,
 }
@@ -66,12 +66,12 @@ impl<G: Group> AsgFleet<G> {
             group: setup.group,
             // To replace is two calls.
             call_limit: *rules.timeout * 2,
-            book: Book::new(setup.launched),
+            view: View::new(setup.launched),
             hooks: Hooks::new(rules.launch_hook, rules.terminate_hook, setup.drain_limit),
             watch: Watch::new(&rules.group, *rules.describe_every, setup.lead_time),
             name: rules.group,
-            told: Told::default(),
-            sight: None,
+            notices: Notices::default(),
+            description: None,
             protected: BTreeMap::new(),
             now: Time::default(),
         }
@@ -79,8 +79,8 @@ impl<G: Group> AsgFleet<G> {
 
     /// Makes the read that is due, if one is.
     async fn read(&mut self, now: Time) -> Result<(), FleetError> {
-        let wait = self.book.waits_since();
-        let Some(read) = self.watch.due(now, self.book.expects_a_look(), wait) else {
+        let wait = self.view.waits_since();
+        let Some(read) = self.watch.due(now, self.view.expects_a_look(), wait) else {
             return Ok(());
         };
         self.watch.begun(now, read);
@@ -92,7 +92,7 @@ impl<G: Group> AsgFleet<G> {
                     let missing = self.hooks.take(&hooks);
                     for hook in missing {
                         let group = self.name.clone();
-                        self.told.once(Notice::HookMissing { group, hook });
+                        self.notices.once(Notice::HookMissing { group, hook });
                     }
                 }
             }
@@ -106,7 +106,7 @@ impl<G: Group> AsgFleet<G> {
                 if let Some(refresh) = self.known(now, "whether an instance refresh runs", refresh)
                 {
                     self.watch.refresh(refresh.clone());
-                    self.told.refresh(refresh);
+                    self.notices.refresh(refresh);
                 }
             }
             Read::Failures => {
@@ -114,8 +114,8 @@ impl<G: Group> AsgFleet<G> {
                 if let Some(failures) = self.known(now, "why launches fail", failures)
                     && let Some(short) = self.watch.failures(now, &failures)
                 {
-                    self.book.give_up_all();
-                    self.told.short(short);
+                    self.view.give_up_all();
+                    self.notices.short(short);
                 }
             }
         }
@@ -124,21 +124,21 @@ impl<G: Group> AsgFleet<G> {
 
     async fn look(&mut self, now: Time) -> Result<(), FleetError> {
         match self.group.look().await {
-            Ok(sight) if sight.weighted => {
-                self.sight = None;
+            Ok(description) if description.weighted => {
+                self.description = None;
                 Err(FleetError::Weighted)
             }
-            Ok(sight) => {
+            Ok(description) => {
                 self.watch.looked(now);
-                self.told.group(&self.name, &sight);
-                if let Some(foreign) = self.book.take(now, &sight) {
+                self.notices.group(&self.name, &description);
+                if let Some(foreign) = self.view.take(now, &description) {
                     let (from, to) = (foreign.from, foreign.to);
-                    self.told.tell(Notice::SizedByOthers { from, to });
+                    self.notices.push(Notice::SizedByOthers { from, to });
                 }
-                if self.book.waits_since().is_none() && self.watch.capacity_came() {
-                    self.told.capacity_back();
+                if self.view.waits_since().is_none() && self.watch.capacity_came() {
+                    self.notices.capacity_back();
                 }
-                self.sight = Some(sight);
+                self.description = Some(description);
                 Ok(())
             }
             Err(error) => {
@@ -171,7 +171,7 @@ impl<G: Group> AsgFleet<G> {
             }
             Err(error) if error.is_lasting() => {
                 let why = error.to_string();
-                self.told.once(Notice::Unknown { what, why });
+                self.notices.once(Notice::Unknown { what, why });
                 Some(T::default())
             }
             Err(error) => {
@@ -185,17 +185,17 @@ impl<G: Group> AsgFleet<G> {
     fn failed(&mut self, now: Time, error: &GroupError) {
         if let GroupError::Throttled { .. } = error {
             self.watch.throttled(now);
-            self.told.throttled(error.to_string());
+            self.notices.throttled(error.to_string());
         }
     }
 
     /// Whether calls may be made, and the group as it was last seen.
-    fn ready_to_act(&self, now: Time) -> Result<&Sight, FleetError> {
+    fn ready_to_act(&self, now: Time) -> Result<&Description, FleetError> {
         if let Some(until) = self.watch.held_until(now) {
             let for_ms = until.since(now).as_millis() as u64;
             return Err(FleetError::HeldBack { for_ms });
         }
-        self.sight.as_ref().ok_or(FleetError::NotSeen)
+        self.description.as_ref().ok_or(FleetError::NotSeen)
     }
 }
 
@@ -216,49 +216,54 @@ impl<G: Group> Fleet for AsgFleet<G> {
 
     fn limits(&self) -> Limits {
         let name = &self.name;
-        match &self.sight {
-            Some(Sight { min, max, .. }) => Limits {
+        match &self.description {
+            Some(Description { min, max, .. }) => Limits {
                 bounds: Bounds {
                     min: *min,
                     max: *max,
                 },
-                why: format!("the Auto Scaling Group {name} allows {min} to {max}"),
+                why: Some(format!(
+                    "the Auto Scaling Group {name} allows {min} to {max}"
+                )),
             },
             None => Limits {
                 bounds: Bounds {
                     min: 0,
                     max: u32::MAX,
                 },
-                why: format!("the Auto Scaling Group {name} was not seen yet"),
+                why: Some(format!("the Auto Scaling Group {name} was not seen yet")),
             },
         }
     }
 
-    async fn describe(&mut self, now: Time) -> Result<Census, FleetError> {
+    async fn describe(&mut self, now: Time) -> Result<FleetStatus, FleetError> {
         self.now = now;
         if self.watch.held_until(now).is_none() {
             self.read(now).await?;
         }
-        let sight = self.sight.as_ref().filter(|_| !self.watch.is_blind(now));
-        let Some(sight) = sight else {
+        let description = self
+            .description
+            .as_ref()
+            .filter(|_| !self.watch.is_blind(now));
+        let Some(description) = description else {
             return Err(FleetError::NotSeen);
         };
-        let warm_and_awake = self.book.warm().iter().filter(|instance| {
+        let warm_and_awake = self.view.warm().iter().filter(|instance| {
             instance.state == State::Warm || self.hooks.has_answered(&instance.id)
         });
-        let to_drain = (self.book.leaving().cloned())
-            .chain(self.book.standby().iter().cloned())
+        let to_drain = (self.view.leaving().cloned())
+            .chain(self.view.standby().iter().cloned())
             .chain(warm_and_awake.map(|instance| instance.id.clone()));
-        Ok(Census {
-            members: self.book.members(),
+        Ok(FleetStatus {
+            members: self.view.members(),
             to_drain: to_drain.collect(),
-            desired: Some(self.book.desired.value()),
-            warm: sight.warm,
+            desired: Some(self.view.desired.value()),
+            warm: description.warm,
             is_short: self.watch.is_short(),
             scale_in_held: self.watch.why_not_shrink(),
-            ended: self.book.ended(),
-            renamed: self.book.renamed(),
-            notices: self.told.take(),
+            ended: self.view.ended(),
+            renamed: self.view.renamed(),
+            notices: self.notices.take(),
         })
     }
 
@@ -270,14 +275,14 @@ impl<G: Group> Fleet for AsgFleet<G> {
             let for_ms = until.since(now).as_millis() as u64;
             return Err(FleetError::Short { what, for_ms });
         }
-        let target = self.book.counted() + count;
+        let target = self.view.counted() + count;
         if target > max {
             return Err(FleetError::AtMaximum { max });
         }
-        if target > self.book.desired.value() {
+        if target > self.view.desired.value() {
             self.set_desired(now, target).await?;
         }
-        Ok(self.book.launch(now, count))
+        Ok(self.view.launch(now, count))
     }
 
     async fn remove(&mut self, id: &str) -> Result<(), FleetError> {
@@ -285,23 +290,25 @@ impl<G: Group> Fleet for AsgFleet<G> {
         removed.into_iter().next().unwrap_or(Ok(()))
     }
 
-    /// Some at a time. What is told between them holds for all: either the desired capacity falls
+    /// Some at a time. What is notices between them holds for all: either the desired capacity falls
     /// with each, or it is lower than what there is already and stays.
     async fn remove_some(&mut self, ids: &[String]) -> Vec<Result<(), FleetError>> {
         let (then, planned) = self.plan_removals(ids);
-        let calls = planned.iter().filter(|plan| matches!(plan, Plan::Tell));
+        let calls = planned
+            .iter()
+            .filter(|plan| matches!(plan, Plan::EventSink));
         if calls.count() == 0 {
             return planned.into_iter().map(Plan::without_a_call).collect();
         }
-        let told: Vec<&String> = (ids.iter().zip(&planned))
-            .filter_map(|(id, plan)| matches!(plan, Plan::Tell).then_some(id))
+        let notices: Vec<&String> = (ids.iter().zip(&planned))
+            .filter_map(|(id, plan)| matches!(plan, Plan::EventSink).then_some(id))
             .collect();
-        let answers = self.terminate_all(&told, then).await;
+        let answers = self.terminate_all(&notices, then).await;
         let all_done = answers.iter().all(Result::is_ok);
         let mut answers = answers.into_iter();
         let mut done: Vec<Result<(), FleetError>> = (planned.into_iter())
             .map(|plan| match plan {
-                Plan::Tell => answers.next().unwrap_or(Ok(())),
+                Plan::EventSink => answers.next().unwrap_or(Ok(())),
                 plan => plan.without_a_call(),
             })
             .collect();
@@ -313,14 +320,14 @@ impl<G: Group> Fleet for AsgFleet<G> {
 
     /// The group launches the other one by itself, as its desired capacity stays.
     async fn replace(&mut self, now: Time, id: &str) -> Result<Vec<String>, FleetError> {
-        if self.book.is_launch(id) {
-            self.book.give_up(id);
+        if self.view.is_launch(id) {
+            self.view.give_up(id);
             return self.grow(now, 1).await;
         }
         if self.is_removable(id)? {
             self.ready_to_act(now)?;
-            let mut told = self.terminate_all(&[&id.to_owned()], Then::Stay).await;
-            told.pop().unwrap_or(Ok(()))?;
+            let mut notices = self.terminate_all(&[&id.to_owned()], Then::Stay).await;
+            notices.pop().unwrap_or(Ok(()))?;
         }
         self.grow(now, 1).await
     }

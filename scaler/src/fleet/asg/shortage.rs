@@ -171,8 +171,8 @@ mod tests {
     fn type_and_zone_are_read_from_the_message() {
         let mut shortages = Shortages::default();
         let new = shortages.take(at(1), &[failure("a", MESSAGE)]);
-        let told: Vec<String> = new.iter().map(Offering::to_string).collect();
-        assert_eq!(told, ["c7i.large in us-east-1a"]);
+        let notices: Vec<String> = new.iter().map(Offering::to_string).collect();
+        assert_eq!(notices, ["c7i.large in us-east-1a"]);
         let vague = failure("b", "UnfulfillableCapacity: no");
         assert_eq!(
             shortages.take(at(2), &[vague])[0].to_string(),
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(take(&mut shortages, 1, "a"), 0, "the same activity");
         assert_eq!(shortages.until(at(179)), Some(at(180)));
         assert_eq!(shortages.until(at(180)), None);
-        assert_eq!(take(&mut shortages, 200, "b"), 1, "told anew");
+        assert_eq!(take(&mut shortages, 200, "b"), 1, "notices anew");
         assert_eq!(shortages.until(at(201)), Some(at(560)), "twice as long");
         shortages.over();
         assert_eq!(shortages.until(at(202)), None);

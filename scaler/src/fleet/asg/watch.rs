@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tidegate_control::{Breaker, Time};
 
-use super::book::SHOWS_WITHIN;
 use super::group::{Failure, Refresh};
 use super::shortage::{Offering, Shortages};
+use super::view::SHOWS_WITHIN;
 
 /// Share of the interval by which a look comes earlier or later, so that many scalers spread out.
 const JITTER: f64 = 0.1;
@@ -52,7 +52,7 @@ pub struct Watch {
     failures: Option<Time>,
     refresh: Running,
     shortages: Shortages,
-    /// What was short and has not been told to be over.
+    /// What was short and has not been notices to be over.
     is_short: bool,
     throttle: Breaker,
 }
@@ -126,7 +126,7 @@ impl Watch {
         self.throttle.succeeded();
     }
 
-    /// The group was told something: a look is to show it.
+    /// The group was notices something: a look is to show it.
     pub fn acted(&mut self, now: Time) {
         let soon = now + AFTER_ACTION;
         self.next_look = self.next_look.map(|next| next.min(soon));

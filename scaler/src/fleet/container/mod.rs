@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 pub use engine::EngineError;
 
-use super::{Capabilities, Census, Ended, Fleet, FleetError, Limits};
-use crate::config::ContainerRules;
+use super::{Capabilities, Ended, Fleet, FleetError, FleetStatus, Limits};
 use engine::{Container, Engine, Line, State};
+use tidegate_policy::ContainerRules;
 
 /// A container that was made and not started within this many call timeouts never will be.
 const START_TIMEOUTS: u32 = 3;
@@ -30,17 +30,17 @@ pub struct ContainerFleet {
     proxies: Vec<String>,
     engine: Engine,
     last_number: u32,
-    /// As of the last census, and who was launched since, by name.
+    /// As of the last status, and who was launched since, by name.
     known: BTreeMap<String, Known>,
     /// Who was told to stop.
     leaving: BTreeMap<String, Leaving>,
-    /// Who was told so by an earlier run, and when, until the first census.
+    /// Who was told so by an earlier run, and when, until the first status.
     told_before: BTreeMap<String, Time>,
-    /// Ends that no census has told yet.
+    /// Ends that no status has told yet.
     ended: Vec<Ended>,
     /// Engine ids of ended containers that could not be removed yet, and have been told.
     told: BTreeSet<String>,
-    /// Whether a census was taken: ends before the first are nobody's news.
+    /// Whether a status was taken: ends before the first are nobody's news.
     looked: bool,
 }
 
@@ -141,7 +141,7 @@ impl ContainerFleet {
                 self.told.insert(container.engine_id.clone());
             }
             self.leaving.remove(&container.name);
-            // What cannot be removed now is tried again by the next census.
+            // What cannot be removed now is tried again by the next status.
             let _ = line.remove(&container.engine_id).await;
             self.told.insert(container.engine_id);
         }
@@ -184,14 +184,14 @@ impl ContainerFleet {
     }
 
     /// All at once, as each takes the engine half a second. Those that started although another
-    /// failed are found by the next census.
+    /// failed are found by the next status.
     async fn launch(&mut self, now: Time, count: u32) -> Result<Vec<String>, EngineError> {
         let line = self.engine.line().await?;
         let first = self.last_number + 1;
         self.last_number += count;
         let starts = (first..first + count).map(async |number| {
             let id = format!("{}-{number}", self.rules.name_prefix);
-            let body = self.rules.body(&id, &self.proxies);
+            let body = body::body(&self.rules, &id, &self.proxies);
             let engine_id = line.start(&id, body).await?;
             Ok::<_, EngineError>((id, engine_id))
         });
@@ -250,7 +250,7 @@ impl Fleet for ContainerFleet {
         let (min, max) = (0, u32::MAX);
         Limits {
             bounds: Bounds { min, max },
-            why: "the engine sets no limit".to_owned(),
+            why: Some("the engine sets no limit".to_owned()),
         }
     }
 
@@ -259,16 +259,16 @@ impl Fleet for ContainerFleet {
         self.limit() * 2
     }
 
-    async fn describe(&mut self, now: Time) -> Result<Census, FleetError> {
+    async fn describe(&mut self, now: Time) -> Result<FleetStatus, FleetError> {
         let limit = self.limit();
         let looked = tokio::time::timeout(limit, self.look(now)).await;
         let looked = looked.unwrap_or(Err(EngineError::Late { limit }));
         // The next call agrees with the engine anew: it may be another one by then.
         let members = looked.inspect_err(|_| self.engine.hang_up())?;
-        Ok(Census {
+        Ok(FleetStatus {
             members,
             ended: std::mem::take(&mut self.ended),
-            ..Census::default()
+            ..FleetStatus::default()
         })
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_control::{Law, Roster};
-use tidegate_scaler::config::PolicyFile;
+use tidegate_policy::PolicyFile;
 use tidegate_scaler::fleet::asg::{AsgFleet, Setup};
 use tidegate_scaler::lease::{Lease, Shared, Table, Terms};
 use tidegate_scaler::publish::Publisher;
-use tidegate_scaler::scaler::{Hands, Parts, Scaler};
+use tidegate_scaler::scaler::{Actuator, Parts, Scaler};
 use tidegate_scaler::sources::Sources;
 
 use super::Run;
@@ -83,11 +83,11 @@ impl Run {
             roster: Roster::default(),
             proxies: Box::new(endpoint.street.clone()),
             sources: Sources::default(),
-            hands: Hands::Free(Box::new(fleet)),
+            actuator: Actuator::Fleet(Box::new(fleet)),
             lease: Lease::Shared(Shared::new(store, endpoint.owner.clone(), terms)),
             ledger: Box::new(Examiner(endpoint.street.clone())),
             publisher: Publisher::default(),
-            tell: Box::new(Quiet {
+            events: Box::new(Quiet {
                 owner: endpoint.owner.clone(),
                 world: self.world.clone(),
                 aloud: self.aloud,

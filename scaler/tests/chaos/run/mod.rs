@@ -2,7 +2,7 @@
 //! then calm.
 
 mod endpoint;
-mod luck;
+mod faults;
 mod outcome;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ async fn a_quiet_group_is_looked_at_once_in_ten_seconds() {
 #[tokio::test]
 async fn when_aws_throttles_it_is_called_less_and_less_and_told_once() {
     let mut scene = Scene::serving(2).await;
-    scene.group.world().weather.throttled = 1.0;
+    scene.group.world().faults.throttled = 1.0;
     let before: u32 = scene.group.world().calls.values().sum();
     for _ in 0..45 {
         scene.try_tick().await.expect("the last look still counts");
@@ -33,7 +33,7 @@ async fn when_aws_throttles_it_is_called_less_and_less_and_told_once() {
         blind = is_blind;
     }
     assert!(blind, "what is not seen for a minute is not known");
-    scene.group.world().weather.throttled = 0.0;
+    scene.group.world().faults.throttled = 0.0;
     for _ in 0..65 {
         let _ = scene.try_tick().await;
     }
@@ -48,8 +48,13 @@ async fn new_instances_are_protected_where_the_group_does_not() {
         ..Shape::default()
     });
     scene.ticks(60).await;
-    let sight = scene.group.world().sight();
-    assert!(sight.instances.iter().all(|instance| instance.protected));
+    let description = scene.group.world().description();
+    assert!(
+        description
+            .instances
+            .iter()
+            .all(|instance| instance.protected)
+    );
     assert!(scene.calls("SetInstanceProtection") <= 2);
     let group = "workers".to_owned();
     assert_eq!(scene.notices, [Notice::Unprotected { group }]);
@@ -58,14 +63,14 @@ async fn new_instances_are_protected_where_the_group_does_not() {
 #[tokio::test]
 async fn what_a_role_does_not_allow_is_told_once_and_done_without() {
     let mut scene = Scene::new(Shape::default());
-    scene.group.world().weather.denied = ["DescribeInstanceRefreshes"].into();
-    let census = scene.ticks(200).await;
-    assert_eq!(census.scale_in_held, None);
-    let told: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
+    scene.group.world().faults.denied = ["DescribeInstanceRefreshes"].into();
+    let status = scene.ticks(200).await;
+    assert_eq!(status.scale_in_held, None);
+    let events: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
     assert_eq!(
-        told[0],
+        events[0],
         "whether an instance refresh runs cannot be known, so it is taken as none: \
          DescribeInstanceRefreshes is not permitted: the role does not allow it"
     );
-    assert_eq!(told.len(), 1);
+    assert_eq!(events.len(), 1);
 }

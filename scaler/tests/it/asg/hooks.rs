@@ -6,10 +6,10 @@ use super::*;
 async fn an_instance_is_in_service_when_its_model_answers() {
     let mut scene = Scene::new(hooked(1));
     scene.ticks(60).await;
-    scene.sees("i-00000001", |sight| sight.ready = false);
+    scene.sees("i-00000001", |description| description.ready = false);
     scene.ticks(20).await;
     assert_eq!(state(&scene, "i-00000001"), Some(State::PendingWait));
-    scene.sees("i-00000001", |sight| sight.ready = true);
+    scene.sees("i-00000001", |description| description.ready = true);
     scene.ticks(2).await;
     assert_eq!(state(&scene, "i-00000001"), Some(State::InService));
     assert_eq!(scene.calls("CompleteLifecycleAction"), 1);
@@ -21,19 +21,19 @@ async fn an_instance_that_others_end_drains_first_and_is_waited_for() {
     scene.sees("i-00000001", |_| ());
     scene.ticks(60).await;
     scene.group.world().take_away("i-00000001");
-    scene.sees("i-00000001", |sight| sight.permits = 2);
-    let census = scene
-        .until("it is to drain", |census| !census.to_drain.is_empty())
+    scene.sees("i-00000001", |description| description.permits = 2);
+    let status = scene
+        .until("it is to drain", |status| !status.to_drain.is_empty())
         .await;
-    assert_eq!(census.to_drain, ["i-00000001"]);
-    assert!(!ids(&census).contains(&"i-00000001".to_owned()));
-    scene.sees("i-00000001", |sight| {
-        (sight.permits, sight.draining) = (1, true)
+    assert_eq!(status.to_drain, ["i-00000001"]);
+    assert!(!ids(&status).contains(&"i-00000001".to_owned()));
+    scene.sees("i-00000001", |description| {
+        (description.permits, description.draining) = (1, true)
     });
     scene.ticks(40).await;
     assert_eq!(state(&scene, "i-00000001"), Some(State::LeavingWait));
     assert!(scene.calls("RecordLifecycleActionHeartbeat") >= 2);
-    scene.sees("i-00000001", |sight| sight.draining = true);
+    scene.sees("i-00000001", |description| description.draining = true);
     scene.tick().await;
     assert_eq!(state(&scene, "i-00000001"), Some(State::Leaving));
 }
@@ -44,8 +44,8 @@ async fn a_drain_without_an_end_is_given_up_at_its_limit() {
     scene.sees("i-00000001", |_| ());
     scene.ticks(60).await;
     scene.group.world().take_away("i-00000001");
-    scene.sees("i-00000001", |sight| {
-        (sight.permits, sight.draining) = (1, true)
+    scene.sees("i-00000001", |description| {
+        (description.permits, description.draining) = (1, true)
     });
     scene.ticks(50).await;
     assert_eq!(state(&scene, "i-00000001"), Some(State::LeavingWait));
@@ -61,6 +61,6 @@ async fn hooks_that_the_group_does_not_have_are_told() {
     let mut scene = Scene::new(hooked(0));
     scene.group.world().shape_mut().launch_hook = None;
     scene.ticks(5).await;
-    let told: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
-    assert_eq!(told, ["workers has no lifecycle hook ready"]);
+    let events: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
+    assert_eq!(events, ["workers has no lifecycle hook ready"]);
 }

@@ -2,13 +2,13 @@
 //! day.
 
 mod calls;
+mod faults;
 mod hooks;
 mod refresh;
 mod removals;
 mod shortage;
 mod sizes;
 mod warm;
-mod weather;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_control::{Observation, ProxyObservation, Seen, Time, WorkerObservation};
-use tidegate_scaler::config::AsgRules;
+use tidegate_policy::AsgRules;
 use tidegate_scaler::fleet::asg::fake::{FakeGroup, Shape, World};
 use tidegate_scaler::fleet::asg::group::{GroupError, State};
 use tidegate_scaler::fleet::asg::{AsgFleet, Setup};
-use tidegate_scaler::fleet::{Census, Fleet, FleetError, Notice};
+use tidegate_scaler::fleet::{Fleet, FleetError, FleetStatus, Notice};
 
 const BEGIN_S: u64 = 1_000_000;
 
@@ -94,39 +94,39 @@ impl Scene {
         Time::from_ms(self.second.load(Ordering::Relaxed) * 1000)
     }
 
-    async fn tick(&mut self) -> Census {
+    async fn tick(&mut self) -> FleetStatus {
         self.try_tick().await.expect("the fleet is seen")
     }
 
-    async fn try_tick(&mut self) -> Result<Census, FleetError> {
+    async fn try_tick(&mut self) -> Result<FleetStatus, FleetError> {
         self.second.fetch_add(1, Ordering::Relaxed);
-        let census = self.fleet.describe(self.now()).await?;
-        self.notices.extend(census.notices.iter().cloned());
-        let ended = census.ended.iter();
+        let status = self.fleet.describe(self.now()).await?;
+        self.notices.extend(status.notices.iter().cloned());
+        let ended = status.ended.iter();
         self.ended.extend(ended.map(|ended| ended.id.clone()));
         self.fleet.attend(self.now(), &self.seen).await;
-        Ok(census)
+        Ok(status)
     }
 
-    async fn ticks(&mut self, count: u32) -> Census {
-        let mut census = self.tick().await;
+    async fn ticks(&mut self, count: u32) -> FleetStatus {
+        let mut status = self.tick().await;
         for _ in 1..count {
-            census = self.tick().await;
+            status = self.tick().await;
         }
-        census
+        status
     }
 
-    /// Ticks until the census is as wanted, for at most five minutes.
-    async fn until(&mut self, what: &str, is_so: impl Fn(&Census) -> bool) -> Census {
+    /// Ticks until the status is as wanted, for at most five minutes.
+    async fn until(&mut self, what: &str, is_so: impl Fn(&FleetStatus) -> bool) -> FleetStatus {
         for _ in 0..300 {
-            let census = self.tick().await;
-            if is_so(&census) {
-                return census;
+            let status = self.tick().await;
+            if is_so(&status) {
+                return status;
             }
         }
         panic!(
             "{what}: not within five minutes; {:?}",
-            self.group.world().sight()
+            self.group.world().description()
         );
     }
 
@@ -148,7 +148,7 @@ impl Scene {
             Some(seen) => seen.workers,
             None => Vec::new(),
         };
-        let mut sight = WorkerObservation {
+        let mut description = WorkerObservation {
             id: id.to_owned(),
             ready: true,
             draining: false,
@@ -157,9 +157,9 @@ impl Scene {
             elsewhere: 0,
             beat_age_ms: 300,
         };
-        change(&mut sight);
+        change(&mut description);
         sights.retain(|other| other.id != id);
-        sights.push(sight);
+        sights.push(description);
         sights.sort_by(|a, b| a.id.cmp(&b.id));
         self.seen = observation(sights);
     }
@@ -171,9 +171,9 @@ impl Scene {
             ..Shape::default()
         });
         scene
-            .until("they are in service", |census| {
-                ids(census).len() as u32 == count
-                    && ids(census).iter().all(|id| id.starts_with("i-"))
+            .until("they are in service", |status| {
+                ids(status).len() as u32 == count
+                    && ids(status).iter().all(|id| id.starts_with("i-"))
             })
             .await;
         scene.ticks(30).await;
@@ -195,8 +195,8 @@ fn observation(workers: Vec<WorkerObservation>) -> Observation {
     }
 }
 
-fn ids(census: &Census) -> Vec<String> {
-    let stays = census.members.iter().filter(|member| !member.leaving);
+fn ids(status: &FleetStatus) -> Vec<String> {
+    let stays = status.members.iter().filter(|member| !member.leaving);
     stays.map(|member| member.id.clone()).collect()
 }
 fn hooked(desired: u32) -> Shape {
@@ -209,7 +209,10 @@ fn hooked(desired: u32) -> Shape {
 }
 
 fn state(scene: &Scene, id: &str) -> Option<State> {
-    let sight = scene.group.world().sight();
-    let instance = sight.instances.iter().find(|instance| instance.id == id);
+    let description = scene.group.world().description();
+    let instance = description
+        .instances
+        .iter()
+        .find(|instance| instance.id == id);
     instance.map(|instance| instance.state)
 }

@@ -6,39 +6,39 @@ use super::*;
 async fn it_removes_exactly_the_named_and_the_group_wants_one_less() {
     let mut scene = Scene::serving(3).await;
     scene.fleet.remove("i-00000002").await.expect("it is there");
-    let census = scene.tick().await;
-    assert_eq!(ids(&census), ["i-00000001", "i-00000003"]);
-    assert_eq!(census.members.len(), 3, "it is described as leaving");
+    let status = scene.tick().await;
+    assert_eq!(ids(&status), ["i-00000001", "i-00000003"]);
+    assert_eq!(status.members.len(), 3, "it is described as leaving");
     scene
         .fleet
         .remove("i-00000002")
         .await
         .expect("once more changes nothing");
-    let census = scene
-        .until("it is gone", |census| census.members.len() == 2)
+    let status = scene
+        .until("it is gone", |status| status.members.len() == 2)
         .await;
-    assert_eq!(ids(&census), ["i-00000001", "i-00000003"]);
+    assert_eq!(ids(&status), ["i-00000001", "i-00000003"]);
     assert_eq!(scene.ended, ["i-00000002"]);
     assert_eq!((scene.desired(), scene.calls(ENDS)), (2, 1));
     let unknown = scene.fleet.remove("i-00000002").await;
     assert!(matches!(unknown, Err(FleetError::Unknown { .. })));
 }
 
-/// Removes one while a call fails by `weather`, as the scaler does: again at each tick.
+/// Removes one while a call fails by `faults`, as the scaler does: again at each tick.
 async fn removed_in_bad_weather(lost: f64, not_arrived: f64) -> Scene {
     let mut scene = Scene::serving(3).await;
     {
         let mut world = scene.group.world();
-        world.weather.lag = Duration::from_secs(4);
-        (world.weather.reply_lost, world.weather.not_arrived) = (lost, not_arrived);
+        world.faults.lag = Duration::from_secs(4);
+        (world.faults.reply_lost, world.faults.not_arrived) = (lost, not_arrived);
     }
     let failed = scene.fleet.remove("i-00000002").await;
     assert!(failed.is_err());
-    scene.group.world().weather.reply_lost = 0.0;
-    scene.group.world().weather.not_arrived = 0.0;
+    scene.group.world().faults.reply_lost = 0.0;
+    scene.group.world().faults.not_arrived = 0.0;
     for _ in 0..60 {
-        let census = scene.tick().await;
-        if ids(&census).contains(&"i-00000002".to_owned()) {
+        let status = scene.tick().await;
+        if ids(&status).contains(&"i-00000002".to_owned()) {
             scene.fleet.remove("i-00000002").await.expect("it works");
         }
     }
@@ -65,14 +65,14 @@ async fn a_replaced_worker_goes_and_the_group_launches_another() {
     let now = scene.now();
     let names = scene.fleet.replace(now, "i-00000001").await;
     assert_eq!(names.expect("it is there").len(), 1);
-    let census = scene.tick().await;
-    assert_eq!(ids(&census).len(), 2);
-    let census = scene
-        .until("the new one shows", |census| {
-            ids(census) == ["i-00000002", "i-00000003"]
+    let status = scene.tick().await;
+    assert_eq!(ids(&status).len(), 2);
+    let status = scene
+        .until("the new one shows", |status| {
+            ids(status) == ["i-00000002", "i-00000003"]
         })
         .await;
-    assert!(!census.members.is_empty());
+    assert!(!status.members.is_empty());
     assert_eq!((scene.desired(), scene.calls(SETS)), (2, 0));
 }
 
@@ -88,7 +88,7 @@ async fn fifty_go_in_the_time_of_a_few_calls_in_the_order_in_which_they_were_nam
     );
     scene.ticks(60).await;
     // On average a call takes half of it.
-    scene.group.world().weather.delay = Duration::from_millis(400);
+    scene.group.world().faults.delay = Duration::from_millis(400);
     let all = ids(&scene.tick().await);
     assert_eq!(all.len(), 50);
     let began = tokio::time::Instant::now();
@@ -118,8 +118,8 @@ async fn fifty_go_in_the_time_of_a_few_calls_in_the_order_in_which_they_were_nam
         began.elapsed()
     );
     assert_eq!((goes, scene.calls(ENDS), scene.desired()), (5, 50, 0));
-    let census = scene.ticks(90).await;
-    assert!(census.members.is_empty() && scene.notices.is_empty());
+    let status = scene.ticks(90).await;
+    assert!(status.members.is_empty() && scene.notices.is_empty());
 }
 
 #[tokio::test]
@@ -132,8 +132,8 @@ async fn where_more_are_than_wanted_those_go_first_without_another_decrement() {
     let then = scene.fleet.remove_some(&here[2..4]).await;
     assert_eq!((then.len(), scene.desired()), (2, 1));
     assert!(first.iter().chain(&then).all(Result::is_ok));
-    let census = scene.ticks(60).await;
-    assert_eq!(ids(&census), here[4..]);
+    let status = scene.ticks(60).await;
+    assert_eq!(ids(&status), here[4..]);
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn no_more_go_together_than_the_minimum_allows_and_what_is_named_twice_goe
     let mut here = ids(&scene.ticks(15).await);
     here.push("i-nowhere".to_owned());
     let done = scene.fleet.remove_some(&here).await;
-    let told: Vec<String> = (done.iter())
+    let events: Vec<String> = (done.iter())
         .map(|done| match done {
             Ok(()) => "gone".to_owned(),
             Err(error) => error.to_string(),
@@ -151,7 +151,7 @@ async fn no_more_go_together_than_the_minimum_allows_and_what_is_named_twice_goe
         .collect();
     let at_minimum = "the fleet's minimum of 2 is reached";
     let unknown = "there is no member i-nowhere";
-    assert_eq!(told, ["gone", "gone", at_minimum, at_minimum, unknown]);
+    assert_eq!(events, ["gone", "gone", at_minimum, at_minimum, unknown]);
     assert_eq!((scene.calls(ENDS), scene.desired()), (2, 2));
 }
 
@@ -159,7 +159,7 @@ async fn no_more_go_together_than_the_minimum_allows_and_what_is_named_twice_goe
 async fn refusals_of_calls_made_together_count_as_one_and_hold_the_rest_back() {
     let mut scene = Scene::serving(20).await;
     let here = ids(&scene.tick().await);
-    scene.group.world().weather.throttled = 1.0;
+    scene.group.world().faults.throttled = 1.0;
     let before: u32 = scene.group.world().calls.values().sum();
     let first = scene.fleet.remove_some(&here).await;
     assert!(first.iter().all(Result::is_err));
@@ -168,7 +168,7 @@ async fn refusals_of_calls_made_together_count_as_one_and_hold_the_rest_back() {
     assert!(!rest.is_empty() && rest.iter().all(held));
     let calls: u32 = scene.group.world().calls.values().sum::<u32>() - before;
     assert_eq!((calls as usize, calls), (first.len(), scene.calls(ENDS)));
-    scene.group.world().weather.throttled = 0.0;
+    scene.group.world().faults.throttled = 0.0;
     scene.ticks(2).await;
     let again = scene.fleet.remove_some(&here).await;
     assert!(again.iter().all(Result::is_ok), "a second later: {again:?}");
@@ -179,9 +179,9 @@ async fn of_removals_made_together_those_without_a_reply_are_made_once() {
     for (lost, not_arrived) in [(0.5, 0.0), (0.0, 0.5), (0.3, 0.3)] {
         let mut scene = Scene::serving(12).await;
         {
-            let weather = &mut scene.group.world().weather;
-            weather.lag = Duration::from_secs(4);
-            (weather.reply_lost, weather.not_arrived) = (lost, not_arrived);
+            let faults = &mut scene.group.world().faults;
+            faults.lag = Duration::from_secs(4);
+            (faults.reply_lost, faults.not_arrived) = (lost, not_arrived);
         }
         let all = ids(&scene.tick().await);
         let leaving = &all[..8];
@@ -191,10 +191,10 @@ async fn of_removals_made_together_those_without_a_reply_are_made_once() {
             let left: Vec<String> = left.collect();
             scene.fleet.remove_some(&left).await;
         }
-        scene.group.world().weather = Default::default();
-        let census = scene.ticks(90).await;
+        scene.group.world().faults = Default::default();
+        let status = scene.ticks(90).await;
         assert_eq!(
-            ids(&census),
+            ids(&status),
             all[8..],
             "lost {lost}, not arrived {not_arrived}"
         );

@@ -6,12 +6,12 @@ use super::*;
 async fn capacity_that_is_short_is_told_not_counted_on_and_not_asked_for_until_it_is_back() {
     let mut scene = Scene::serving(1).await;
     let offering = |zone: &str| ("c7i.large".to_owned(), format!("eu-central-1{zone}"));
-    scene.group.world().weather.short = [offering("a"), offering("b")].into();
+    scene.group.world().faults.short = [offering("a"), offering("b")].into();
     scene.grow(2).await.expect("it is accepted");
-    let census = scene
-        .until("it is known to be short", |census| census.is_short)
+    let status = scene
+        .until("it is known to be short", |status| status.is_short)
         .await;
-    assert_eq!(ids(&census).len(), 1, "what does not come does not count");
+    assert_eq!(ids(&status).len(), 1, "what does not come does not count");
     let Err(FleetError::Short { what, .. }) = scene.grow(2).await else {
         panic!("it was asked for again");
     };
@@ -23,11 +23,11 @@ async fn capacity_that_is_short_is_told_not_counted_on_and_not_asked_for_until_i
     assert_eq!(scene.notices.len(), 1, "{:?}", scene.notices);
     assert_eq!((scene.desired(), scene.calls(SETS)), (3, 1));
 
-    scene.group.world().weather.short.clear();
-    let census = scene
-        .until("it comes", |census| ids(census).len() == 3)
+    scene.group.world().faults.short.clear();
+    let status = scene
+        .until("it comes", |status| ids(status).len() == 3)
         .await;
-    assert!(!census.is_short);
+    assert!(!status.is_short);
     assert_eq!(scene.notices.last(), Some(&Notice::CapacityBack));
     scene.grow(1).await.expect("it may grow again");
 }
@@ -36,12 +36,12 @@ async fn capacity_that_is_short_is_told_not_counted_on_and_not_asked_for_until_i
 async fn launches_that_never_came_are_cancelled_when_the_fleet_shrinks() {
     let mut scene = Scene::serving(3).await;
     let offering = |zone: &str| ("c7i.large".to_owned(), format!("eu-central-1{zone}"));
-    scene.group.world().weather.short = [offering("a"), offering("b")].into();
+    scene.group.world().faults.short = [offering("a"), offering("b")].into();
     scene.grow(4).await.expect("it is accepted");
-    scene.until("it is short", |census| census.is_short).await;
+    scene.until("it is short", |status| status.is_short).await;
     scene.fleet.remove("i-00000001").await.expect("it is there");
     assert_eq!(scene.desired(), 2, "not 6");
-    scene.group.world().weather.short.clear();
-    let census = scene.ticks(60).await;
-    assert_eq!(ids(&census), ["i-00000002", "i-00000003"]);
+    scene.group.world().faults.short.clear();
+    let status = scene.ticks(60).await;
+    assert_eq!(ids(&status), ["i-00000002", "i-00000003"]);
 }

@@ -15,20 +15,20 @@ async fn with_pool(desired: u32, warm: u32, shape: Shape) -> Scene {
 }
 
 fn ids_in(scene: &Scene, state: State) -> Vec<String> {
-    let sight = scene.group.world().sight();
-    let found = sight.instances.iter().filter(|i| i.state == state);
+    let description = scene.group.world().description();
+    let found = description.instances.iter().filter(|i| i.state == state);
     found.map(|instance| instance.id.clone()).collect()
 }
 
 #[tokio::test]
 async fn what_is_in_the_pool_is_no_member_takes_no_requests_and_is_neither_ended_nor_replaced() {
     let mut scene = with_pool(2, 3, Shape::default()).await;
-    let census = scene.tick().await;
+    let status = scene.tick().await;
     let pool = ids_in(&scene, State::Warm);
-    assert_eq!((ids(&census).len(), pool.len(), census.warm), (2, 3, 3));
-    assert!(ids(&census).iter().all(|id| !pool.contains(id)));
-    assert_eq!(census.to_drain, pool, "no proxy gives them requests");
-    assert_eq!(census.desired, Some(2));
+    assert_eq!((ids(&status).len(), pool.len(), status.warm), (2, 3, 3));
+    assert!(ids(&status).iter().all(|id| !pool.contains(id)));
+    assert_eq!(status.to_drain, pool, "no proxy gives them requests");
+    assert_eq!(status.desired, Some(2));
     for id in &pool {
         let now = scene.now();
         let removed = scene.fleet.remove(id).await;
@@ -50,15 +50,15 @@ async fn growth_comes_from_the_pool_which_fills_up_again_and_serves_sooner() {
     let pool = ids_in(&scene, State::Warm);
     let asked = scene.now();
     scene.grow(2).await.expect("it grows");
-    let census = scene
-        .until("they come", |census| {
-            ids(census).iter().filter(|id| pool.contains(id)).count() == 2
+    let status = scene
+        .until("they come", |status| {
+            ids(status).iter().filter(|id| pool.contains(id)).count() == 2
         })
         .await;
-    let from_pool = census.members.iter().filter(|m| pool.contains(&m.id));
+    let from_pool = status.members.iter().filter(|m| pool.contains(&m.id));
     // The lead time that is learned is theirs from the growth, not from when the pool was filled.
     assert!(from_pool.clone().all(|member| member.launched == asked));
-    assert_eq!((ids(&census).len(), census.desired), (3, Some(3)));
+    assert_eq!((ids(&status).len(), status.desired), (3, Some(3)));
     let works = |scene: &Scene| {
         let working = scene.group.world().working();
         pool.iter().all(|id| working.contains(id))
@@ -67,12 +67,12 @@ async fn growth_comes_from_the_pool_which_fills_up_again_and_serves_sooner() {
         scene.tick().await;
         assert!(scene.now().since(asked) < Duration::from_secs(20), "sooner");
     }
-    let census = scene
-        .until("they are in service", |census| census.warm == 2)
+    let status = scene
+        .until("they are in service", |status| status.warm == 2)
         .await;
-    assert!(pool.iter().all(|id| !census.to_drain.contains(id)));
-    let census = scene.ticks(90).await;
-    assert_eq!((ids(&census).len(), census.to_drain.len()), (3, 2));
+    assert!(pool.iter().all(|id| !status.to_drain.contains(id)));
+    let status = scene.ticks(90).await;
+    assert_eq!((ids(&status).len(), status.to_drain.len()), (3, 2));
     assert_eq!((scene.calls(SETS), scene.calls(ENDS)), (1, 0));
     assert!(scene.notices.is_empty(), "{:?}", scene.notices);
 }
@@ -83,16 +83,16 @@ async fn the_bounds_are_the_groups_whatever_its_pool_holds() {
     let refused = scene.grow(2).await;
     assert!(matches!(refused, Err(FleetError::AtMaximum { max: 6 })));
     scene.grow(1).await.expect("one more fits");
-    let census = scene.ticks(90).await;
+    let status = scene.ticks(90).await;
     assert_eq!(
-        (ids(&census).len(), scene.desired(), census.warm),
+        (ids(&status).len(), scene.desired(), status.warm),
         (6, 6, 3)
     );
-    let last = ids(&census).pop().expect("it has members");
+    let last = ids(&status).pop().expect("it has members");
     scene.fleet.remove(&last).await.expect("it is a member");
-    let census = scene.ticks(60).await;
+    let status = scene.ticks(60).await;
     assert_eq!(
-        (ids(&census).len(), scene.desired(), census.warm),
+        (ids(&status).len(), scene.desired(), status.warm),
         (5, 5, 3)
     );
 }
@@ -101,27 +101,27 @@ async fn the_bounds_are_the_groups_whatever_its_pool_holds() {
 async fn one_that_is_prepared_for_the_pool_goes_to_sleep_when_its_model_has_answered() {
     let mut scene = with_pool(0, 1, hooked(0)).await;
     let [id] = ids_in(&scene, State::WarmWait).try_into().expect("one");
-    let census = scene.tick().await;
-    assert!(census.members.is_empty() && census.to_drain.is_empty());
-    scene.sees(&id, |sight| sight.permits = 1);
+    let status = scene.tick().await;
+    assert!(status.members.is_empty() && status.to_drain.is_empty());
+    scene.sees(&id, |description| description.permits = 1);
     scene.ticks(3).await;
-    let census = scene.tick().await;
+    let status = scene.tick().await;
     assert_eq!(
-        census.to_drain,
+        status.to_drain,
         std::slice::from_ref(&id),
         "it has answered, and shall sleep"
     );
     assert_eq!(scene.calls("CompleteLifecycleAction"), 0, "it is busy");
-    scene.sees(&id, |sight| sight.draining = true);
+    scene.sees(&id, |description| description.draining = true);
     scene.ticks(5).await;
     assert_eq!(state(&scene, &id), Some(State::Warm));
     assert_eq!(scene.calls("CompleteLifecycleAction"), 1);
 
     scene.grow(1).await.expect("it grows");
     scene
-        .until("it leaves the pool", |census| ids(census).contains(&id))
+        .until("it leaves the pool", |status| ids(status).contains(&id))
         .await;
-    scene.sees(&id, |sight| sight.ready = false);
+    scene.sees(&id, |description| description.ready = false);
     scene.ticks(20).await;
     assert_eq!(
         state(&scene, &id),
@@ -140,14 +140,14 @@ async fn one_in_standby_drains_is_no_member_and_is_neither_ended_nor_replaced() 
     let before = scene.tick().await.members.into_iter();
     let before = before.map(|m| (m.id, m.launched)).collect::<Vec<_>>();
     scene.group.world().stand_by(&aside);
-    let census = scene
-        .until("it is seen", |census| census.to_drain.contains(&aside))
+    let status = scene
+        .until("it is seen", |status| status.to_drain.contains(&aside))
         .await;
-    assert_eq!(ids(&census), ["i-00000001", "i-00000003"]);
-    let census = scene.ticks(300).await;
-    assert_eq!(ids(&census), ["i-00000001", "i-00000003"]);
+    assert_eq!(ids(&status), ["i-00000001", "i-00000003"]);
+    let status = scene.ticks(300).await;
+    assert_eq!(ids(&status), ["i-00000001", "i-00000003"]);
     assert_eq!(
-        (census.to_drain, census.desired),
+        (status.to_drain, status.desired),
         (vec![aside.clone()], Some(2))
     );
     let removed = scene.fleet.remove(&aside).await;
@@ -161,16 +161,16 @@ async fn one_in_standby_drains_is_no_member_and_is_neither_ended_nor_replaced() 
         "it has not ended: {:?}",
         scene.ended
     );
-    let told = [Notice::SizedByOthers { from: 3, to: 2 }];
-    assert_eq!(scene.notices, told);
+    let events = [Notice::SizedByOthers { from: 3, to: 2 }];
+    assert_eq!(scene.notices, events);
 
     scene.group.world().return_from_standby(&aside);
-    let census = scene
-        .until("it is back", |census| {
-            ids(census).len() == 3 && census.to_drain.is_empty()
+    let status = scene
+        .until("it is back", |status| {
+            ids(status).len() == 3 && status.to_drain.is_empty()
         })
         .await;
-    let after = census.members.into_iter().map(|m| (m.id, m.launched));
+    let after = status.members.into_iter().map(|m| (m.id, m.launched));
     assert_eq!(after.collect::<Vec<_>>(), before, "as old as it is");
     scene.ticks(60).await;
     assert_eq!(scene.calls(ENDS) + scene.calls(SETS), 0);

@@ -40,15 +40,15 @@ pub const CLAUSES: [Clause; 14] = clauses![
 
 async fn empty(run: &mut Run) -> Verdict {
     for _ in 0..30 {
-        let census = run.census().await;
-        assert!(census.members.is_empty(), "{:?}", census.members);
-        assert!(census.ended.is_empty(), "{:?}", census.ended);
+        let status = run.status().await;
+        assert!(status.members.is_empty(), "{:?}", status.members);
+        assert!(status.ended.is_empty(), "{:?}", status.ended);
     }
     Verdict::Holds
 }
 
 async fn launch_shows(run: &mut Run) -> Verdict {
-    run.census().await;
+    run.status().await;
     run.grow(2).await;
     for _ in 0..60 {
         assert_eq!(run.here().await.len(), 2);
@@ -68,9 +68,9 @@ async fn grows_exactly(run: &mut Run) -> Verdict {
 
 async fn names_last(run: &mut Run) -> Verdict {
     run.grown(3).await;
-    let first = run.census().await;
+    let first = run.status().await;
     for _ in 0..60 {
-        assert_eq!(run.census().await.members, first.members);
+        assert_eq!(run.status().await.members, first.members);
     }
     Verdict::Holds
 }
@@ -83,10 +83,10 @@ async fn removes_exactly(run: &mut Run) -> Verdict {
     for _ in 0..60 {
         assert_eq!(run.here().await, all);
     }
-    let census = run
-        .until("it is gone", |census| census.members.len() == 2)
+    let status = run
+        .until("it is gone", |status| status.members.len() == 2)
         .await;
-    assert_eq!(staying(&census), all);
+    assert_eq!(staying(&status), all);
     Verdict::Holds
 }
 
@@ -94,10 +94,10 @@ async fn end_is_told(run: &mut Run) -> Verdict {
     let all = run.grown(2).await;
     let removed = run.fleet().remove(&all[0]).await;
     removed.unwrap_or_else(|error| panic!("{error}"));
-    run.until("it is gone", |census| census.members.len() == 1)
+    run.until("it is gone", |status| status.members.len() == 1)
         .await;
-    let told: Vec<(&str, bool)> = run.ended.iter().map(|e| (e.id.as_str(), e.asked)).collect();
-    assert_eq!(told, [(all[0].as_str(), true)]);
+    let events: Vec<(&str, bool)> = run.ended.iter().map(|e| (e.id.as_str(), e.asked)).collect();
+    assert_eq!(events, [(all[0].as_str(), true)]);
     Verdict::Holds
 }
 
@@ -108,7 +108,7 @@ async fn removes_once(run: &mut Run) -> Verdict {
             Ok(()) | Err(FleetError::Unknown { .. }) => {}
             Err(error) => panic!("{error}"),
         }
-        run.census().await;
+        run.status().await;
     }
     for _ in 0..60 {
         assert_eq!(run.here().await, all[..2]);
@@ -130,7 +130,7 @@ async fn unknown_is_said(run: &mut Run) -> Verdict {
 async fn bounds_hold(run: &mut Run) -> Verdict {
     run.grown(ROOM).await;
     let limits = run.fleet().limits();
-    assert!(!limits.why.is_empty());
+    assert!(limits.why.is_some_and(|why| !why.is_empty()));
     if limits.bounds.max == u32::MAX {
         // It sets none, and says so; the policy's hold.
         assert_eq!(limits.bounds.min, 0);
@@ -155,10 +155,10 @@ async fn replaces(run: &mut Run) -> Verdict {
     let replaced = run.fleet().replace(now, &all[0]).await;
     replaced.unwrap_or_else(|error| panic!("{error}"));
     let done = run
-        .until("another is there", |census| {
-            let here = staying(census);
+        .until("another is there", |status| {
+            let here = staying(status);
             let is_new = |id: &String| !all.contains(id) && !id.starts_with("launch-");
-            census.members.len() == 2 && here.contains(&all[1]) && here.iter().any(is_new)
+            status.members.len() == 2 && here.contains(&all[1]) && here.iter().any(is_new)
         })
         .await;
     for _ in 0..40 {
@@ -171,7 +171,7 @@ async fn names_at_once(run: &mut Run) -> Verdict {
     if !run.fleet().capabilities().names_at_once {
         return Verdict::NotOffered;
     }
-    run.census().await;
+    run.status().await;
     let mut names = run.grow(2).await;
     names.sort();
     for _ in 0..30 {
@@ -197,8 +197,8 @@ async fn others_end(run: &mut Run) -> Verdict {
         return Verdict::NotTried;
     }
     let gone = all[0].clone();
-    run.until("it is gone", |census| {
-        census.members.iter().all(|member| member.id != gone)
+    run.until("it is gone", |status| {
+        status.members.iter().all(|member| member.id != gone)
     })
     .await;
     assert_eq!(run.ended.len(), 1);
@@ -213,20 +213,20 @@ async fn others_size(run: &mut Run) -> Verdict {
     run.grown(1).await;
     // Until what was written ourselves cannot be meant any more.
     for _ in 0..40 {
-        run.census().await;
+        run.status().await;
     }
     if !run.ground.size_by_others(3).await {
         return Verdict::NotTried;
     }
-    run.until("it is seen", |census| staying(census).len() == 3)
+    run.until("it is seen", |status| staying(status).len() == 3)
         .await;
     for _ in 0..60 {
         assert_eq!(run.here().await.len(), 3);
     }
-    let told = run.notices.iter();
-    let told: Vec<_> = told
+    let events = run.notices.iter();
+    let events: Vec<_> = events
         .filter(|n| matches!(n, Notice::SizedByOthers { .. }))
         .collect();
-    assert_eq!(told, [&Notice::SizedByOthers { from: 1, to: 3 }]);
+    assert_eq!(events, [&Notice::SizedByOthers { from: 1, to: 3 }]);
     Verdict::Holds
 }

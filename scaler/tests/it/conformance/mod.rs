@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tidegate_control::Time;
-use tidegate_scaler::fleet::{Census, Ended, Fleet, Notice};
+use tidegate_scaler::fleet::{Ended, Fleet, FleetStatus, Notice};
 
 use clauses::{CLAUSES, Clause};
 pub use grounds::create_group;
@@ -90,18 +90,18 @@ impl Run {
         self.ground.fleet()
     }
 
-    pub async fn census(&mut self) -> Census {
+    pub async fn status(&mut self) -> FleetStatus {
         self.now = self.ground.pass().await;
-        let census = self.ground.fleet().describe(self.now).await;
-        let census = census.unwrap_or_else(|error| panic!("it cannot be seen: {error}"));
-        self.ended.extend(census.ended.iter().cloned());
-        self.notices.extend(census.notices.iter().cloned());
-        census
+        let status = self.ground.fleet().describe(self.now).await;
+        let status = status.unwrap_or_else(|error| panic!("it cannot be seen: {error}"));
+        self.ended.extend(status.ended.iter().cloned());
+        self.notices.extend(status.notices.iter().cloned());
+        status
     }
 
     /// Members that stay.
     pub async fn here(&mut self) -> Vec<String> {
-        staying(&self.census().await)
+        staying(&self.status().await)
     }
 
     pub async fn grow(&mut self, count: u32) -> Vec<String> {
@@ -109,12 +109,12 @@ impl Run {
         grown.unwrap_or_else(|error| panic!("it does not grow: {error}"))
     }
 
-    /// Describes until the census is as wanted.
-    pub async fn until(&mut self, what: &str, is_so: impl Fn(&Census) -> bool) -> Census {
+    /// Describes until the status is as wanted.
+    pub async fn until(&mut self, what: &str, is_so: impl Fn(&FleetStatus) -> bool) -> FleetStatus {
         for _ in 0..PATIENCE {
-            let census = self.census().await;
-            if is_so(&census) {
-                return census;
+            let status = self.status().await;
+            if is_so(&status) {
+                return status;
             }
         }
         panic!("{what}: not within {PATIENCE} s");
@@ -122,19 +122,19 @@ impl Run {
 
     /// Grows to `count` members with names of their own.
     pub async fn grown(&mut self, count: u32) -> Vec<String> {
-        self.census().await;
+        self.status().await;
         self.grow(count).await;
         let is_named = |id: &String| !id.starts_with("launch-");
-        let named = move |census: &Census| staying(census).iter().all(is_named);
-        let census = self.until("they have names", named).await;
-        let here = staying(&census);
+        let named = move |status: &FleetStatus| staying(status).iter().all(is_named);
+        let status = self.until("they have names", named).await;
+        let here = staying(&status);
         assert_eq!(here.len() as u32, count, "{here:?}");
         here
     }
 }
 
-pub fn staying(census: &Census) -> Vec<String> {
-    let staying = census.members.iter().filter(|member| !member.leaving);
+pub fn staying(status: &FleetStatus) -> Vec<String> {
+    let staying = status.members.iter().filter(|member| !member.leaving);
     let mut ids: Vec<String> = staying.map(|member| member.id.clone()).collect();
     ids.sort();
     ids

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use tidegate_scaler::config::PolicyFile;
+use tidegate_policy::PolicyFile;
 
 use super::{home, mistake};
 

@@ -8,7 +8,7 @@ mod words;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_scaler::config::PolicyFile;
+use tidegate_policy::PolicyFile;
 
 fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")

@@ -42,7 +42,7 @@ impl World {
         for index in 0..kinds * zones {
             let kind = self.shape.kinds[index / zones].clone();
             let zone = self.shape.zones[(index + turn) % zones].clone();
-            if self.weather.short.contains(&(kind.clone(), zone.clone())) {
+            if self.faults.short.contains(&(kind.clone(), zone.clone())) {
                 self.fail_for_want_of(&kind, &zone);
                 continue;
             }
@@ -59,7 +59,7 @@ impl World {
         let (least, median, most) = self.shape.boot_s;
         // Log-normal around the median, with a tail up to the most.
         let boot = (median * (0.35 * self.chance.normal()).exp()).clamp(least, most);
-        let answers = self.chance.between(0.0, 1.0) >= self.weather.stillborn;
+        let answers = self.chance.between(0.0, 1.0) >= self.faults.stillborn;
         let from = self.now + Duration::from_secs_f64(boot);
         Machine {
             instance: Instance {

@@ -2,14 +2,14 @@
 //! lag, replies are lost, calls are throttled, capacity is short, others write as well.
 //!
 //! By seed: the same calls at the same times bring the same. [`World`] is the group, and takes
-//! `now`; [`FakeGroup`] is how a fleet calls it, with a clock of the caller's; [`Weather`] is
+//! `now`; [`FakeGroup`] is how a fleet calls it, with a clock of the caller's; [`Faults`] is
 //! what goes wrong. For tests and rehearsals: nothing of it is used by the daemons.
 
 mod calls;
+mod faults;
 mod launches;
 mod machine;
 mod pool;
-mod weather;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_control::Time;
 
-use super::group::{Failure, Group, GroupError, Hook, Refresh, Sight, Then};
+use super::group::{Description, Failure, Group, GroupError, Hook, Refresh, Then};
 
+pub use faults::{CallOutcome, Faults, Offering};
 pub use machine::Machine;
-pub use weather::{Fate, Offering, Weather};
 pub use world::{Shape, World};
 
 /// Handles of one group in memory. Clones call the same group.
@@ -54,20 +54,20 @@ impl FakeGroup {
     ) -> Result<T, GroupError> {
         let (took, answer) = {
             let mut world = self.world();
-            let (fate, took) = world.fate(call);
+            let (outcome, took) = world.outcome(call);
             let no_reply = || GroupError::NoReply {
                 call,
                 why: "timeout".to_owned(),
             };
-            let answer = match fate {
-                Fate::Throttled => Err(GroupError::Throttled { call }),
-                Fate::Denied => {
+            let answer = match outcome {
+                CallOutcome::Throttled => Err(GroupError::Throttled { call }),
+                CallOutcome::Denied => {
                     let why = "the role does not allow it".to_owned();
                     Err(GroupError::Denied { call, why })
                 }
-                Fate::NotArrived => Err(no_reply()),
-                Fate::ReplyLost => act(&mut world).and(Err(no_reply())),
-                Fate::Answered => act(&mut world),
+                CallOutcome::NotArrived => Err(no_reply()),
+                CallOutcome::ReplyLost => act(&mut world).and(Err(no_reply())),
+                CallOutcome::Answered => act(&mut world),
             };
             (took, answer)
         };
@@ -80,7 +80,7 @@ impl FakeGroup {
 
 #[async_trait]
 impl Group for FakeGroup {
-    async fn look(&self) -> Result<Sight, GroupError> {
+    async fn look(&self) -> Result<Description, GroupError> {
         self.call("DescribeAutoScalingGroups", |world| Ok(world.look()))
             .await
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tidegate_control::Time;
 use tidegate_control::chance::Chance;
 
+use super::faults::{CallOutcome, Faults};
 use super::machine::Machine;
-use super::weather::{Fate, Weather};
-use crate::fleet::asg::group::{Failure, Hook, Refresh, Sight, State, Transition};
+use crate::fleet::asg::group::{Description, Failure, Hook, Refresh, State, Transition};
 
 /// From the end's begin to the end.
 const ENDS_WITHIN: (f64, f64) = (5.0, 40.0);
@@ -57,7 +57,7 @@ impl Default for Shape {
 
 #[derive(Clone, Debug)]
 pub struct World {
-    pub weather: Weather,
+    pub faults: Faults,
     /// How often each call came.
     pub calls: BTreeMap<&'static str, u32>,
     pub(super) shape: Shape,
@@ -69,13 +69,13 @@ pub struct World {
     pub(super) failures: VecDeque<(Time, Failure)>,
     refresh: Option<Refresh>,
     /// How the group was, the oldest first.
-    past: VecDeque<(Time, Sight)>,
+    past: VecDeque<(Time, Description)>,
 }
 
 impl World {
     pub fn new(seed: u64, now: Time, shape: Shape) -> World {
         let mut world = World {
-            weather: Weather::default(),
+            faults: Faults::default(),
             calls: BTreeMap::new(),
             shape,
             chance: Chance::new(seed, "group"),
@@ -143,24 +143,27 @@ impl World {
         self.refresh = Some(Refresh { id, percent: 0 });
     }
 
-    pub fn fate(&mut self, call: &'static str) -> (Fate, Duration) {
+    pub fn outcome(&mut self, call: &'static str) -> (CallOutcome, Duration) {
         *self.calls.entry(call).or_default() += 1;
-        self.weather.fate(call, &mut self.chance)
+        self.faults.outcome(call, &mut self.chance)
     }
 
     /// As it is, or was a short time ago.
-    pub fn look(&mut self) -> Sight {
-        let lag = self.weather.lag.mul_f64(self.chance.between(0.0, 1.0));
+    pub fn look(&mut self) -> Description {
+        let lag = self.faults.lag.mul_f64(self.chance.between(0.0, 1.0));
         let then = self.now - lag;
         let seen = self.past.iter().rev().find(|(at, _)| *at <= then);
         let seen = seen.or(self.past.front());
-        seen.map_or_else(|| self.sight(), |(_, sight)| sight.clone())
+        seen.map_or_else(
+            || self.description(),
+            |(_, description)| description.clone(),
+        )
     }
 
     /// As it is.
-    pub fn sight(&self) -> Sight {
+    pub fn description(&self) -> Description {
         let instances = self.machines.values();
-        Sight {
+        Description {
             min: self.shape.min,
             max: self.shape.max,
             desired: self.shape.desired,
@@ -312,14 +315,14 @@ impl World {
     }
 
     fn remember(&mut self) {
-        let sight = self.sight();
+        let description = self.description();
         match self.past.back_mut() {
-            Some((at, last)) if *at == self.now => *last = sight,
-            Some((_, last)) if *last == sight => {}
-            _ => self.past.push_back((self.now, sight)),
+            Some((at, last)) if *at == self.now => *last = description,
+            Some((_, last)) if *last == description => {}
+            _ => self.past.push_back((self.now, description)),
         }
         // The one before the longest lag is still to be shown.
-        let oldest = self.now - self.weather.lag;
+        let oldest = self.now - self.faults.lag;
         while self.past.get(1).is_some_and(|(at, _)| *at <= oldest) {
             self.past.pop_front();
         }

@@ -39,8 +39,8 @@ impl Ground for Containers {
             let shelf = &mut *self.engine.shelf();
             for (name, _) in std::mem::take(&mut shelf.signals) {
                 let mut all = shelf.containers.values_mut();
-                if let Some(told) = all.find(|container| container.name == name) {
-                    (told.state, told.exit_code) = ("exited", 0);
+                if let Some(events) = all.find(|container| container.name == name) {
+                    (events.state, events.exit_code) = ("exited", 0);
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_control::Time;
-use tidegate_scaler::config::ContainerRules;
+use tidegate_policy::ContainerRules;
 use tidegate_scaler::fleet::Fleet;
 use tidegate_scaler::fleet::container::ContainerFleet;
 

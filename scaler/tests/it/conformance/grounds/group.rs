@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tidegate_control::Time;
+use tidegate_policy::AsgRules;
 use tidegate_scaler::aws::autoscaling::AwsGroup;
-use tidegate_scaler::config::AsgRules;
 use tidegate_scaler::fleet::Fleet;
 use tidegate_scaler::fleet::asg::fake::{FakeGroup, Shape, World};
 use tidegate_scaler::fleet::asg::group::Group;
@@ -64,7 +64,7 @@ impl Fake {
             ..Shape::default()
         };
         let group = FakeGroup::new(World::new(7, seconds.now(), shape), move || clock.now());
-        group.world().weather.lag = Duration::from_secs(3);
+        group.world().faults.lag = Duration::from_secs(3);
         Fake {
             fleet: asg(group.clone(), rules_of("group = 'workers'")),
             group,

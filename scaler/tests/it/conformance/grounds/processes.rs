@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_control::Time;
-use tidegate_scaler::config::ProcessRules;
+use tidegate_policy::ProcessRules;
 use tidegate_scaler::fleet::Fleet;
-use tidegate_scaler::fleet::process::{self, ProcessFleet};
+use tidegate_scaler::fleet::process::{self, ProcessFleet, Share};
 
 use super::super::{Ground, ROOM};
 use crate::stage::script;
@@ -43,8 +43,9 @@ impl Processes {
                 },
                 proxies: vec!["http://127.0.0.1:1".to_owned()],
                 token_file: directory.path().join("worker.token"),
-                cores: ROOM,
+                share: Share::alone(ROOM),
                 max: ROOM,
+                prefix: "w".to_owned(),
             },
             0,
         );

@@ -1,0 +1,112 @@
+//! What was found on a ground, as rows.
+
+use std::collections::BTreeMap;
+
+use crate::case::Row;
+use crate::rivals::Setting;
+use crate::sim::Outcome;
+
+use super::ground::Ground;
+use super::sweep::{Figures, Swept};
+use super::{Found, OURS, TUNING_SEED};
+
+/// One run and its row.
+pub struct Run {
+    pub row: Row,
+    pub outcome: Outcome,
+    /// Of a rival.
+    pub setting: Option<Setting>,
+}
+
+impl Run {
+    pub fn figures(&self) -> Figures {
+        Figures::of(&self.outcome)
+    }
+
+    pub fn is_tuned(&self) -> bool {
+        self.row.policy.ends_with(TUNED)
+    }
+}
+
+/// All runs on one ground.
+pub struct Judged<'a> {
+    pub ground: &'a Ground,
+    /// One for each seed.
+    pub ours: Vec<Run>,
+    pub rivals: Vec<Run>,
+    /// At other targets; what is judged above is not among them.
+    pub swept: Vec<Swept>,
+    /// Hours above the bound of a schedule made with hindsight, as a share of it, by the first
+    /// seed; `None` where none was found that keeps the promise.
+    pub hindsight: Option<f64>,
+}
+
+impl Judged<'_> {
+    /// Ours first.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.ours.iter().chain(&self.rivals)
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.runs().map(|run| &run.row)
+    }
+}
+
+/// What is put behind the name of a rival that was tuned.
+const TUNED: &str = "-tuned";
+
+/// Rows of what was run before tuning, and after it.
+pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Judged<'_> {
+    let bounds: BTreeMap<u64, f64> = (first.iter())
+        .filter_map(|found| match found {
+            Found::Bound(seed, hours) => Some((*seed, *hours)),
+            _ => None,
+        })
+        .collect();
+    let mut judged = Judged {
+        ground,
+        ours: Vec::new(),
+        rivals: Vec::new(),
+        swept: Vec::new(),
+        hindsight: None,
+    };
+    for (found, suffix) in (first.into_iter().map(|found| (found, "")))
+        .chain(tuned.into_iter().map(|found| (found, TUNED)))
+    {
+        let (whose, seed, outcome) = match found {
+            Found::Outcome(whose, seed, outcome) => (whose, seed, outcome),
+            Found::Swept(swept) => {
+                judged.swept.push(swept);
+                continue;
+            }
+            Found::Hindsight(outcome) => {
+                judged.hindsight = over_bound(ground, &outcome, &bounds);
+                continue;
+            }
+            Found::Bound(..) | Found::Tried(..) => continue,
+        };
+        let name = match whose {
+            None => OURS.to_owned(),
+            Some((rival, _)) => format!("{}{suffix}", rival.name()),
+        };
+        let bound = bounds.get(&seed).copied().unwrap_or_default();
+        let case = ground.case(&ground.judged_on, seed);
+        let run = Run {
+            row: Row::new(&name, &case, &outcome, bound),
+            outcome: *outcome,
+            setting: whose.map(|(_, setting)| setting),
+        };
+        match whose {
+            None => judged.ours.push(run),
+            Some(_) => judged.rivals.push(run),
+        }
+    }
+    judged
+}
+
+/// Of a schedule by the seed that is tuned by, where it keeps the promise.
+fn over_bound(ground: &Ground, outcome: &Outcome, bounds: &BTreeMap<u64, f64>) -> Option<f64> {
+    let bound = bounds.get(&TUNING_SEED).filter(|bound| **bound > 0.0)?;
+    let keeps = outcome.attainment() >= ground.scenario.attainment;
+    keeps.then(|| outcome.instance_hours / bound - 1.0)
+}

@@ -1,0 +1,182 @@
+//! `tune` and `replay` through the binary: another policy for traces, and for what was recorded.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_control::record::{Entry, Line, Tick, VERSION};
+use tidegate_control::{
+    Fleet, Law, Observation, ProxyObservation, Seen, Stage, Time, Worker, WorkerObservation,
+};
+use tidegate_policy::PolicyFile;
+
+use crate::backtest::{SHORT, backtest, configs, file, refused, rows, scaler, text};
+
+#[test]
+fn tuning_writes_a_valid_policy_with_its_comments() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let tuned = directory.path().join("tuned.toml");
+    let (policy, scenario) = (configs("policy.toml"), configs("scenario.toml"));
+    let name = tuned.display().to_string();
+    let output = scaler(&[
+        "tune",
+        "--policy",
+        &policy,
+        "--scenario",
+        &scenario,
+        "--trace",
+        SHORT,
+        "--lead-time",
+        "60s",
+        "--out",
+        &name,
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains(" policies were tried on the first halves, on "),
+        "{said}"
+    );
+    assert!(said.contains("at 1m, second half: "), "{said}");
+    tidegate_config::load::<PolicyFile>(&tuned).expect("what was found is valid");
+    let (before, after) = (
+        fs::read_to_string(&policy).expect("it is there"),
+        fs::read_to_string(&tuned).expect("it is there"),
+    );
+    let comments = |text: &str| text.matches('#').count();
+    assert_eq!(comments(&before), comments(&after));
+}
+
+fn policy() -> tidegate_control::Policy {
+    let file: PolicyFile =
+        tidegate_config::load(Path::new(&configs("policy.toml"))).expect("the policy is valid");
+    file.policy()
+}
+
+/// Ten minutes of two workers that are asked for four requests a second, and then for twelve.
+fn ledger(directory: &Path) -> String {
+    let file = directory.join("ledger.jsonl");
+    let mut lines = String::new();
+    let mut law = Law::new(policy());
+    let begin = Time::from_ms(1_700_000_000_000);
+    for second in 0..600 {
+        let now = begin + Duration::from_secs(second);
+        let arrivals = if second < 300 { 4 } else { 12 };
+        let fleet = Fleet {
+            workers: ["w-1", "w-2"].map(|id| serving(id, begin, now)).to_vec(),
+            ..Fleet::default()
+        };
+        let observation = observed(arrivals);
+        let decision = law.decide(now, &observation, &fleet);
+        let tick = Tick {
+            observation,
+            fleet,
+            decision,
+        };
+        let line = Line {
+            version: VERSION,
+            at: now,
+            entry: Entry::Tick(Box::new(tick)),
+        };
+        lines += &serde_json::to_string(&line).expect("it is JSON");
+        lines.push('\n');
+    }
+    fs::write(&file, lines).expect("it is written");
+    file.display().to_string()
+}
+
+fn serving(id: &str, launched: Time, heard: Time) -> Worker {
+    Worker {
+        id: id.to_owned(),
+        launched,
+        stage: Stage::Serving { heard },
+    }
+}
+
+/// Each request takes half a second.
+fn observed(arrivals: u64) -> Observation {
+    let sight = |id: &str, permits| -> WorkerObservation {
+        let sight = serde_json::json!({
+            "id": id, "ready": true, "draining": false, "permits": permits, "elsewhere": 0,
+            "beat_age_ms": 200,
+        });
+        serde_json::from_value(sight).expect("it is a sight")
+    };
+    let in_flight = arrivals / 2;
+    let seen = Seen {
+        epoch: "1".to_owned(),
+        counted: true,
+        arrivals,
+        in_flight,
+        workers: vec![sight("w-1", in_flight / 2), sight("w-2", in_flight / 2)],
+        ..Seen::default()
+    };
+    Observation {
+        proxies: vec![ProxyObservation {
+            source: "http://10.0.0.5:9090".to_owned(),
+            seen: Some(seen),
+        }],
+        ..Observation::default()
+    }
+}
+
+#[test]
+fn a_ledger_is_simulated_again_under_another_policy() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ledger = ledger(directory.path());
+    let output = scaler(&["replay", &ledger, "--policy", &configs("policy.toml")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let expected = "The arrivals of 0.17 h are simulated again on 1 to 4 workers of 3 slots; \
+        service takes 0.50 s in the mean, a launch 1m. Service times are drawn, not recorded.\n";
+    assert!(said.starts_with(expected), "{said}");
+    assert!(
+        said.contains("recorded:  0.33 worker-hours\nsimulated: "),
+        "{said}"
+    );
+
+    let output = scaler(&[
+        "replay",
+        &ledger,
+        "--policy",
+        &configs("policy.toml"),
+        "--json",
+    ]);
+    assert_eq!(rows(&output)[0]["trace"], "ledger.jsonl");
+
+    // A ledger is also a trace.
+    let rows = rows(&backtest(&["--trace", &ledger, "--json"]));
+    assert_eq!(rows[0]["policy"], "tidegate");
+}
+
+#[test]
+fn decisions_are_compared_on_what_was_recorded_and_that_is_said() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ledger = ledger(directory.path());
+    let same = configs("policy.toml");
+    let output = scaler(&["replay", &ledger, "--policy", &same, "--decisions"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("not what would have come of it"), "{said}");
+    assert!(
+        said.ends_with("0 of 600 ticks differ in what is done.\n"),
+        "{said}"
+    );
+
+    let text_of_policy = fs::read_to_string(&same).expect("it is there");
+    let eager = text_of_policy.replacen("target_per_worker = 24", "target_per_worker = 1", 1);
+    let (_kept, eager) = file("eager.toml", &eager);
+    let output = scaler(&["replay", &ledger, "--policy", &eager, "--decisions"]);
+    let said = text(&output.stdout);
+    assert!(
+        said.contains(" recorded: ") && said.contains("would be: 2 -> "),
+        "{said}"
+    );
+    assert!(!said.contains("\n0 of 600"), "{said}");
+
+    refused(
+        &scaler(&["replay", &same, "--policy", &same]),
+        1,
+        "policy.toml: has no ticks of version 1 or before; expected a ledger",
+    );
+}

@@ -1,0 +1,55 @@
+//! The lines of a ledger: what the scaler writes down, and what others read.
+//!
+//! Lines carry a version, and no line holds a secret or a request.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Decision, Fleet, Observation, Override, Time};
+
+/// The version of the lines that this build writes. Lines of a later version are not read.
+pub const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    pub version: u32,
+    pub at: Time,
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    /// What a tick saw and decided: the intent.
+    Tick(Box<Tick>),
+    /// What was done about it. Ticks that decide to do nothing have none.
+    Outcome(Outcome),
+    /// An operator fixed the size, or gave it back.
+    ByHand(ByHand),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// `None`: the law decides again.
+    pub order: Option<Override>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tick {
+    pub observation: Observation,
+    pub fleet: Fleet,
+    pub decision: Decision,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub launched: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// What could not be done, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+}
