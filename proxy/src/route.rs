@@ -19,6 +19,8 @@ impl WorkerRoute {
     /// All that workers serve to clients.
     pub fn all() -> Vec<WorkerRoute> {
         let posts = [
+            "/v1/chat/completions",
+            "/v1/completions",
             "/v1/embeddings",
             "/v1/rerank",
             "/",

@@ -19,12 +19,27 @@
 //! | `tidegate_beats_total` | counter, `proxy`, `result` | heartbeats sent, `ok` or `failed` |
 //! | `tidegate_notice` | gauge, `notice` | 1 once the instance's metadata said `interruption`, `lifecycle` or `rebalance` |
 //!
-//! Names that start with `te_` are those of text-embeddings-inference, so that its dashboards work.
+//! | `vllm:num_requests_running` | gauge | answers that are computed |
+//! | `vllm:num_requests_waiting` | gauge | requests that were not begun |
+//! | `vllm:kv_cache_usage_perc` | gauge | share of the cache of keys and values in use, 0 to 1 |
+//! | `vllm:prompt_tokens_total` | counter | tokens of prompts that were computed |
+//! | `vllm:prefix_cache_hits_total` | counter | tokens of prompts that were known from earlier requests |
+//! | `vllm:prefix_cache_queries_total` | counter | tokens of prompts, known or not |
+//! | `vllm:generation_tokens_total` | counter | tokens of answers |
+//! | `vllm:iteration_tokens_total` | histogram | tokens of one step |
+//! | `vllm:time_to_first_token_seconds` | histogram | from the request to the first token of an answer |
+//! | `vllm:inter_token_latency_seconds` | histogram | from one token of an answer to the next |
+//! | `vllm:request_queue_time_seconds` | histogram | from the request to its first computation |
+//! | `vllm:e2e_request_latency_seconds` | histogram | from the request to the end of an answer |
+//! | `vllm:request_success_total` | counter, `finished_reason` | answers that ended by themselves (`stop`) or at their limit (`length`) |
+//!
+//! Names that start with `vllm:` are vLLM's and mean the same. Names that start with `te_` are those of text-embeddings-inference, so that its dashboards work.
 
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tidegate_generation::{Finish, Totals};
 use tidegate_protocol::WorkerState;
 
 /// Seconds, from a cached token to a full queue.
@@ -42,6 +57,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets(&SIZES)?
         .set_buckets_for_metric(Matcher::Suffix("_duration".to_owned()), &DURATIONS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATIONS)?
         .install_recorder()
 }
 
@@ -91,6 +107,50 @@ impl Gauges {
         gauge!("te_queue_size").set(self.queue as f64);
         gauge!("tidegate_ready").set(u8::from(self.state == WorkerState::Ready));
     }
+}
+
+/// What a decoder's cache and sequences are like now.
+pub fn generation(running: usize, waiting: usize, cache_use: f64) {
+    gauge!("vllm:num_requests_running").set(running as f64);
+    gauge!("vllm:num_requests_waiting").set(waiting as f64);
+    gauge!("vllm:kv_cache_usage_perc").set(cache_use);
+}
+
+pub fn generation_begun(waited: Duration) {
+    histogram!("vllm:request_queue_time_seconds").record(waited);
+}
+
+pub fn first_token(after: Duration) {
+    histogram!("vllm:time_to_first_token_seconds").record(after);
+}
+
+pub fn next_token(after: Duration) {
+    histogram!("vllm:inter_token_latency_seconds").record(after);
+}
+
+/// An answer ended.
+pub fn answered(finish: &Finish, after: Duration) {
+    let reason = match finish {
+        Finish::Length => "length",
+        _ => "stop",
+    };
+    counter!("vllm:request_success_total", "finished_reason" => reason).increment(1);
+    histogram!("vllm:e2e_request_latency_seconds").record(after);
+}
+
+/// A step was computed, between these totals.
+pub fn generated(before: Totals, after: Totals) {
+    let prompt = after.prompt_tokens - before.prompt_tokens;
+    let answer = after.answer_tokens - before.answer_tokens;
+    counter!("vllm:prompt_tokens_total").increment(prompt);
+    counter!("vllm:generation_tokens_total").increment(answer);
+    histogram!("vllm:iteration_tokens_total").record((prompt + answer) as f64);
+}
+
+/// A prompt was taken in, of which `known` tokens were there already.
+pub fn prompt_known(tokens: usize, known: usize) {
+    counter!("vllm:prefix_cache_queries_total").increment(tokens as u64);
+    counter!("vllm:prefix_cache_hits_total").increment(known as u64);
 }
 
 pub fn request_begun(method: &'static str) {

@@ -5,13 +5,15 @@ use std::sync::{Arc, OnceLock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_agent::{Admission, Lifecycle};
 use tidegate_config::Tokens;
+use tidegate_generation::{ChatTemplate, Grammars, Tokenizer};
 use tidegate_protocol::WorkerState;
 
 use super::error::{ApiError, Fault};
 use crate::config::LimitsConfig;
 use crate::engine::Engine as _;
+use crate::engine::decoder::Decoder;
 use crate::engine::encoder::Encoder;
-use crate::metrics::Gauges;
+use crate::metrics::{self, Gauges};
 use crate::models::{Card, Scaling, Task, TextTokenizer};
 
 pub struct App {
@@ -26,6 +28,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// There once the model is loaded.
     pub served: OnceLock<Served>,
+    /// There instead, once a model is loaded that writes texts.
+    pub generating: OnceLock<Generating>,
 }
 
 /// What requests need of the loaded model.
@@ -37,22 +41,90 @@ pub struct Served {
     pub engine: Encoder,
 }
 
+/// What requests need of a model that writes texts.
+pub struct Generating {
+    pub tokenizer: Arc<Tokenizer>,
+    pub template: Option<ChatTemplate>,
+    pub engine: Decoder,
+    /// Tokens of the longest prompt with its answer.
+    pub context: usize,
+    /// The longest answer to a request that does not say.
+    pub answer_tokens: usize,
+    /// Made with the first request that wants one.
+    grammars: OnceLock<Result<Grammars, String>>,
+}
+
+impl Generating {
+    pub fn new(
+        tokenizer: Arc<Tokenizer>,
+        template: Option<ChatTemplate>,
+        engine: Decoder,
+        context: usize,
+        answer_tokens: usize,
+    ) -> Generating {
+        Generating {
+            tokenizer,
+            template,
+            engine,
+            context,
+            answer_tokens,
+            grammars: OnceLock::new(),
+        }
+    }
+
+    /// What answers of a given form are held to.
+    pub fn grammars(&self) -> Result<&Grammars, String> {
+        let made = self
+            .grammars
+            .get_or_init(|| Grammars::new(&self.tokenizer).map_err(|error| error.to_string()));
+        made.as_ref().map_err(Clone::clone)
+    }
+}
+
 impl App {
+    /// The loaded model, of one that writes texts.
+    pub fn generating(&self) -> Result<&Generating, ApiError> {
+        match (self.generating.get(), self.served.get()) {
+            (Some(generating), _) => Ok(generating),
+            (None, Some(served)) => Err(served.wrong_task("a model that writes texts")),
+            (None, None) => Err(ApiError::not_ready(word(WorkerState::Warming))),
+        }
+    }
+
+    /// Ends the engine's threads once nothing waits.
+    pub fn close(&self) {
+        if let Some(served) = self.served.get() {
+            served.engine.close();
+        }
+        if let Some(generating) = self.generating.get() {
+            generating.engine.close();
+        }
+    }
+
     /// The loaded model.
     pub fn served(&self) -> Result<&Served, ApiError> {
-        self.served
-            .get()
-            .ok_or_else(|| ApiError::not_ready(word(WorkerState::Warming)))
+        match (self.served.get(), self.generating.get()) {
+            (Some(served), _) => Ok(served),
+            (None, Some(_)) => {
+                let message = "The model served here writes texts: use /v1/chat/completions or /v1/completions";
+                Err(ApiError::new(Fault::WrongTask, message))
+            }
+            (None, None) => Err(ApiError::not_ready(word(WorkerState::Warming))),
+        }
     }
 
     /// Requests that wait for their batch.
     pub fn waiting(&self) -> usize {
-        self.served
-            .get()
-            .map_or(0, |served| served.engine.waiting())
+        let encoder = (self.served.get()).map_or(0, |served| served.engine.waiting());
+        let decoder = (self.generating.get()).map_or(0, |generating| generating.engine.waiting());
+        encoder + decoder
     }
 
     pub fn gauges(&self) -> Gauges {
+        if let Some(generating) = self.generating.get() {
+            let numbers = generating.engine.numbers();
+            metrics::generation(numbers.running(), numbers.waiting(), numbers.cache_use());
+        }
         Gauges {
             slots: self.admission.capacity().requests,
             busy: self.admission.busy(),

@@ -109,6 +109,23 @@ impl Call {
         .await
     }
 
+    /// Answers a request whose answer may be sent while it is computed.
+    pub async fn generate<T: Send + 'static>(
+        self,
+        method: &'static str,
+        refuse: Refuse,
+        reading: fn(&App, &[u8]) -> Result<T, ApiError>,
+        reply: impl AsyncFnOnce(T, Arc<App>, Slot, Option<Instant>) -> Result<Response, ApiError>,
+    ) -> Response {
+        self.answer(method, refuse, async |call| {
+            let admitted = admit(&call.app, &call.headers, call.body, call.begun).await?;
+            let deadline = admitted.deadline;
+            let (asked, slot) = read(&call.app, admitted.body, admitted.slot, reading).await?;
+            reply(asked, call.app, slot, deadline).await
+        })
+        .await
+    }
+
     /// Counts a request, and says what went wrong as its clients understand it.
     async fn answer(
         self,

@@ -15,5 +15,5 @@ mod routes;
 mod tei;
 mod texts;
 
-pub use self::app::{App, Served};
+pub use self::app::{App, Generating, Served};
 pub use self::routes::routes;

@@ -49,6 +49,7 @@ pub struct WorkerConfig {
     /// Requests accepted at once.
     pub slots: NonZeroU32,
     pub batch: BatchConfig,
+    pub generate: GenerateConfig,
     pub quality: QualityConfig,
     pub limits: LimitsConfig,
     pub beat: HeartbeatConfig,
@@ -64,6 +65,22 @@ pub struct BatchConfig {
     pub max_tokens: NonZeroUsize,
     /// How long an idle thread waits for requests that are already being read into tokens.
     pub max_wait: Duration,
+}
+
+/// Of models that write texts.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerateConfig {
+    /// Answers that are computed together.
+    pub sequences: NonZeroUsize,
+    /// Tokens of the longest prompt with its answer; what the model was trained for when absent.
+    pub context: Option<NonZeroUsize>,
+    /// Tokens whose keys and values are kept, of all sequences together.
+    pub cache_tokens: NonZeroUsize,
+    /// Tokens of prompts that are read in one step.
+    pub step_tokens: NonZeroUsize,
+    /// The longest answer in tokens to a chat that does not say.
+    pub answer_tokens: NonZeroUsize,
 }
 
 /// Floors under what `compare --record` found of a quantized model.
@@ -181,6 +198,7 @@ impl Default for WorkerConfig {
             memory_limit: None,
             slots: const { NonZeroU32::new(32).unwrap() },
             batch: BatchConfig::default(),
+            generate: GenerateConfig::default(),
             quality: QualityConfig::default(),
             limits: LimitsConfig::default(),
             beat: HeartbeatConfig::default(),
@@ -196,6 +214,18 @@ impl Default for BatchConfig {
         BatchConfig {
             max_tokens: const { NonZeroUsize::new(1024).unwrap() },
             max_wait: Duration::from_millis(2),
+        }
+    }
+}
+
+impl Default for GenerateConfig {
+    fn default() -> Self {
+        GenerateConfig {
+            sequences: const { NonZeroUsize::new(8).unwrap() },
+            context: None,
+            cache_tokens: const { NonZeroUsize::new(16_384).unwrap() },
+            step_tokens: const { NonZeroUsize::new(64).unwrap() },
+            answer_tokens: const { NonZeroUsize::new(1024).unwrap() },
         }
     }
 }
@@ -266,6 +296,7 @@ mod tests {
                 && whole.instance.is_some()
                 && whole.token_file.is_some()
                 && whole.memory_limit.is_some()
+                && whole.generate.context.is_some()
                 && whole.quality.min_cosine.is_some()
                 && whole.quality.min_spearman.is_some()
                 && whole.quality.min_agreement.is_some()

@@ -4,6 +4,7 @@
 //! cancelled the same way: whoever asked drops the receiver. An engine knows nothing of HTTP; it
 //! holds a request's slot while it works on it, and no longer.
 
+pub mod decoder;
 pub mod encoder;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,6 +3,7 @@
 //! candle is known in here alone: what serves requests sees [`Model`], whatever computes behind
 //! it.
 
+pub mod decoder;
 mod families;
 mod files;
 mod hub;

@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use crate::config::{QualityConfig, WorkerConfig};
+use crate::engine::decoder;
 use crate::memory::{self, Plan};
 use crate::models::{Opened, Quality, Task};
 use crate::threads;
@@ -25,6 +26,12 @@ pub enum Unfit {
     #[error("it would need {plan}; the memory limit is {limit}; {alternatives}")]
     TooLarge {
         plan: Plan,
+        limit: Bytes,
+        alternatives: String,
+    },
+    #[error("it would need {plan}; the memory limit is {limit}; {alternatives}")]
+    DecoderTooLarge {
+        plan: decoder::Plan,
         limit: Bytes,
         alternatives: String,
     },
@@ -68,6 +75,27 @@ impl Demands {
         let plan = Plan::of(opened, self.threads);
         match self.memory_limit.filter(|limit| plan.total() > *limit) {
             Some(limit) => Err(Unfit::TooLarge {
+                plan,
+                limit,
+                alternatives: plan.alternatives(limit),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a model that writes texts.
+    pub(crate) fn check_decoder(&self, plan: decoder::Plan) -> Result<(), Unfit> {
+        let floors = [
+            ("min_cosine", self.quality.min_cosine),
+            ("min_spearman", self.quality.min_spearman),
+            ("min_agreement", self.quality.min_agreement),
+        ];
+        if let Some((floor, _)) = floors.into_iter().find(|(_, least)| least.is_some()) {
+            let task = "model that writes texts";
+            return Err(Unfit::FloorDoesNotApply { floor, task });
+        }
+        match self.memory_limit.filter(|limit| plan.total() > *limit) {
+            Some(limit) => Err(Unfit::DecoderTooLarge {
                 plan,
                 limit,
                 alternatives: plan.alternatives(limit),

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tracing::info;
 
 use super::ServeError;
+use super::decoder;
 use super::fitness::Demands;
 use crate::api::{App, Served};
 use crate::config::{S3Config, WorkerConfig};
@@ -15,18 +17,37 @@ use crate::engine::encoder::{Encoder, Lane};
 use crate::engine::{Deaths, Engine as _};
 use crate::models::{self, Model, ModelError, Overlong, Source, Text, Want, Workspace};
 
+/// What computes the model.
+pub enum Threads {
+    Encoder(Vec<Lane>),
+    /// The decoder's one thread; its team is as many again less one.
+    Decoder(#[allow(dead_code, reason = "held while the process lives")] JoinHandle<()>),
+}
+
+impl Threads {
+    pub fn len(&self) -> usize {
+        match self {
+            Threads::Encoder(lanes) => lanes.len(),
+            Threads::Decoder(_) => 1,
+        }
+    }
+}
+
 /// Computed once by each lane before it takes requests.
 const WARM_UP: &str = "The first computation is slower than those after it.";
 
-/// Gets the model to where it answers, and returns its lanes.
+/// Gets the model to where it answers, and returns what computes it.
 pub async fn load(
     app: &Arc<App>,
     source: &Source,
     config: &WorkerConfig,
     deaths: &Deaths,
-) -> Result<Vec<Lane>, ServeError> {
+) -> Result<Threads, ServeError> {
     let path = fetch(source, &config.s3).await?;
     let demands = Demands::of(config);
+    if models::decoder::is_decoder(&path) {
+        return decoder::load(app, path, demands, config, deaths).await;
+    }
     let begun = Instant::now();
     let (model, workspaces) = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
     info!(
@@ -55,7 +76,7 @@ pub async fn load(
         width,
         engine,
     });
-    Ok(lanes)
+    Ok(Threads::Encoder(lanes))
 }
 
 /// Where the model is on this machine, once it is there.
@@ -97,7 +118,7 @@ fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Worksp
 }
 
 /// Runs what blocks for long on a thread that nobody waits for if the process has to end.
-async fn on_a_thread<T: Send + 'static>(
+pub(super) async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServeError> {
     let (sender, done) = oneshot::channel();

@@ -5,6 +5,7 @@
 //! finish what was accepted, up to a deadline; let the answers out; leave. A computing thread that
 //! dies ends the process at once.
 
+mod decoder;
 mod fitness;
 mod load;
 mod metadata;
@@ -102,6 +103,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         life: Arc::new(Lifecycle::new()),
         metrics: metrics::install()?,
         served: OnceLock::new(),
+        generating: OnceLock::new(),
     });
     // Ends with this function.
     let mut upkeep = JoinSet::new();
@@ -129,9 +131,9 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     let (deaths, mut watch) = engine::deaths();
     let told = tokio::select! {
         loaded = load::load(&app, &source, &config, &deaths) => {
-            let lanes = loaded?.len();
+            let threads = loaded?.len();
             app.life.warmed_up();
-            info!(model = app.name, %address, lanes, "ready");
+            info!(model = app.name, %address, threads, "ready");
             None
         }
         reason = leave.asked() => Some(reason),
@@ -247,9 +249,7 @@ async fn shut_down(
     app.life.stop();
     let emptied = empty(app, config, reason, leave).await;
     let cut = app.admission.busy();
-    if let Some(served) = app.served.get() {
-        served.engine.close();
-    }
+    app.close();
     heartbeats.leave().await;
     server.finish(LAST_WORDS).await;
     if emptied.is_err() {

@@ -23,6 +23,19 @@ struct Detail {
 }
 
 pub fn refuse(error: ApiError) -> Response {
+    let fault = error.fault;
+    let (status, envelope) = envelope(error);
+    let mut response = (status, Json(envelope)).into_response();
+    fault.mark(&mut response);
+    response
+}
+
+/// The body alone, as an event of a stream whose status was sent before.
+pub fn body(error: ApiError) -> serde_json::Value {
+    serde_json::json!(envelope(error).1)
+}
+
+fn envelope(error: ApiError) -> (StatusCode, Envelope) {
     let (status, code) = status_and_code(error.fault);
     let kind = match status {
         StatusCode::UNAUTHORIZED => "authentication_error",
@@ -35,9 +48,7 @@ pub fn refuse(error: ApiError) -> Response {
         param: error.param,
         code,
     };
-    let mut response = (status, Json(Envelope { error: detail })).into_response();
-    error.fault.mark(&mut response);
-    response
+    (status, Envelope { error: detail })
 }
 
 fn status_and_code(fault: Fault) -> (StatusCode, Option<&'static str>) {

@@ -1,8 +1,12 @@
-//! The routes under `/v1/`: `embeddings` and `models` as OpenAI's clients speak them, `rerank` as
+//! The routes under `/v1/`: `chat/completions`, `completions`, `embeddings` and `models` as OpenAI's
+//! clients speak them, `rerank` as
 //! those of Cohere and Jina do. Fields that are not known are ignored.
 
+mod chat;
+mod completions;
 mod embeddings;
 mod error;
+mod generation;
 mod rerank;
 
 use std::sync::Arc;
@@ -23,6 +27,8 @@ use super::inference::{Call, Cost};
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(complete))
         .route("/v1/embeddings", post(embed))
         .route("/v1/rerank", post(rerank))
         .route("/v1/models", get(models))
@@ -51,6 +57,26 @@ fn check_model(app: &App, asked: Option<&str>) -> Result<(), ApiError> {
         Some(asked) if asked != app.name => Err(ApiError::model_not_found(asked, &app.name)),
         _ => Ok(()),
     }
+}
+
+async fn chat(call: Call) -> Response {
+    let reply = async |chat: chat::Chat, app, slot, deadline| chat.reply(app, slot, deadline).await;
+    call.generate("chat_completions", refuse, chat::read, reply)
+        .await
+}
+
+async fn complete(call: Call) -> Response {
+    let reply = async |completion: completions::Completion, app, slot, deadline| {
+        completion.reply(app, slot, deadline).await
+    };
+    call.generate("completions", refuse, completions::read, reply)
+        .await
+}
+
+/// Unix seconds.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 async fn embed(call: Call) -> Response {
