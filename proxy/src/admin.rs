@@ -20,6 +20,7 @@ use tidegate_protocol::{
 };
 use tidegate_queue::{Moment, Registry, UnknownWorker};
 
+use crate::answers::Answers;
 use crate::dispatch::Dispatcher;
 use crate::drain::Drain;
 use crate::metrics;
@@ -37,6 +38,7 @@ pub struct Admin {
     pub operator_tokens: Tokens,
     pub announce_from: Vec<IpNet>,
     pub metrics: PrometheusHandle,
+    pub answers: Arc<Answers>,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -193,6 +195,7 @@ async fn render_metrics(
         .dispatcher
         .read(|registry| registry.signal(now, &admin.proxy, &admin.epoch));
     metrics::publish(&signal);
+    metrics::publish_answers(&admin.answers);
     Ok(admin.metrics.render())
 }
 

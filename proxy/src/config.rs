@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
 use tidegate_queue::{QueueConfig, RegistryConfig, RetryConfig, is_name};
 
+use crate::descriptors;
 use crate::route::WorkerRoute;
 
 /// Keep-alive probes are counted in whole seconds, and two follow the first pause.
@@ -103,16 +104,31 @@ pub struct ClientRules {
     pub body_bytes: usize,
     /// Bytes of all bodies that are in memory at once.
     pub all_bodies_bytes: usize,
-    /// Connections at once, over all clients.
-    pub connections: usize,
+    /// Connections at once, over all clients; by default what the limit of descriptors leaves.
+    pub connections: Option<usize>,
+    /// Largest header of a request, and most of its fields.
+    pub header_bytes: usize,
+    pub header_fields: usize,
+    /// Bytes of all headers that are not whole yet.
+    pub all_headers_bytes: usize,
     /// How long a request's header may take, beyond `idle` for its first byte.
     pub header_timeout: Duration,
     /// From the end of the header to the last byte of the body.
     pub body_timeout: Duration,
+    /// Bytes of an answer that are read ahead of its client, and of all answers.
+    pub answer_bytes: usize,
+    pub all_answers_bytes: usize,
     /// Longest wait for a client to take a piece of its answer.
     pub write_timeout: Duration,
+    /// Least bytes a second that a client must take of an answer, beyond `write_timeout`.
+    pub least_rate: u64,
+    /// Longest time that a client may keep a worker waiting whose answer is larger than what is
+    /// read ahead.
+    pub hold_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
+    /// Origins whose pages may read answers in a browser; `*` is any.
+    pub cors_origins: Vec<String>,
 }
 
 /// The access log; off unless it has a file.
@@ -197,11 +213,19 @@ impl Default for ClientRules {
             api_keys_file: None,
             body_bytes: 25 << 20,
             all_bodies_bytes: 512 << 20,
-            connections: 10_000,
+            connections: None,
+            header_bytes: 32 << 10,
+            header_fields: 100,
+            all_headers_bytes: 32 << 20,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(60),
+            answer_bytes: 64 << 20,
+            all_answers_bytes: 512 << 20,
             write_timeout: Duration::from_secs(60),
+            least_rate: 16 << 10,
+            hold_timeout: Duration::from_secs(5),
             idle: Duration::from_secs(60),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -216,6 +240,12 @@ impl Default for AccessRules {
 }
 
 impl Config {
+    /// The descriptors that `clients.connections` needs where this process may not have them.
+    fn too_many_connections(&self) -> Option<u64> {
+        let needed = descriptors::needed(self.clients.connections?);
+        (needed > descriptors::limit()).then_some(needed)
+    }
+
     /// What the line crate is to know of this config.
     pub fn registry(&self) -> RegistryConfig {
         RegistryConfig {
@@ -243,7 +273,9 @@ impl Check for Config {
             ("threads", self.threads),
             ("line.waiting", self.line.waiting),
             ("clients.body_bytes", self.clients.body_bytes),
-            ("clients.connections", self.clients.connections),
+            ("clients.connections", self.clients.connections.unwrap_or(1)),
+            ("clients.header_bytes", self.clients.header_bytes),
+            ("clients.header_fields", self.clients.header_fields),
             ("workers.most", self.workers.most),
             ("retry.deaths", self.retry.deaths as usize),
         ];
@@ -265,6 +297,19 @@ impl Check for Config {
             let expected = format!("at least clients.body_bytes, {}", self.clients.body_bytes);
             let found = self.clients.all_bodies_bytes;
             return Err(Problem::new("clients.all_bodies_bytes", found, expected));
+        }
+        if self.clients.all_headers_bytes < self.clients.header_bytes {
+            let expected = format!(
+                "at least clients.header_bytes, {}",
+                self.clients.header_bytes
+            );
+            let found = self.clients.all_headers_bytes;
+            return Err(Problem::new("clients.all_headers_bytes", found, expected));
+        }
+        if let Some(needed) = self.too_many_connections() {
+            let expected = format!("fewer, or a limit of {needed} open files (ulimit -n)");
+            let found = self.clients.connections.unwrap_or_default();
+            return Err(Problem::new("clients.connections", found, expected));
         }
         if !is_name(&self.name) {
             let expected = "up to 128 of the characters A-Z a-z 0-9 . _ : -";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use tidegate_queue::{
     Ask, AttemptError, Moment, Outcome, Placement, QueueId, Refusal, Registry, RegistryConfig,
     Ticket,
@@ -100,6 +101,12 @@ impl Dispatcher {
         if let Some(access) = &self.access {
             access.note(model, took, outcome);
         }
+    }
+
+    /// Notes a request that was answered without entering a queue.
+    pub fn note_unqueued(&self, took: Duration, status: StatusCode) {
+        let refused = status.is_client_error() || status.is_server_error();
+        self.note("", took, if refused { "refused" } else { "served" });
     }
 
     /// Brings what was noted of requests to the disk.

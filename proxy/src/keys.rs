@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tidegate_http1::Fields;
 
 /// Each is compared with each request's key: together some 0.1 ms.
 const MOST_KEYS: usize = 1000;
@@ -72,8 +71,8 @@ impl KeyRing {
     }
 
     /// Whether a request brings a valid key. Takes as long for a near miss as for any other key.
-    pub fn admits(&self, headers: &HeaderMap) -> bool {
-        presented(headers).is_some_and(|key| self.holds(key))
+    pub fn admits(&self, fields: Fields) -> bool {
+        presented(fields).is_some_and(|key| self.holds(key))
     }
 
     fn holds(&self, key: &str) -> bool {
@@ -122,12 +121,13 @@ pub fn make(name: &str) -> io::Result<(String, String)> {
 }
 
 /// `Authorization: Bearer KEY`, or else `api-key: KEY`.
-fn presented(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+fn presented(fields: Fields<'_>) -> Option<&str> {
+    let text = |name| std::str::from_utf8(fields.get(name)?).ok();
+    let bearer = text("authorization").and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer.or_else(|| headers.get(API_KEY)?.to_str().ok().map(str::trim))
+    bearer.or_else(|| text(API_KEY))
 }
 
 /// What changes when a file is written or replaced.

@@ -7,11 +7,15 @@
 
 mod access;
 mod admin;
+mod allowance;
+mod answers;
+mod backend;
+mod buffer;
 mod command;
 mod config;
+mod descriptors;
 mod dispatch;
 mod drain;
-mod forward;
 mod frontend;
 mod keys;
 mod metrics;
@@ -26,6 +30,10 @@ use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
 
 use crate::command::{Command, Verb};
 use crate::keys::KeyError;
+
+/// Requests allocate small pieces on one thread and free them on another, which it is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = Command::parse();

@@ -9,8 +9,11 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tidegate_protocol::{ModelSignal, Signal, WorkerState};
 
+use crate::answers::Answers;
+
 const REQUESTS: &str = "tidegate_requests_total";
 const ARRIVALS: &str = "tidegate_arrivals_total";
+const ANSWERS: &str = "tidegate_answers_total";
 const RETRIES: &str = "tidegate_retries_total";
 /// Counted where it happens.
 pub const UNAUTHORIZED: &str = "tidegate_unauthorized_total";
@@ -42,6 +45,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Requests that named this model and were read whole"
     );
     describe_counter!(REQUESTS, "Requests that ended, by outcome");
+    describe_counter!(ANSWERS, "Answers to clients, by route and status");
     describe_counter!(RETRIES, "Tries that were moved to another worker");
     describe_counter!(UNAUTHORIZED, "Requests without a valid key of a client");
     describe_gauge!(QUEUE_LENGTH, "Requests in queue");
@@ -88,6 +92,14 @@ pub fn publish(signal: &Signal) {
     for model in &signal.models {
         publish_model(model);
         publish_workers(signal, &model.model);
+    }
+}
+
+/// Sets the counts of answers.
+pub fn publish_answers(answers: &Answers) {
+    for (route, status, count) in answers.counted() {
+        let status = status.to_string();
+        counter!(ANSWERS, "route" => route, "status" => status).absolute(count);
     }
 }
 

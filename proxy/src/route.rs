@@ -6,7 +6,7 @@ use http::Method;
 use serde::Deserialize;
 
 /// `GET` paths that the proxy answers itself.
-const OWN_PATHS: [&str; 4] = ["/v1/models", "/livez", "/readyz", "/health"];
+pub const OWN_PATHS: [&str; 5] = ["/v1/models", "/livez", "/readyz", "/health", "/healthz"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -1,11 +1,13 @@
 //! Puts the daemon together and runs it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
@@ -14,17 +16,20 @@ use tidegate_config::Tokens;
 
 use crate::access::AccessLog;
 use crate::admin::{self, Admin};
+use crate::answers::Answers;
+use crate::backend::Backend;
 use crate::command::Command;
 use crate::config::Config;
+use crate::descriptors;
 use crate::dispatch::Dispatcher;
 use crate::drain::{Drain, StopSignal};
-use crate::forward::Forwarder;
 use crate::frontend::Frontend;
 use crate::keys::{self, KeyRing};
 use crate::metrics;
 
 /// Runs until the process is asked to end and its last request is answered.
 pub fn serve(command: &Command) -> anyhow::Result<()> {
+    let descriptors = descriptors::raise();
     let config = command.config()?;
     if command.check {
         println!(
@@ -43,11 +48,25 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
     let access = AccessLog::start(&config.access)?;
     let dispatcher = Dispatcher::new(config.registry(), access);
     let drain = Drain::new();
-    let forwarder = Forwarder::new(&config.name, worker_tokens.current(), &config.workers);
+    let connections = config.clients.connections;
+    let connections = connections.unwrap_or_else(|| descriptors::clients(descriptors));
+    let token = worker_tokens.current();
+    let backend = Backend::new(&config.name, token, &config.workers, connections / 3);
+    let answers = Arc::new(Answers::new(&config.routes));
+    let frontend = Frontend::new(
+        config.clone(),
+        connections,
+        Arc::clone(&dispatcher),
+        backend,
+        Arc::clone(&drain),
+        keys.clone(),
+        Arc::clone(&answers),
+    );
     let backstage = Backstage {
         socket: admin_socket,
         drain_limit: *config.drain_limit,
         keys: keys.clone(),
+        pool: Mutex::new(Some(Box::pin(frontend.backend().keep_fresh()))),
         admin: Arc::new(Admin {
             proxy: config.name.clone(),
             epoch: epoch(),
@@ -56,16 +75,12 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
             worker_tokens,
             operator_tokens,
             announce_from: config.workers.announce_from.clone(),
+            answers,
             metrics: metrics::install().context("cannot record metrics")?,
         }),
     };
     tracing::info!(listen = %config.listen, admin = %config.admin, "serving");
-    run(
-        command,
-        config.clone(),
-        backstage,
-        Frontend::new(config, dispatcher, forwarder, drain, keys),
-    )
+    run(command, config, backstage, frontend)
 }
 
 fn run(
@@ -83,7 +98,9 @@ fn run(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut clients = Service::new("clients".to_owned(), frontend);
-    clients.add_tcp(&config.listen.to_string());
+    // Reads go into a buffer of the thread's own, and answers are written whole.
+    let unbuffered = L4BufferSettings::unbuffered();
+    clients.add_listener(ListenerConfig::tcp(config.listen.to_string()).l4_buffer(unbuffered));
     clients.threads = Some(config.threads);
     server.add_service(clients);
     server.add_service(background_service("backstage", backstage));
@@ -95,9 +112,13 @@ fn run(
     Ok(())
 }
 
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The admin port, the dispatcher's clock, and the end of the process.
 struct Backstage {
     socket: TcpListener,
+    /// Closes the connections to workers that nobody uses.
+    pool: Mutex<Option<BoxFuture>>,
     drain_limit: Duration,
     keys: Option<Arc<KeyRing>>,
     admin: Arc<Admin>,
@@ -110,6 +131,14 @@ impl BackgroundService for Backstage {
         let dispatcher = Arc::clone(&self.admin.dispatcher);
         tokio::spawn(async move { dispatcher.keep_fresh().await });
         tokio::spawn(metrics::keep_small(admin.metrics.clone()));
+        let pool = self
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(pool) = pool {
+            tokio::spawn(pool);
+        }
         if let Some(keys) = &self.keys {
             tokio::spawn(Arc::clone(keys).keep_fresh());
         }

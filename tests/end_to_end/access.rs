@@ -86,3 +86,39 @@ async fn a_full_log_is_put_aside_and_the_last_lines_survive_the_end() {
     let size = std::fs::metadata(&log).expect("there is a log").len();
     assert!(size < 300, "{size} bytes");
 }
+
+#[tokio::test]
+async fn what_is_answered_without_a_worker_is_counted_and_logged_but_is_no_demand() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let log = dir.path().join("access.csv");
+    let stand = Stand::start(StandConfig {
+        proxy: format!("models = ['timed']\n[access]\nlog = '{}'", log.display()),
+    })
+    .await;
+    let _worker = stand.timed_worker("w", &[]).await;
+    for _ in 0..2 {
+        stand.client().timed(1).await.timed();
+    }
+    assert_eq!(stand.client().get("/no/such/path").await.status, 404);
+    assert_eq!(stand.client().get("/healthz").await.status, 200);
+    let mut outcomes = eventually("four lines are written", async || {
+        let found = lines(&log);
+        let outcomes = found.iter().map(|line| line[2].clone());
+        Some(outcomes.collect::<Vec<_>>()).filter(|outcomes| outcomes.len() == 4)
+    })
+    .await;
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["answered", "answered", "refused", "served"]);
+    let text = std::fs::read_to_string(&log).expect("there is a log");
+    let demand = trace::parse(&text).expect("it is a trace");
+    assert_eq!(demand.requests(), 1.0, "the first of two marks the beginning");
+    let metrics = reqwest::get(format!("http://{}/metrics", stand.admin)).await;
+    let metrics = metrics.expect("an answer").text().await.expect("text");
+    for line in [
+        r#"tidegate_answers_total{route="other",status="404"} 1"#,
+        r#"tidegate_answers_total{route="GET /healthz",status="200"} 1"#,
+        r#"tidegate_answers_total{route="POST /v1/embeddings",status="200"} 2"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}

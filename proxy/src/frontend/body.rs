@@ -1,112 +1,165 @@
 //! Reading a request's body whole, within its limits, before a worker is chosen.
 
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use pingora_core::protocols::http::ServerSession;
+use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tidegate_http1::Fault;
 
+use super::client::Client;
 use super::reply::Reply;
+use super::request::Request;
+use crate::allowance::{Allowance, Share};
+use crate::config::ClientRules;
 
-/// What is set aside of the common allowance at once.
-const GRAIN: usize = 64 << 10;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// How long the rest of a refused body may take to be read.
+const SKIP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limits of all bodies together and of each.
 pub struct BodyReader {
     largest: usize,
     timeout: Duration,
-    allowance: Arc<Semaphore>,
+    allowance: Allowance,
 }
 
 /// A body and the share of the common allowance that it holds.
 pub struct Body {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
 /// Why there is no body.
 pub enum NoBody {
     /// The client is to be told.
     Refused(Reply),
-    /// The client is gone or broke the framing; there is no one to tell.
+    /// The client is to be told that its queue has no place for it, which the queue has counted.
+    Shed(Reply),
+    /// It is not framed as it should be: where it ends is not known.
+    Faulty(Fault),
+    /// The client is gone; there is no one to tell.
     Gone,
 }
 
+impl From<io::Error> for NoBody {
+    fn from(_: io::Error) -> Self {
+        NoBody::Gone
+    }
+}
+
 impl BodyReader {
-    pub fn new(largest: usize, at_once: usize, timeout: Duration) -> Self {
+    pub fn new(rules: &ClientRules) -> Self {
         BodyReader {
-            largest,
-            timeout,
-            allowance: Arc::new(Semaphore::new(at_once.div_ceil(GRAIN))),
+            largest: rules.body_bytes,
+            timeout: *rules.body_timeout,
+            allowance: Allowance::new(rules.all_bodies_bytes),
         }
     }
 
     /// Reads the body of a request whose client waits for `patience` at most.
     pub async fn read(
         &self,
-        session: &mut ServerSession,
+        client: &mut Client,
+        request: &mut Request,
         patience: Duration,
     ) -> Result<Body, NoBody> {
-        if announced_length(session).is_some_and(|length| length > self.largest) {
+        let announced = request.body.left().unwrap_or(0);
+        if announced > self.largest as u64 {
             return Err(NoBody::Refused(Reply::body_too_large(self.largest)));
         }
         let limit = self.timeout.min(patience);
-        match tokio::time::timeout(limit, self.read_all(session)).await {
+        match tokio::time::timeout(limit, self.read_all(client, request)).await {
             Ok(body) => body,
             Err(_) => Err(NoBody::Refused(Reply::body_too_slow(limit))),
         }
     }
 
-    async fn read_all(&self, session: &mut ServerSession) -> Result<Body, NoBody> {
-        if session.get_header(EXPECT).is_some() && !session.is_body_done() {
-            let written = session.write_continue_response().await;
-            written.map_err(|_| NoBody::Gone)?;
+    async fn read_all(&self, client: &mut Client, request: &mut Request) -> Result<Body, NoBody> {
+        if std::mem::take(&mut request.owes_continue) && client.inbound.is_empty() {
+            client.write(CONTINUE).await?;
         }
-        let mut bytes = BytesMut::new();
-        let mut share: Option<OwnedSemaphorePermit> = None;
-        while let Some(piece) = session
-            .read_request_body()
-            .await
-            .map_err(|_| NoBody::Gone)?
-        {
-            let length = bytes.len() + piece.len();
-            if length > self.largest {
+        let mut share = self.allowance.share();
+        let mut data = Vec::new();
+        loop {
+            take(client, request, &mut data)?;
+            if data.len() > self.largest {
                 return Err(NoBody::Refused(Reply::body_too_large(self.largest)));
             }
-            self.widen(&mut share, length).map_err(NoBody::Refused)?;
-            bytes.extend_from_slice(&piece);
+            if !share.widen(data.len()) {
+                return Err(NoBody::Refused(Reply::too_many_bytes()));
+            }
+            if request.body.is_done() {
+                break;
+            }
+            read_more(client, request, &mut data).await?;
         }
         Ok(Body {
-            bytes: bytes.freeze(),
+            bytes: Bytes::from(data),
             _share: share,
         })
     }
 
-    /// Takes what a body of `length` needs of the common allowance. Nobody waits for it: bodies
-    /// that wait for each other's share would all be late.
-    fn widen(&self, share: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Reply> {
-        let held = share.as_ref().map_or(0, |share| share.num_permits());
-        let missing = length.div_ceil(GRAIN).saturating_sub(held);
-        if missing == 0 {
-            return Ok(());
+    /// Reads what is left of a refused body: a connection that is closed before that takes its
+    /// answer with it. Whether the end was reached.
+    pub async fn skip(&self, client: &mut Client, request: &mut Request) -> bool {
+        if request.body.is_done() {
+            return true;
         }
-        let allowance = Arc::clone(&self.allowance);
-        let more = allowance.try_acquire_many_owned(missing as u32);
-        let more = more.map_err(|_| Reply::too_many_bytes())?;
-        match share {
-            Some(share) => share.merge(more),
-            None => *share = Some(more),
+        // A client that was told no before it sent its body may send it or not.
+        if request.owes_continue {
+            return false;
         }
-        Ok(())
+        let skip = async {
+            let (mut data, mut skipped) = (Vec::new(), 0);
+            loop {
+                take(client, request, &mut data)?;
+                skipped += data.len();
+                if request.body.is_done() || skipped > self.largest {
+                    return Ok::<(), NoBody>(());
+                }
+                data.clear();
+                read_more(client, request, &mut data).await?;
+            }
+        };
+        let _ = tokio::time::timeout(SKIP_TIMEOUT, skip).await;
+        request.body.is_done()
     }
 }
 
-fn announced_length(session: &ServerSession) -> Option<usize> {
-    let header = session.get_header(CONTENT_LENGTH)?;
-    header.to_str().ok()?.trim().parse().ok()
+/// Takes what has been read of the body; what is behind it stays.
+fn take(client: &mut Client, request: &mut Request, data: &mut Vec<u8>) -> Result<(), NoBody> {
+    let whole = request.body.left() == Some(client.inbound.len() as u64);
+    if whole && data.is_empty() {
+        request.body.advance(client.inbound.len());
+        std::mem::swap(data, &mut client.inbound);
+        return Ok(());
+    }
+    let used = request.body.read(&client.inbound, data);
+    client.inbound.drain(..used.map_err(NoBody::Faulty)?);
+    Ok(())
+}
+
+/// Waits for more of the body: straight to its place where its length is known.
+async fn read_more(
+    client: &mut Client,
+    request: &mut Request,
+    data: &mut Vec<u8>,
+) -> Result<(), NoBody> {
+    let read = match request.body.left() {
+        Some(left) => {
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let read = client.read(data, most).await?;
+            request.body.advance(read);
+            read
+        }
+        None => client.fill().await?,
+    };
+    match read {
+        0 => Err(NoBody::Gone),
+        _ => Ok(()),
+    }
 }
 
 /// The model that a JSON body names, if it names one. An empty body is for the worker to judge.

@@ -2,7 +2,11 @@
 //! and passes the answer on, watching all the while whether the client is still there.
 
 mod body;
+mod client;
+mod head;
+mod relay;
 mod reply;
+mod request;
 mod routes;
 
 use std::ops::ControlFlow;
@@ -10,42 +14,63 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
+use http::StatusCode;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
+use tidegate_http1::Version;
 use tidegate_protocol::TIMEOUT_HEADER;
 use tidegate_queue::{Ask, AttemptError, Outcome, Placement};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::body::{BodyReader, NoBody, model_of};
+use self::body::{Body, BodyReader, NoBody, model_of};
+use self::client::Client;
+use self::head::Terms;
+use self::relay::{AnswerRules, Cut, Relay};
 use self::reply::Reply;
-use self::routes::Route;
+use self::request::{HeadReader, NoRequest, Request};
+use self::routes::{Destination, Routed};
+use crate::answers::{Answers, RouteId};
+use crate::backend::{Answer, Backend, Outgoing};
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Place};
 use crate::drain::Drain;
-use crate::forward::{Answer, Forwarder, Outgoing};
 use crate::keys::KeyRing;
 
-/// How long the rest of a refused body may take to be read.
-const SKIP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a new connection waits for one that is closed in its favour.
+const MAKING_ROOM: Duration = Duration::from_millis(500);
 
 /// The client side of the proxy.
 pub struct Frontend {
     dispatcher: Arc<Dispatcher>,
-    forwarder: Forwarder,
+    backend: Backend,
+    heads: HeadReader,
     bodies: BodyReader,
+    answer_rules: AnswerRules,
     connections: Semaphore,
     drain: Arc<Drain>,
     /// `None`: anyone may ask.
     keys: Option<Arc<KeyRing>>,
+    answers: Arc<Answers>,
     config: Config,
+}
+
+/// A request while it is answered.
+struct Exchange<'c> {
+    client: &'c mut Client,
+    request: Request,
+    route: RouteId,
+    terms: Terms,
+    arrived: Duration,
 }
 
 /// What is left of a connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {
     Reusable,
+    /// Nothing more is read; what was said may still be on its way.
+    Ending,
+    /// The client is gone.
     Broken,
 }
 
@@ -55,90 +80,162 @@ struct Gone;
 impl Frontend {
     pub fn new(
         config: Config,
+        connections: usize,
         dispatcher: Arc<Dispatcher>,
-        forwarder: Forwarder,
+        backend: Backend,
         drain: Arc<Drain>,
         keys: Option<Arc<KeyRing>>,
+        answers: Arc<Answers>,
     ) -> Self {
-        let clients = &config.clients;
-        let timeout = clients.body_timeout.into();
         Frontend {
-            bodies: BodyReader::new(clients.body_bytes, clients.all_bodies_bytes, timeout),
-            connections: Semaphore::new(clients.connections),
+            heads: HeadReader::new(&config.clients),
+            bodies: BodyReader::new(&config.clients),
+            answer_rules: AnswerRules::new(&config.clients),
+            connections: Semaphore::new(connections),
             dispatcher,
-            forwarder,
+            backend,
             drain,
             keys,
+            answers,
             config,
         }
     }
 
-    /// Waits for the next request's header. `false` when none came.
-    async fn greet(&self, session: &mut ServerSession) -> bool {
-        let clients = &self.config.clients;
-        let (idle, header) = (*clients.idle, *clients.header_timeout);
-        let read = tokio::time::timeout(idle + header, session.read_request()).await;
-        matches!(read, Ok(Ok(true)))
+    pub fn backend(&self) -> &Backend {
+        &self.backend
     }
 
-    async fn serve(&self, session: &mut ServerSession) -> Connection {
-        let served = match self.route(session) {
-            Route::Here(reply) => self.reply(session, reply).await,
-            Route::Queue => self.serve_queue(session).await,
-        };
-        match served {
-            Ok(()) if self.skip_body(session).await => Connection::Reusable,
-            _ => Connection::Broken,
+    /// A place among the connections, if need be that of the one that is idle for the longest time.
+    async fn admit_connection(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.connections.try_acquire() {
+            return Some(permit);
         }
+        self.heads.make_room();
+        let room = tokio::time::timeout(MAKING_ROOM, self.connections.acquire());
+        room.await.ok()?.ok()
     }
 
-    /// Reads what is left of a refused body: a connection that is closed before that takes its
-    /// answer with it. Whether the end was reached.
-    async fn skip_body(&self, session: &mut ServerSession) -> bool {
-        let limit = self.config.clients.body_bytes;
-        let skip = async {
-            let mut skipped = 0;
-            while let Ok(Some(piece)) = session.read_request_body().await {
-                skipped += piece.len();
-                if skipped > limit {
-                    break;
-                }
+    /// Answers request after request; what is left of the connection.
+    async fn converse(&self, client: &mut Client) -> Connection {
+        loop {
+            let request = match self.heads.read(client).await {
+                Ok(request) => request,
+                Err(NoRequest::Closed) => return Connection::Broken,
+                Err(reason) => return self.refuse_head(client, reason).await,
+            };
+            // Boxed, so that an idle connection is as small as it can be.
+            let connection = Box::pin(self.serve(client, request)).await;
+            if connection != Connection::Reusable {
+                return connection;
             }
-        };
-        let _ = tokio::time::timeout(SKIP_TIMEOUT, skip).await;
-        session.is_body_done()
-    }
-
-    async fn reply(&self, session: &mut ServerSession, reply: Reply) -> Result<(), Gone> {
-        self.close_if_draining(session);
-        self.write(reply.write(session)).await
-    }
-
-    /// To be called before the header of each answer.
-    fn close_if_draining(&self, session: &mut ServerSession) {
-        if self.drain.has_begun() {
-            session.set_keepalive(None);
         }
     }
 
-    async fn serve_queue(&self, session: &mut ServerSession) -> Result<(), Gone> {
-        let arrived = self.dispatcher.now();
-        let (place, request, _body) = match self.admit(session, arrived).await {
+    /// Answers what cannot be read, so that its sender learns why.
+    async fn refuse_head(&self, client: &mut Client, reason: NoRequest) -> Connection {
+        let reply = match reason {
+            NoRequest::Closed => return Connection::Broken,
+            NoRequest::Faulty(fault) => Reply::faulty(fault),
+            NoRequest::TooSlow(limit) => Reply::header_too_slow(limit),
+            NoRequest::TooMany => Reply::too_many_headers(),
+        };
+        let terms = Terms {
+            version: Version::Http11,
+            head_only: false,
+            persistent: false,
+            origin: None,
+        };
+        let (status, answer) = reply.render("", &terms);
+        self.answers.count(self.answers.other(), status);
+        self.dispatcher.note_unqueued(Duration::ZERO, status);
+        match self.write(client, &answer).await {
+            Ok(()) => Connection::Ending,
+            Err(Gone) => Connection::Broken,
+        }
+    }
+
+    async fn serve(&self, client: &mut Client, request: Request) -> Connection {
+        let _unfinished = self.drain.request();
+        let Routed { route, destination } = self.route(&request);
+        let mut exchange = Exchange {
+            terms: Terms {
+                version: request.version(),
+                head_only: request.method() == http::Method::HEAD,
+                persistent: request.persistent(),
+                origin: self.origin(&request),
+            },
+            client,
+            request,
+            route,
+            arrived: self.dispatcher.now(),
+        };
+        let served = match destination {
+            Destination::Here(reply) => self.refuse(&mut exchange, reply).await,
+            Destination::Queue { path } => self.serve_queue(&mut exchange, &path).await,
+        };
+        let Exchange {
+            client,
+            mut request,
+            terms,
+            ..
+        } = exchange;
+        match served {
+            Err(Gone) => Connection::Broken,
+            Ok(()) if !self.bodies.skip(client, &mut request).await => Connection::Ending,
+            Ok(()) if terms.persistent => Connection::Reusable,
+            Ok(()) => Connection::Ending,
+        }
+    }
+
+    /// Answers a request that enters no queue.
+    async fn refuse(&self, exchange: &mut Exchange<'_>, reply: Reply) -> Result<(), Gone> {
+        let took = self.dispatcher.now().saturating_sub(exchange.arrived);
+        let (status, answer) = self.render(exchange, reply);
+        self.dispatcher.note_unqueued(took, status);
+        self.write(exchange.client, &answer).await
+    }
+
+    async fn reply(&self, exchange: &mut Exchange<'_>, reply: Reply) -> Result<(), Gone> {
+        let (_, answer) = self.render(exchange, reply);
+        self.write(exchange.client, &answer).await
+    }
+
+    /// An answer of the proxy's own, which is counted.
+    fn render(&self, exchange: &mut Exchange<'_>, reply: Reply) -> (StatusCode, Vec<u8>) {
+        let terms = &mut exchange.terms;
+        terms.persistent &= !exchange.request.owes_continue && !self.drain.has_begun();
+        let (status, answer) = reply.render(exchange.request.path(), terms);
+        self.answers.count(exchange.route, status);
+        (status, answer)
+    }
+
+    async fn serve_queue(&self, exchange: &mut Exchange<'_>, path: &str) -> Result<(), Gone> {
+        let (place, request, _body) = match self.admit(exchange, path).await {
             Ok(admitted) => admitted,
             Err(NoBody::Gone) => return Err(Gone),
-            Err(NoBody::Refused(reply)) => return self.reply(session, reply).await,
+            Err(NoBody::Refused(reply)) => return self.refuse(exchange, reply).await,
+            Err(NoBody::Shed(reply)) => return self.reply(exchange, reply).await,
+            Err(NoBody::Faulty(fault)) => {
+                exchange.terms.persistent = false;
+                return self.refuse(exchange, Reply::faulty(fault)).await;
+            }
         };
-        self.carry(session, place, &request).await
+        self.carry(exchange, place, &request).await
     }
 
     /// Reads the body, finds the queue, and enters it.
     async fn admit(
         &self,
-        session: &mut ServerSession,
-        arrived: Duration,
-    ) -> Result<(Place, Outgoing, body::Body), NoBody> {
-        let timeout = self.timeout_of(session).map_err(NoBody::Refused)?;
-        let body = self.bodies.read(session, timeout).await?;
+        exchange: &mut Exchange<'_>,
+        path: &str,
+    ) -> Result<(Place, Outgoing, Body), NoBody> {
+        let timeout = self
+            .timeout_of(&exchange.request)
+            .map_err(NoBody::Refused)?;
+        let body = self
+            .bodies
+            .read(exchange.client, &mut exchange.request, timeout);
+        let body = body.await?;
         let model = model_of(&body.bytes).map_err(NoBody::Refused)?;
         let queue = self
             .dispatcher
@@ -147,27 +244,26 @@ impl Frontend {
             let known = self.known_models();
             NoBody::Refused(Reply::no_such_model(reason, model.as_deref(), &known))
         })?;
-        let request =
-            Outgoing::new(session.req_header(), body.bytes.clone()).map_err(|_| NoBody::Gone)?;
+        let request = &exchange.request;
+        let bytes = body.bytes.clone();
+        let request = Outgoing::new(request.method(), path, request.fields(), bytes);
         let ask = Ask {
-            arrived,
-            deadline: arrived + timeout,
-            bytes: request.body_bytes(),
+            arrived: exchange.arrived,
+            deadline: exchange.arrived + timeout,
+            bytes: request.body().len() as u64,
         };
         let place = self.dispatcher.enter(queue, ask);
-        let place = place.map_err(|refusal| NoBody::Refused(Reply::refused(refusal)))?;
+        let place = place.map_err(|refusal| NoBody::Shed(Reply::refused(refusal)))?;
         Ok((place, request, body))
     }
 
-    fn timeout_of(&self, session: &ServerSession) -> Result<Duration, Reply> {
+    fn timeout_of(&self, request: &Request) -> Result<Duration, Reply> {
         let queue = &self.config.line;
-        let Some(asked) = session.get_header(TIMEOUT_HEADER) else {
+        if request.fields().get(TIMEOUT_HEADER).is_none() {
             return Ok(*queue.default_timeout);
-        };
-        let asked: Option<u64> = asked
-            .to_str()
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        }
+        let asked = request.text(TIMEOUT_HEADER);
+        let asked: Option<u64> = asked.and_then(|text| text.trim().parse().ok());
         match asked {
             Some(ms) if ms > 0 => Ok(Duration::from_millis(ms).min(*queue.longest_timeout)),
             _ => Err(Reply::bad_request(
@@ -180,24 +276,24 @@ impl Frontend {
     /// From the queue to the end of the answer.
     async fn carry(
         &self,
-        session: &mut ServerSession,
+        exchange: &mut Exchange<'_>,
         mut place: Place,
         request: &Outgoing,
     ) -> Result<(), Gone> {
         let left = place.left();
         let answer = tokio::select! {
             answer = tokio::time::timeout(left, self.answer(&mut place, request)) => answer,
-            () = has_left(session) => return Err(Gone),
+            () = exchange.client.has_left() => return Err(Gone),
         };
         match answer {
-            Ok(Some(answer)) => self.pass_on(session, place, answer).await,
+            Ok(Some(answer)) => self.pass_on(exchange, place, answer).await,
             Ok(None) => {
                 place.leave(Outcome::Failed);
-                self.reply(session, Reply::workers_failed()).await
+                self.reply(exchange, Reply::workers_failed()).await
             }
             Err(_) => {
                 place.leave(Outcome::Expired);
-                self.reply(session, Reply::expired()).await
+                self.reply(exchange, Reply::expired()).await
             }
         }
     }
@@ -228,7 +324,7 @@ impl Frontend {
         request: &Outgoing,
     ) -> ControlFlow<Answer, AttemptError> {
         let Placement { address, .. } = place.turn().await;
-        match self.forwarder.ask(address, request, place.left()).await {
+        match self.backend.ask(address, request, place.left()).await {
             Ok(answer) => ControlFlow::Break(answer),
             Err(attempt_error) => {
                 tracing::debug!(%address, ?attempt_error, "a try failed");
@@ -237,49 +333,28 @@ impl Frontend {
         }
     }
 
-    /// Passes an answer on. The permit is given back with the last byte from the worker, before
-    /// a slow client has taken it.
     async fn pass_on(
         &self,
-        session: &mut ServerSession,
+        exchange: &mut Exchange<'_>,
         place: Place,
-        mut answer: Answer,
+        answer: Answer,
     ) -> Result<(), Gone> {
-        let Some(header) = answer.header(session.req_header().version) else {
-            place.leave(Outcome::Failed);
-            return Err(Gone);
-        };
-        self.close_if_draining(session);
-        self.write(session.write_response_header(Box::new(header)))
-            .await?;
-        loop {
-            let piece = tokio::select! {
-                piece = answer.piece() => piece,
-                () = has_left(session) => return Err(Gone),
-            };
-            let (bytes, last) = match piece {
-                Ok(Some(piece)) => piece,
-                Ok(None) => (Bytes::new(), true),
-                Err(_) => {
-                    place.leave(Outcome::Failed);
-                    return Err(Gone);
-                }
-            };
-            if last {
-                place.leave(Outcome::Answered);
-                self.forwarder.release(answer).await;
-                return self.write(session.write_response_body(bytes, true)).await;
+        exchange.terms.persistent &= !self.drain.has_begun();
+        let status = answer.status();
+        let (client, rules) = (&mut *exchange.client, &self.answer_rules);
+        let relay = Relay::new(client, &self.backend, rules, answer, place);
+        match relay.run(&mut exchange.terms).await {
+            Err(Cut::NotBegun) => self.reply(exchange, Reply::workers_failed()).await,
+            passed => {
+                self.answers.count(exchange.route, status);
+                passed.map_err(|_| Gone)
             }
-            self.write(session.write_response_body(bytes, false))
-                .await?;
         }
     }
 
     /// A client that takes nothing for too long counts as gone.
-    async fn write(
-        &self,
-        write: impl Future<Output = pingora_core::Result<()>>,
-    ) -> Result<(), Gone> {
+    async fn write(&self, client: &mut Client, bytes: &[u8]) -> Result<(), Gone> {
+        let write = client.write(bytes);
         match tokio::time::timeout(*self.config.clients.write_timeout, write).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
@@ -287,36 +362,18 @@ impl Frontend {
     }
 }
 
-/// Ends when the client closes its connection; the request's body must have been read.
-async fn has_left(session: &mut ServerSession) {
-    while let Ok(Some(_)) = session.read_body_or_idle(true).await {}
-}
-
 #[async_trait]
-impl HttpServerApp for Frontend {
-    async fn process_new_http(
+impl ServerApp for Frontend {
+    async fn process_new(
         self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let _connection = self.connections.try_acquire().ok()?;
-        // What a client sends after its request is the next one, not a sign that it has left.
-        session.set_pipelining_enabled(true);
-        if !self.greet(&mut session).await {
-            return None;
+        stream: Stream,
+        _shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _connection = self.admit_connection().await?;
+        let mut client = Client::new(stream);
+        if self.converse(&mut client).await == Connection::Ending {
+            Box::pin(client.close()).await;
         }
-        let _unfinished = self.drain.request();
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        } else if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(self.config.clients.idle.as_secs()));
-        }
-        if self.serve(&mut session).await == Connection::Broken {
-            session.shutdown().await;
-            return None;
-        }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        None
     }
 }

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
-use pingora_core::protocols::http::ServerSession;
-use pingora_http::ResponseHeader;
 use serde_json::{Value, json};
+use tidegate_http1::Fault;
 use tidegate_queue::{NoSuchModel, Refusal};
+
+use super::head::{HeadWriter, Terms};
+
+/// What a page in a browser may send beyond what all pages may.
+const ALLOWED_HEADERS: &str =
+    "authorization, api-key, content-type, x-request-id, x-request-timeout-ms, x-priority";
 
 /// A whole answer.
 #[derive(Debug)]
@@ -17,11 +20,13 @@ pub struct Reply {
     status: StatusCode,
     content: Content,
     retry_after: Option<Duration>,
-    allow: Option<Method>,
+    allow: Vec<Method>,
+    preflight: bool,
 }
 
 #[derive(Debug)]
 enum Content {
+    Nothing,
     Body(Value),
     Error { code: &'static str, message: String },
 }
@@ -30,6 +35,7 @@ impl Content {
     /// Status and body for the clients of `path`.
     fn render(self, status: StatusCode, path: &str) -> (StatusCode, Value) {
         match self {
+            Content::Nothing => (status, Value::Null),
             Content::Body(body) => (status, body),
             Content::Error { code, message } if path.starts_with("/v1/") => {
                 let error = json!({
@@ -75,7 +81,8 @@ impl Reply {
             status: StatusCode::OK,
             content: Content::Body(body),
             retry_after: None,
-            allow: None,
+            allow: Vec::new(),
+            preflight: false,
         }
     }
 
@@ -85,7 +92,8 @@ impl Reply {
             status,
             content: Content::Error { code, message },
             retry_after: None,
-            allow: None,
+            allow: Vec::new(),
+            preflight: false,
         }
     }
 
@@ -104,16 +112,42 @@ impl Reply {
         Reply::error(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    pub fn wrong_method(path: &str, allowed: &Method) -> Self {
-        let message = format!("{path} takes {allowed} alone");
+    pub fn wrong_method(path: &str, allowed: Vec<Method>) -> Self {
+        let message = format!("{path} takes {} alone", list(&allowed));
         Reply {
-            allow: Some(allowed.clone()),
+            allow: allowed,
             ..Reply::error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
                 message,
             )
         }
+    }
+
+    /// What a path takes, to who asks with OPTIONS; `preflight` for a browser.
+    pub fn options(allowed: Vec<Method>, preflight: bool) -> Self {
+        Reply {
+            status: StatusCode::NO_CONTENT,
+            content: Content::Nothing,
+            retry_after: None,
+            allow: allowed,
+            preflight,
+        }
+    }
+
+    /// A request that cannot be read.
+    pub fn faulty(fault: Fault) -> Self {
+        Reply::error(fault.status(), "invalid_http", fault.to_string())
+    }
+
+    pub fn header_too_slow(limit: Duration) -> Self {
+        let message = format!("the header did not arrive within {limit:?}");
+        Reply::error(StatusCode::REQUEST_TIMEOUT, "header_timeout", message)
+    }
+
+    pub fn too_many_headers() -> Self {
+        let message = "too many unfinished requests at once".to_owned();
+        Reply::overloaded("too_many_headers", message, Duration::from_secs(1))
     }
 
     pub fn body_too_large(limit: usize) -> Self {
@@ -186,28 +220,45 @@ impl Reply {
         Reply::overloaded("draining", message, Duration::from_secs(1))
     }
 
-    /// Writes the answer whole.
-    pub async fn write(self, session: &mut ServerSession) -> pingora_core::Result<()> {
-        let path = session.req_header().uri.path();
+    /// The whole answer for the clients of `path`, and its status.
+    pub fn render(self, path: &str, terms: &Terms) -> (StatusCode, Vec<u8>) {
+        let empty = matches!(self.content, Content::Nothing);
         let (status, body) = self.content.render(self.status, path);
-        let body = Bytes::from(body.to_string());
-        let mut header = ResponseHeader::build(status, Some(4))?;
-        header.insert_header(CONTENT_TYPE, "application/json")?;
-        header.insert_header(CONTENT_LENGTH, body.len())?;
+        let body = match empty {
+            true => String::new(),
+            false => body.to_string(),
+        };
+        let mut head = HeadWriter::new(status, body.len());
+        head.date();
+        if !empty {
+            head.field("content-type", "application/json");
+            head.length(body.len() as u64);
+        }
         if let Some(retry_after) = self.retry_after {
-            header.insert_header(
-                RETRY_AFTER,
-                retry_after.as_secs_f64().ceil().max(1.0) as u64,
-            )?;
-            header.insert_header("retry-after-ms", retry_after.as_millis().max(1) as u64)?;
+            let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+            head.field("retry-after", seconds.to_string());
+            head.field("retry-after-ms", retry_after.as_millis().max(1).to_string());
         }
         if status == StatusCode::UNAUTHORIZED {
-            header.insert_header(WWW_AUTHENTICATE, "Bearer")?;
+            head.field("www-authenticate", "Bearer");
         }
-        if let Some(allow) = self.allow {
-            header.insert_header(ALLOW, allow.as_str())?;
+        if !self.allow.is_empty() {
+            head.field("allow", list(&self.allow));
         }
-        session.write_response_header(Box::new(header)).await?;
-        session.write_response_body(body, true).await
+        if self.preflight {
+            head.field("access-control-allow-methods", list(&self.allow));
+            head.field("access-control-allow-headers", ALLOWED_HEADERS);
+            head.field("access-control-max-age", "600");
+        }
+        let mut answer = head.finish(terms);
+        if !terms.head_only {
+            answer.extend_from_slice(body.as_bytes());
+        }
+        (status, answer)
     }
+}
+
+fn list(methods: &[Method]) -> String {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    names.join(", ")
 }

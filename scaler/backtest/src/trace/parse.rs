@@ -78,6 +78,9 @@ fn table(text: &str) -> Result<Demand, TraceError> {
     let form = form(&columns).ok_or_else(|| TraceError::Header {
         found: header.to_owned(),
     })?;
+    // What the proxy answered by itself asked no model for anything.
+    let is_demand = |line: &str| !matches!(line.split(',').nth(2), Some("refused" | "served"));
+    let lines = lines.filter(|(_, line)| columns.get(2) != Some(&"outcome") || is_demand(line));
     let rows = rows::read(lines, &columns)?;
     match form {
         Form::Request { unit_s } => requests(rows, unit_s),

@@ -1,0 +1,95 @@
+//! A request as workers get it: written once, framed anew, with listed fields alone.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use tidegate_http1::Fields;
+use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER};
+
+/// The only fields of a client that reach a worker.
+const PASSED_ON: [&str; 5] = [
+    "accept",
+    "content-type",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+];
+
+/// A longer value of one of them is left out, so that waiting requests stay as small as the queue
+/// counts them.
+const FIELD_BYTES: usize = 1024;
+
+/// A request as every worker gets it.
+pub struct Outgoing {
+    /// Request line and fields, without the empty line.
+    head: Vec<u8>,
+    body: Bytes,
+}
+
+/// The fields by which a worker knows this proxy.
+pub struct Introduction(Vec<u8>);
+
+impl Outgoing {
+    /// Takes over what is meant for the worker and nothing else. `HEAD` is asked as `GET`.
+    pub fn new(method: &Method, path: &str, client: Fields, body: Bytes) -> Self {
+        let method = match *method {
+            Method::HEAD => &Method::GET,
+            _ => method,
+        };
+        let mut head = Vec::with_capacity(512);
+        let _ = write!(
+            head,
+            "{method} {path} HTTP/1.1\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in client.iter() {
+            let listed = PASSED_ON
+                .into_iter()
+                .find(|listed| name.eq_ignore_ascii_case(listed.as_bytes()));
+            let Some(listed) = listed.filter(|_| value.len() <= FIELD_BYTES) else {
+                continue;
+            };
+            if !client.is_of_this_hop(name) {
+                add(&mut head, listed, value);
+            }
+        }
+        Outgoing { head, body }
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The whole head for one worker, whose client waits for `left`.
+    pub(super) fn head(&self, by: &Introduction, worker: SocketAddr, left: Duration) -> Vec<u8> {
+        let mut head = Vec::with_capacity(self.head.len() + by.0.len() + 96);
+        head.extend_from_slice(&self.head);
+        head.extend_from_slice(&by.0);
+        let left = left.as_millis();
+        let _ = write!(head, "host: {worker}\r\n{TIMEOUT_HEADER}: {left}\r\n\r\n");
+        head
+    }
+}
+
+impl Introduction {
+    pub(super) fn new(proxy: &str, token: &str) -> Self {
+        let mut fields = Vec::new();
+        add(
+            &mut fields,
+            "authorization",
+            format!("Bearer {token}").as_bytes(),
+        );
+        add(&mut fields, PROXY_HEADER, proxy.as_bytes());
+        Introduction(fields)
+    }
+}
+
+fn add(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}

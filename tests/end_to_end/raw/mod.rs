@@ -1,0 +1,115 @@
+//! Requests byte by byte: what is refused, with which status, and that nothing of it reaches a
+//! worker. Each case names the section that decides it.
+
+mod answers;
+mod chunks;
+mod fields;
+mod framing;
+mod lines;
+mod manners;
+mod origin;
+
+use tidegate_tests::{Stand, StandConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A small JSON body, of 13 bytes.
+const BODY: &str = r#"{"input":"a"}"#;
+
+/// A second request, which a client smuggles past a reader that finds another end of the first.
+const SECOND: &str =
+    "POST /v1/embeddings HTTP/1.1\r\nHost: t\r\nContent-Length: 13\r\n\r\n{\"input\":\"b\"}";
+
+/// One request, and what must come of it.
+struct Case {
+    name: String,
+    send: Vec<u8>,
+    /// Statuses of all answers, in order.
+    answers: Vec<u16>,
+    /// The section that decides.
+    authority: &'static str,
+}
+
+impl Case {
+    fn new(name: &str, send: impl Into<Vec<u8>>, status: u16, authority: &'static str) -> Case {
+        Case {
+            name: name.to_owned(),
+            send: send.into(),
+            answers: vec![status],
+            authority,
+        }
+    }
+
+    /// Requests that reach a worker: those that are answered with 200 by it.
+    fn arrivals(&self) -> u64 {
+        self.answers.iter().filter(|status| **status == 200).count() as u64
+    }
+}
+
+/// `POST /v1/embeddings` with these lines of the header after `Host`, and a body.
+fn post(lines: &str, body: &str) -> String {
+    format!("POST /v1/embeddings HTTP/1.1\r\nHost: t\r\n{lines}\r\n\r\n{body}")
+}
+
+/// As [`post`], with lines that are no text.
+fn post_bytes(lines: &[u8]) -> Vec<u8> {
+    let begin = b"POST /v1/embeddings HTTP/1.1\r\nHost: t\r\n";
+    [begin, lines, b"\r\n\r\n", BODY.as_bytes()].concat()
+}
+
+/// Sends all cases to one proxy and fails naming those that were answered otherwise.
+async fn check(cases: Vec<Case>) {
+    let stand = Stand::start(StandConfig {
+        proxy: "models = ['timed']\n[line]\ndefault_timeout = '5s'\n".to_owned(),
+    })
+    .await;
+    let _worker = stand.timed_worker("w", &[]).await;
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let before = stand.signal().await.models[0].arrivals_total;
+        let answers = statuses(&talk(&stand, &case.send).await);
+        let arrivals = stand.signal().await.models[0].arrivals_total - before;
+        if answers != case.answers || arrivals != case.arrivals() {
+            wrong.push(format!(
+                "{}: answers {answers:?}, {arrivals} at the worker; wanted {:?}, {} ({})",
+                case.name,
+                case.answers,
+                case.arrivals(),
+                case.authority
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Sends bytes and reads until the proxy closes or is silent for a while.
+async fn talk(stand: &Stand, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(stand.listen)
+        .await
+        .expect("the proxy listens");
+    // It may close before it has read all of a header that is too large.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let silence = std::time::Duration::from_millis(300);
+    while let Ok(Ok(read)) = tokio::time::timeout(silence, stream.read_buf(&mut answer)).await {
+        if read == 0 {
+            break;
+        }
+    }
+    answer
+}
+
+/// The status of each answer. Bodies here are JSON, so none holds a status line.
+fn statuses(answer: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(answer);
+    let lines = text.split("HTTP/1.1 ").skip(1);
+    lines
+        .map(|rest| rest[..3].parse().expect("a status"))
+        .collect()
+}
