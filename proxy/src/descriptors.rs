@@ -3,8 +3,14 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For listeners, logs, runtimes and the admin port.
+/// For the admin port and all else.
 const RESERVE: u64 = 192;
+
+/// For listeners, logs and runtimes.
+const OTHERS: u64 = 64;
+
+/// Most connections to the admin port: one of each worker, and of those who ask.
+const MOST_ADMIN: u64 = 12_000;
 
 /// Most connections of clients unless the config says otherwise.
 const MOST_CLIENTS: u64 = 10_000;
@@ -38,6 +44,12 @@ pub fn clients(limit: u64) -> usize {
     usize::try_from(fit.clamp(1, MOST_CLIENTS)).unwrap_or(1)
 }
 
+/// The connections that the admin port may have: all that is left, since each worker keeps one.
+pub fn admin(limit: u64, clients: usize) -> usize {
+    let left = limit.saturating_sub(needed(clients)) + RESERVE - OTHERS;
+    usize::try_from(left.clamp(RESERVE - OTHERS, MOST_ADMIN)).unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +59,8 @@ mod tests {
         for limit in [256, 1024, 4096, 65_536, u64::MAX] {
             assert!(needed(clients(limit)) <= limit, "{limit}");
         }
+        assert_eq!(admin(1024, clients(1024)), 128);
+        assert_eq!(admin(1 << 20, 10_000), 12_000);
         assert_eq!(clients(1024), 624);
         assert_eq!(clients(1 << 20), 10_000);
     }

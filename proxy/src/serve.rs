@@ -13,6 +13,7 @@ use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 use pingora_core::services::listening::Service;
 use tidegate_config::Tokens;
+use tidegate_http::Limits;
 
 use crate::access::AccessLog;
 use crate::admin::{self, Admin};
@@ -26,6 +27,9 @@ use crate::drain::{Drain, StopSignal};
 use crate::frontend::Frontend;
 use crate::keys::{self, KeyRing};
 use crate::metrics;
+
+/// How long a connection to the admin port may be silent: far longer than between heartbeats.
+const ADMIN_IDLE: Duration = Duration::from_secs(30);
 
 /// Runs until the process is asked to end and its last request is answered.
 pub fn serve(command: &Command) -> anyhow::Result<()> {
@@ -64,6 +68,11 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
     );
     let backstage = Backstage {
         socket: admin_socket,
+        admin_limits: Limits {
+            connections: descriptors::admin(descriptors, connections),
+            header_time: ADMIN_IDLE,
+            ..Limits::default()
+        },
         drain_limit: *config.drain_limit,
         keys: keys.clone(),
         pool: Mutex::new(Some(Box::pin(frontend.backend().keep_fresh()))),
@@ -119,6 +128,7 @@ struct Backstage {
     socket: TcpListener,
     /// Closes the connections to workers that nobody uses.
     pool: Mutex<Option<BoxFuture>>,
+    admin_limits: Limits,
     drain_limit: Duration,
     keys: Option<Arc<KeyRing>>,
     admin: Arc<Admin>,
@@ -146,14 +156,11 @@ impl BackgroundService for Backstage {
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)
         });
-        match socket {
-            Ok(socket) => tokio::spawn(async move {
-                let routes = admin::routes(admin);
-                let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-                if let Err(error) = axum::serve(socket, service).await {
-                    tracing::error!(%error, "the admin port failed");
-                }
-            }),
+        let _server = match socket {
+            // It serves to the very end; the process takes it along.
+            Ok(socket) => {
+                tidegate_http::Server::on(socket, admin::routes(admin), &self.admin_limits)
+            }
             Err(error) => {
                 eprintln!("tidegate-proxy: the admin port failed: {error}");
                 std::process::exit(1);

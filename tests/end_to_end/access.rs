@@ -111,7 +111,11 @@ async fn what_is_answered_without_a_worker_is_counted_and_logged_but_is_no_deman
     assert_eq!(outcomes, ["answered", "answered", "refused", "served"]);
     let text = std::fs::read_to_string(&log).expect("there is a log");
     let demand = trace::parse(&text).expect("it is a trace");
-    assert_eq!(demand.requests(), 1.0, "the first of two marks the beginning");
+    assert_eq!(
+        demand.requests(),
+        1.0,
+        "the first of two marks the beginning"
+    );
     let metrics = reqwest::get(format!("http://{}/metrics", stand.admin)).await;
     let metrics = metrics.expect("an answer").text().await.expect("text");
     for line in [

@@ -76,7 +76,7 @@ async fn idle_connections_make_room_for_new_ones() {
     let began = Instant::now();
     assert_eq!(stand.client().get("/livez").await.status, 200);
     assert!(
-        began.elapsed() < Duration::from_millis(500),
+        began.elapsed() < Duration::from_secs(2),
         "{:?}",
         began.elapsed()
     );

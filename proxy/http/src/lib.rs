@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -118,7 +119,7 @@ impl Connections {
                 _ = &mut ended => break,
                 Some(_) = self.tasks.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((connection, _)) => self.take(connection),
+                    Ok((connection, peer)) => self.take(connection, peer),
                     Err(error) => {
                         warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -132,23 +133,25 @@ impl Connections {
     }
 
     /// Serves a connection, or closes it when there are too many.
-    fn take(&mut self, connection: TcpStream) {
+    fn take(&mut self, connection: TcpStream, peer: SocketAddr) {
         let place = self.places.clone().try_acquire_owned();
         if place.is_err() && !self.full {
             warn!("every connection is taken; more are closed");
         }
         self.full = place.is_err();
         if let Ok(place) = place {
-            self.serve(connection, place);
+            self.serve(connection, peer, place);
         }
     }
 
-    fn serve(&mut self, connection: TcpStream, place: OwnedSemaphorePermit) {
+    fn serve(&mut self, connection: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         // Answers are small and complete: waiting to send more at once would only delay them.
         if let Err(error) = connection.set_nodelay(true) {
             debug!(%error, "a connection keeps its delay");
         }
-        let service = TowerToHyperService::new(self.router.clone());
+        // Routes may ask with `ConnectInfo` who it is.
+        let router = self.router.clone().layer(Extension(ConnectInfo(peer)));
+        let service = TowerToHyperService::new(router);
         let serving = self
             .http
             .serve_connection(TokioIo::new(connection), service);
