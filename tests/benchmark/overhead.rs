@@ -19,9 +19,9 @@ pub async fn measure() {
     println!("overhead: {CONNECTIONS} connections, one small request after the other");
     for round in 1..=ROUNDS {
         let before = processor_seconds(stand.proxy.id());
-        let (count, p50) = closed_loop(&stand.client()).await;
+        let (count, p50) = closed_loop(&stand.client(), CONNECTIONS).await;
         let spent = processor_seconds(stand.proxy.id()) - before;
-        let (direct_count, direct_p50) = closed_loop(&direct).await;
+        let (direct_count, direct_p50) = closed_loop(&direct, CONNECTIONS).await;
         println!(
             "  round {round}: proxy {:.0}/s, p50 {p50:.2} ms, {:.0} us of processor time each; \
              direct {:.0}/s, p50 {direct_p50:.2} ms",
@@ -33,9 +33,9 @@ pub async fn measure() {
 }
 
 /// Requests answered and their median milliseconds.
-async fn closed_loop(client: &Client) -> (usize, f64) {
+pub async fn closed_loop(client: &Client, connections: usize) -> (usize, f64) {
     let began = Instant::now();
-    let connections = (0..CONNECTIONS).map(|_| {
+    let connections = (0..connections).map(|_| {
         let client = client.clone();
         tokio::spawn(async move {
             let mut took = Vec::new();
@@ -55,7 +55,7 @@ async fn closed_loop(client: &Client) -> (usize, f64) {
 }
 
 /// User and system time of a process so far.
-fn processor_seconds(pid: u32) -> f64 {
+pub fn processor_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the proxy runs");
     let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
