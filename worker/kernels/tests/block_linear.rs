@@ -134,11 +134,13 @@ fn a_row_does_not_depend_on_its_company() -> Result<(), ShapeError> {
 }
 
 #[test]
-fn four_bits_stay_four_bits() -> Result<(), ShapeError> {
+fn no_type_grows_much_where_it_can_stay() -> Result<(), ShapeError> {
     let mut noise = Noise::new(3);
     for (kind, file) in [
         (BlockType::Q4_0, 18),
         (BlockType::Q4_1, 20),
+        (BlockType::Q5_0, 22),
+        (BlockType::Q5_1, 24),
         (BlockType::Q8_0, 34),
     ] {
         let matrix = Matrix::random(&mut noise, kind, 64, 512);

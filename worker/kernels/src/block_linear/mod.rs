@@ -1,9 +1,9 @@
 //! A linear layer whose weights keep the scales that their file gave them, a scale for every 32
 //! inputs of an output channel.
 //!
-//! Weights of eight and of four bits are multiplied as integers with activations of eight bits that
+//! Weights of four, five and eight bits are multiplied as integers with activations of eight bits that
 //! have a scale for every 32 values too: y = sum over blocks of scale_w * scale_a * sum(q_w * q_a).
-//! Four bits stay four bits in memory. Floats are multiplied as floats, and 16-bit floats stay 16
+//! Four and five bits stay so in memory. Floats are multiplied as floats, and 16-bit floats stay 16
 //! bits. A row's result does not depend on the rows that it is computed with.
 
 mod float;
@@ -19,7 +19,7 @@ pub(crate) use rows::BlockView;
 use std::ops::Range;
 
 use crate::aligned::Aligned;
-use crate::blocks::{RUN, RawWeights};
+use crate::blocks::{Bits, RUN, RawWeights};
 use crate::error::{ShapeError, at_least, at_most, exactly, same_isa};
 use crate::isa::Isa;
 use crate::linear::Epilogue;
@@ -43,16 +43,18 @@ enum Form {
     Float(float::Panels),
 }
 
-/// `[panel][block]` of records: a block's weights in the order of `Simd::block_i8` or
-/// `Simd::block_u4`, then a binary16 scale for each channel, then perhaps a minimum.
+/// `[panel][block]` of records: a block's weights in the order of `Simd::block_i8`, `Simd::block_u4`
+/// or `Simd::block_u5`, then a binary16 scale for each channel, then perhaps a minimum.
 struct Blocks {
     bytes: Aligned<u8>,
     /// Bytes of a record.
     record: usize,
-    four_bits: bool,
+    bits: Bits,
+    /// Four, as a value that the compiler does not know: see [`crate::simd::Simd::block_i8`].
+    groups: usize,
     mins: bool,
-    /// A weight is scale * (q - offset) + min.
-    offset: i32,
+    /// A weight is scale * (q - offset) + min, and this is -offset.
+    origin: f32,
     /// A power of two that scales and minima are multiplied with: it keeps them inside binary16.
     factor: f32,
 }

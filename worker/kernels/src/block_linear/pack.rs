@@ -3,7 +3,7 @@
 use super::float::Panels;
 use super::{BlockLinear, Blocks, Form};
 use crate::aligned::Aligned;
-use crate::blocks::{BlockType, RUN, RawWeights, Run};
+use crate::blocks::{Bits, BlockType, RUN, RawWeights, Run};
 use crate::half::{f16_to_f32, f32_to_f16};
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
@@ -44,9 +44,9 @@ impl Kernel for Pack<'_> {
 }
 
 fn blocks(raw: &RawWeights<'_>, panel: usize, byte_offset: i32) -> Blocks {
-    let four_bits = raw.kind.is_four_bits();
+    let bits = raw.kind.bits();
     let mins = raw.kind.has_mins();
-    let quants = if four_bits { panel * 16 } else { panel * RUN };
+    let quants = panel * bits.run_bytes();
     let record = quants + panel * if mins { 4 } else { 2 };
     let count = Blocks::count(raw.cols);
     let factor = factor(raw);
@@ -56,7 +56,7 @@ fn blocks(raw: &RawWeights<'_>, panel: usize, byte_offset: i32) -> Blocks {
         let (lane, first) = (channel % panel, channel / panel * count * record);
         raw.kind.runs(raw.row(channel, stride), |b, run| {
             let record = &mut bytes[first + b * record..][..record];
-            put(record, &run, panel, lane, four_bits, byte_offset);
+            put(record, &run, panel, lane, bits, byte_offset);
             let mut half = |at: usize, x: f32| {
                 record[at + 2 * lane..][..2].copy_from_slice(&f32_to_f16(x / factor).to_le_bytes());
             };
@@ -69,30 +69,40 @@ fn blocks(raw: &RawWeights<'_>, panel: usize, byte_offset: i32) -> Blocks {
     Blocks {
         bytes,
         record,
-        four_bits,
+        bits,
+        groups: std::hint::black_box(4),
         mins,
-        offset: raw.kind.offset() + if four_bits { 0 } else { byte_offset },
+        origin: -raw.kind.offset() as f32,
         factor,
     }
 }
 
-/// Where weight `i` of a run lies in a record, and by how many bits it is shifted. A panel's two
-/// vectors follow each other, so lane counts through both.
-fn place(i: usize, panel: usize, lane: usize, four_bits: bool) -> (usize, usize) {
-    if four_bits {
-        (i / 4 % 4 * 4 * panel + lane * 4 + i % 4, i / 16 * 4)
-    } else {
+/// Where the lower bits of weight `i` of a run lie in a record, and by how many bits they are
+/// shifted. A panel's two vectors follow each other, so lane counts through both.
+fn place(i: usize, panel: usize, lane: usize, bits: Bits) -> (usize, usize) {
+    if bits == Bits::Eight {
         (i / 4 * 4 * panel + lane * 4 + i % 4, 0)
+    } else {
+        (i / 4 % 4 * 4 * panel + lane * 4 + i % 4, i / 16 * 4)
     }
 }
 
-fn put(record: &mut [u8], run: &Run, panel: usize, lane: usize, four_bits: bool, offset: i32) {
+/// Where the fifth bit of weight `i` lies, and by how many bits it is shifted.
+fn fifth(i: usize, panel: usize, lane: usize) -> (usize, usize) {
+    (16 * panel + lane * 4 + i % 4, i / 4)
+}
+
+fn put(record: &mut [u8], run: &Run, panel: usize, lane: usize, bits: Bits, offset: i32) {
     for (i, &q) in run.q.iter().enumerate() {
-        let (at, shift) = place(i, panel, lane, four_bits);
-        if four_bits {
-            record[at] |= (q as u8 & 15) << shift;
-        } else {
+        let (at, shift) = place(i, panel, lane, bits);
+        if bits == Bits::Eight {
             record[at] = (i32::from(q) + offset) as u8;
+            continue;
+        }
+        record[at] |= (q as u8 & 15) << shift;
+        if bits == Bits::Five {
+            let (at, shift) = fifth(i, panel, lane);
+            record[at] |= (q as u8 >> 4 & 1) << shift;
         }
     }
 }
@@ -128,7 +138,7 @@ impl Kernel for Channel<'_> {
             Form::Float(panels) => return panels.channel(self.channel, panel, self.out),
             Form::Blocks(blocks) => blocks,
         };
-        let quants = if blocks.four_bits { 16 } else { RUN } * panel;
+        let quants = blocks.bits.run_bytes() * panel;
         let count = Blocks::count(self.linear.k);
         let records = blocks.bytes[self.channel / panel * count * blocks.record..]
             .chunks_exact(blocks.record);
@@ -144,15 +154,18 @@ impl Kernel for Channel<'_> {
                 0.0
             };
             for (i, out) in out.iter_mut().enumerate() {
-                let (at, shift) = place(i, panel, lane, blocks.four_bits);
-                let q = if blocks.four_bits {
-                    i32::from(record[at] >> shift & 15)
-                } else if S::BYTE_OFFSET == 0 {
-                    i32::from(record[at] as i8)
-                } else {
-                    i32::from(record[at])
-                };
-                *out = scale * (q - blocks.offset) as f32 + min;
+                let (at, shift) = place(i, panel, lane, blocks.bits);
+                let mut q = i32::from(record[at] >> shift);
+                match blocks.bits {
+                    Bits::Eight if S::BYTE_OFFSET == 0 => q = i32::from(record[at] as i8),
+                    Bits::Eight => q -= S::BYTE_OFFSET,
+                    Bits::Four => q &= 15,
+                    Bits::Five => {
+                        let (at, shift) = fifth(i, panel, lane);
+                        q = q & 15 | i32::from(record[at] >> shift & 1) << 4;
+                    }
+                }
+                *out = scale * (q as f32 + blocks.origin) + min;
             }
         }
     }

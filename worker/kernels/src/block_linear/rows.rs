@@ -1,8 +1,8 @@
 //! Activations in int8 with a scale for every 32 of a row.
 //!
 //! Block b of a row holds q = round(x * 127 / max |x|), so that x is about q * scale with scale =
-//! max |x| / 127. The sum of a block's q is kept beside it: weights that have an offset or a
-//! minimum need it.
+//! max |x| / 127. The sum of a block's q is kept beside it, times the scale for weights that have a
+//! minimum, and times -128 for instructions that want weights without sign.
 
 use std::marker::PhantomData;
 
@@ -19,7 +19,8 @@ pub struct BlockRows {
     rows: usize,
     quants: Aligned<i8>,
     scales: Aligned<f32>,
-    sums: Aligned<i32>,
+    sums: Aligned<f32>,
+    origins: Aligned<i32>,
 }
 
 /// Row lengths are whole cache lines, an odd number of them: rows of a tile then fall into
@@ -43,6 +44,7 @@ impl BlockRows {
             quants: Aligned::zeroed(rows * stride_for(cols)),
             scales: Aligned::zeroed(rows * (cols / RUN)),
             sums: Aligned::zeroed(rows * (cols / RUN)),
+            origins: Aligned::zeroed(rows * (cols / RUN)),
         })
     }
 
@@ -55,16 +57,17 @@ impl BlockRows {
             quants: Aligned::zeroed(0),
             scales: Aligned::zeroed(0),
             sums: Aligned::zeroed(0),
+            origins: Aligned::zeroed(0),
         }
     }
 
     /// Bytes that room for `rows` rows of `cols` values takes.
     pub fn bytes_for(rows: usize, cols: usize) -> usize {
-        rows * (stride_for(cols) + cols / RUN * 8)
+        rows * (stride_for(cols) + cols / RUN * 12)
     }
 
     pub fn bytes(&self) -> usize {
-        self.quants.bytes() + self.scales.bytes() + self.sums.bytes()
+        self.quants.bytes() + self.scales.bytes() + self.sums.bytes() + self.origins.bytes()
     }
 
     pub fn isa(&self) -> Isa {
@@ -113,6 +116,7 @@ impl BlockRows {
             quants: self.quants.as_ptr().cast_mut(),
             scales: self.scales.as_ptr().cast_mut(),
             sums: self.sums.as_ptr().cast_mut(),
+            origins: self.origins.as_ptr().cast_mut(),
             stride: stride_for(self.cols),
             blocks: self.cols / RUN,
             rows: self.rows,
@@ -125,6 +129,7 @@ impl BlockRows {
             quants: self.quants.as_mut_ptr(),
             scales: self.scales.as_mut_ptr(),
             sums: self.sums.as_mut_ptr(),
+            origins: self.origins.as_mut_ptr(),
             ..self.view()
         }
     }
@@ -135,7 +140,8 @@ impl BlockRows {
 pub(crate) struct BlockView<'a> {
     pub(crate) quants: *mut i8,
     pub(crate) scales: *mut f32,
-    pub(crate) sums: *mut i32,
+    pub(crate) sums: *mut f32,
+    pub(crate) origins: *mut i32,
     /// Values from one row to the next.
     pub(crate) stride: usize,
     /// Blocks a row.
@@ -184,8 +190,10 @@ impl BlockView<'_> {
                     s.store_i8(to.add(at), q);
                 }
                 let at = row * self.blocks + first + b;
-                *self.scales.add(at) = largest / 127.0;
-                *self.sums.add(at) = s.sum(sum) as i32;
+                let (scale, sum) = (largest / 127.0, s.sum(sum));
+                *self.scales.add(at) = scale;
+                *self.sums.add(at) = scale * sum;
+                *self.origins.add(at) = -128 * sum as i32;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The inner product: a few rows by one panel of output channels.
 
 use super::{BlockLinear, BlockView, Blocks, Form};
-use crate::blocks::RUN;
-use crate::simd::{MAX_PANEL, MAX_TILE_ROWS, Simd};
+use crate::blocks::{Bits, RUN};
+use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 
 /// Results of one tile, row by row, each row one panel long.
 #[repr(align(64))]
@@ -27,36 +27,68 @@ impl BlockLinear {
     /// channel is the first of a panel of the layer.
     #[inline(always)]
     pub(super) unsafe fn sums<S: Simd>(&self, s: S, rows: usize, tile: Tile<'_>, to: &mut Sums) {
-        // SAFETY: each arm reads as many rows as it is chosen for.
-        unsafe {
-            match rows {
-                1 => self.sums_of::<S, 1>(s, tile, to),
-                2 => self.sums_of::<S, 2>(s, tile, to),
-                3 => self.sums_of::<S, 3>(s, tile, to),
-                4 => self.sums_of::<S, 4>(s, tile, to),
-                5 if S::BLOCK_TILE_ROWS >= 5 => self.sums_of::<S, 5>(s, tile, to),
-                6 if S::BLOCK_TILE_ROWS >= 6 => self.sums_of::<S, 6>(s, tile, to),
-                _ => debug_assert!(false, "a tile of {rows} rows"),
-            }
+        match rows {
+            1 => s.call(TileSums::<1> {
+                linear: self,
+                tile,
+                to,
+            }),
+            2 if S::BLOCK_TILE_ROWS >= 2 => s.call(TileSums::<2> {
+                linear: self,
+                tile,
+                to,
+            }),
+            3 if S::BLOCK_TILE_ROWS >= 3 => s.call(TileSums::<3> {
+                linear: self,
+                tile,
+                to,
+            }),
+            4 if S::BLOCK_TILE_ROWS >= 4 => s.call(TileSums::<4> {
+                linear: self,
+                tile,
+                to,
+            }),
+            5 if S::BLOCK_TILE_ROWS >= 5 => s.call(TileSums::<5> {
+                linear: self,
+                tile,
+                to,
+            }),
+            6 if S::BLOCK_TILE_ROWS >= 6 => s.call(TileSums::<6> {
+                linear: self,
+                tile,
+                to,
+            }),
+            _ => debug_assert!(false, "a tile of {rows} rows"),
         }
     }
+}
 
-    /// # Safety
-    /// As [`BlockLinear::sums`] for R rows.
+/// [`BlockLinear::sums`] of R rows; made there alone, under its promise.
+struct TileSums<'a, const R: usize> {
+    linear: &'a BlockLinear,
+    tile: Tile<'a>,
+    to: &'a mut Sums,
+}
+
+impl<const R: usize> Kernel for TileSums<'_, R> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn sums_of<S: Simd, const R: usize>(&self, s: S, tile: Tile<'_>, to: &mut Sums) {
-        // SAFETY: the caller's promise.
+    fn run<S: Simd>(self, s: S) {
+        let Self { linear, tile, to } = self;
+        // SAFETY: the promise of `BlockLinear::sums`.
         unsafe {
-            match &self.form {
+            match &linear.form {
                 Form::Float(panels) => {
-                    let x = tile.float.add(tile.row * self.k);
-                    panels.sums::<S, R>(s, x, self.k, tile.channel, to.0.as_mut_ptr());
+                    let x = tile.float.add(tile.row * linear.k);
+                    panels.sums::<S, R>(s, x, linear.k, tile.channel, to.0.as_mut_ptr());
                 }
-                Form::Blocks(blocks) => match (blocks.four_bits, blocks.mins) {
-                    (true, true) => blocks.sums::<S, R, true, true>(s, tile, to),
-                    (true, false) => blocks.sums::<S, R, true, false>(s, tile, to),
-                    (false, true) => blocks.sums::<S, R, false, true>(s, tile, to),
-                    (false, false) => blocks.sums::<S, R, false, false>(s, tile, to),
+                Form::Blocks(blocks) => match (blocks.bits, blocks.mins) {
+                    (Bits::Four, true) => blocks.sums::<S, R, 4, true>(s, tile, to),
+                    (Bits::Four, false) => blocks.sums::<S, R, 4, false>(s, tile, to),
+                    (Bits::Five, true) => blocks.sums::<S, R, 5, true>(s, tile, to),
+                    (Bits::Five, false) => blocks.sums::<S, R, 5, false>(s, tile, to),
+                    (Bits::Eight, _) => blocks.sums::<S, R, 8, false>(s, tile, to),
                 },
             }
         }
@@ -70,50 +102,57 @@ impl Blocks {
     /// # Safety
     /// As [`BlockLinear::sums`] for R rows.
     #[inline(always)]
-    unsafe fn sums<S: Simd, const R: usize, const FOUR_BITS: bool, const MINS: bool>(
+    unsafe fn sums<S: Simd, const R: usize, const BITS: usize, const MINS: bool>(
         &self,
         s: S,
         tile: Tile<'_>,
         to: &mut Sums,
     ) {
         let x = tile.blocks;
-        let quants = if FOUR_BITS { 32 } else { 64 } * S::LANES;
+        let quants = BITS * RUN / 8 * 2 * S::LANES;
         // SAFETY: record b < blocks of the panel holds weights, scales and perhaps minima for two
         // vectors of channels; block b of R rows is in the input.
         unsafe {
             let panel = tile.channel / (2 * S::LANES) * x.blocks * self.record;
             let mut record = self.bytes[panel..].as_ptr();
-            let acts = x.quants.add(tile.row * x.stride).cast_const();
+            let mut acts = x.quants.add(tile.row * x.stride).cast_const();
+            let mut at = tile.row * x.blocks;
             let mut acc = [[s.splat(0.0); 2]; R];
-            for b in 0..x.blocks {
-                let at = |r: usize| (tile.row + r) * x.blocks + b;
-                let mut first = [0; R];
-                if FOUR_BITS || S::BYTE_OFFSET != 0 {
-                    for (r, first) in first.iter_mut().enumerate() {
-                        *first = -self.offset * *x.sums.add(at(r));
+            for _ in 0..x.blocks {
+                let dots = match BITS {
+                    4 => s.block_u4::<R>(record, acts, x.stride, self.groups),
+                    5 => s.block_u5::<R>(record, acts, x.stride, self.groups),
+                    _ => {
+                        let mut first = [0; R];
+                        if S::BYTE_OFFSET != 0 {
+                            for (r, first) in first.iter_mut().enumerate() {
+                                *first = *x.origins.add(at + r * x.blocks);
+                            }
+                        }
+                        s.block_i8::<R>(record, acts, x.stride, first, self.groups)
                     }
-                }
-                let dots = if FOUR_BITS {
-                    s.block_u4::<R>(record, acts.add(b * RUN), x.stride, first)
-                } else {
-                    s.block_i8::<R>(record, acts.add(b * RUN), x.stride, first)
                 };
                 let halves = record.add(quants).cast::<u16>();
                 for v in 0..2 {
                     let scale = s.load_f16(halves.add(v * S::LANES));
+                    let min = if MINS {
+                        s.load_f16(halves.add((2 + v) * S::LANES))
+                    } else {
+                        s.mul(scale, s.splat(self.origin))
+                    };
                     for r in 0..R {
-                        let factor = s.mul(scale, s.splat(*x.scales.add(at(r))));
-                        acc[r][v] = s.mul_add(s.to_f32(dots[r][v]), factor, acc[r][v]);
-                    }
-                    if MINS {
-                        let min = s.load_f16(halves.add((2 + v) * S::LANES));
-                        for r in 0..R {
-                            let sum = *x.scales.add(at(r)) * *x.sums.add(at(r)) as f32;
-                            acc[r][v] = s.mul_add(min, s.splat(sum), acc[r][v]);
+                        let factor = s.splat(*x.scales.add(at + r * x.blocks));
+                        let dot = s.mul(s.to_f32(dots[r][v]), factor);
+                        acc[r][v] = s.mul_add(dot, scale, acc[r][v]);
+                        if BITS < 8 {
+                            let sum = s.splat(*x.sums.add(at + r * x.blocks));
+                            acc[r][v] = s.mul_add(min, sum, acc[r][v]);
                         }
                     }
                 }
                 record = record.add(self.record);
+                acts = acts.add(RUN);
+                at += 1;
             }
             let factor = s.splat(self.factor);
             for (r, acc) in acc.into_iter().enumerate() {

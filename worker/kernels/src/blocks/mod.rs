@@ -7,7 +7,7 @@
 mod run;
 mod super_block;
 
-pub(crate) use run::{RUN, Run};
+pub(crate) use run::{Bits, RUN, Run};
 
 use std::fmt;
 use std::ops::Range;

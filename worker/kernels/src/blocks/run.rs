@@ -10,11 +10,30 @@ pub(crate) const RUN: usize = 32;
 /// ([`BlockType::offset`]).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// 0..=15 for four bits; any signed value for eight.
+    /// 0..=15 for four bits, 0..=31 for five, any signed value for eight.
     pub(crate) q: [i8; RUN],
     pub(crate) offset: i8,
     pub(crate) scale: f32,
     pub(crate) min: f32,
+}
+
+/// How many bits the weights of a run take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bits {
+    Four,
+    Five,
+    Eight,
+}
+
+impl Bits {
+    /// Bytes of a run.
+    pub(crate) fn run_bytes(self) -> usize {
+        match self {
+            Self::Four => 16,
+            Self::Five => 20,
+            Self::Eight => RUN,
+        }
+    }
 }
 
 impl Run {
@@ -42,9 +61,13 @@ impl Run {
 }
 
 impl BlockType {
-    /// Whether a weight fits in four bits.
-    pub(crate) fn is_four_bits(self) -> bool {
-        matches!(self, Self::Q4_0 | Self::Q4_1 | Self::Q4K)
+    /// Bits of each [`Run::q`].
+    pub(crate) fn bits(self) -> Bits {
+        match self {
+            Self::Q4_0 | Self::Q4_1 | Self::Q4K => Bits::Four,
+            Self::Q5_0 | Self::Q5_1 | Self::Q5K => Bits::Five,
+            _ => Bits::Eight,
+        }
     }
 
     /// Whether a run has a minimum besides its scale.
@@ -54,7 +77,11 @@ impl BlockType {
 
     /// What [`Run::offset`] is.
     pub(crate) fn offset(self) -> i32 {
-        if self == Self::Q4_0 { 8 } else { 0 }
+        match self {
+            Self::Q4_0 => 8,
+            Self::Q5_0 => 16,
+            _ => 0,
+        }
     }
 
     /// Calls `put` with each run of whole blocks, counted from zero. Types without runs are not
@@ -114,9 +141,6 @@ fn one_run(kind: BlockType, block: &[u8]) -> Run {
     for i in 0..RUN {
         let low = halves[i % 16] >> (i / 16 * 4) & 15;
         q[i] = (low | ((fifth >> i & 1) << 4) as u8) as i8;
-    }
-    if kind == BlockType::Q5_0 {
-        q = q.map(|q| q - 16);
     }
     Run {
         q,

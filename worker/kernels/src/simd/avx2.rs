@@ -23,6 +23,7 @@ impl Avx2 {
     }
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma,f16c")]
         fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
             kernel.run(simd)
@@ -66,6 +67,11 @@ impl Simd for Avx2 {
     const TILE_ROWS: usize = 4;
     const BLOCK_TILE_ROWS: usize = 4;
     const BYTE_OFFSET: i32 = 0;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        self.run(kernel)
+    }
 
     ops! {
         splat(x: f32) -> __m256 = _mm256_set1_ps(x);
@@ -214,13 +220,14 @@ impl Simd for Avx2 {
         a: *const i8,
         stride: usize,
         first: [i32; R],
+        groups: usize,
     ) -> [[__m256i; 2]; R] {
         // SAFETY: the token for the instructions; group g < 8 reads 64 bytes of weights and four
         // activations of each of R rows.
         unsafe {
             let ones = _mm256_set1_epi16(1);
             let mut acc = first.map(|first| [_mm256_set1_epi32(first); 2]);
-            for g in 0..8 {
+            for g in 0..2 * groups {
                 let w = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
                 let size = w.map(|w| _mm256_abs_epi8(w));
                 for (r, acc) in acc.iter_mut().enumerate() {
@@ -242,14 +249,14 @@ impl Simd for Avx2 {
         w: *const u8,
         a: *const i8,
         stride: usize,
-        first: [i32; R],
+        groups: usize,
     ) -> [[__m256i; 2]; R] {
         // SAFETY: the token for the instructions; group g < 4 reads 64 bytes of weights and twice
         // four activations of each of R rows.
         unsafe {
             let low = _mm256_set1_epi8(15);
             let mut acc = [[_mm256_setzero_si256(); 2]; R];
-            for g in 0..4 {
+            for g in 0..groups {
                 let both = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
                 let halves = [
                     both.map(|w| _mm256_and_si256(w, low)),
@@ -266,10 +273,57 @@ impl Simd for Avx2 {
                 }
             }
             let ones = _mm256_set1_epi16(1);
-            let mut out = first.map(|first| [_mm256_set1_epi32(first); 2]);
-            for r in 0..R {
-                for v in 0..2 {
-                    out[r][v] = _mm256_add_epi32(out[r][v], _mm256_madd_epi16(acc[r][v], ones));
+            acc.map(|acc| acc.map(|acc| _mm256_madd_epi16(acc, ones)))
+        }
+    }
+    /// Sums of four groups fit in 16 bits: 4 * 2 * 31 * 127 = 31,496. They are widened twice.
+    #[inline(always)]
+    unsafe fn block_u5<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        groups: usize,
+    ) -> [[__m256i; 2]; R] {
+        // SAFETY: the token for the instructions; group g < 4 reads 64 bytes of weights, then 64 of
+        // fifth bits, and twice four activations of each of R rows.
+        unsafe {
+            let low = _mm256_set1_epi8(15);
+            let high = _mm256_set1_epi8(16);
+            let ones = _mm256_set1_epi16(1);
+            let fifth = [0, 32].map(|v| _mm256_loadu_si256(w.add(256 + v).cast()));
+            let mut out = [[_mm256_setzero_si256(); 2]; R];
+            for half in 0..2 {
+                let mut acc = [[_mm256_setzero_si256(); 2]; R];
+                for g in 0..groups {
+                    let mut w = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
+                    for v in 0..2 {
+                        if half == 1 {
+                            w[v] = _mm256_srli_epi16::<4>(w[v]);
+                        }
+                        let count =
+                            _mm_cvtsi32_si128(if half == 0 { 4 - g as i32 } else { g as i32 });
+                        let bit = if half == 0 {
+                            _mm256_sll_epi16(fifth[v], count)
+                        } else {
+                            _mm256_srl_epi16(fifth[v], count)
+                        };
+                        let bit = _mm256_and_si256(bit, high);
+                        w[v] = _mm256_or_si256(_mm256_and_si256(w[v], low), bit);
+                    }
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let at = r * stride + half * 16 + g * 4;
+                        let a = _mm256_set1_epi32(a.add(at).cast::<i32>().read_unaligned());
+                        for v in 0..2 {
+                            acc[v] = _mm256_add_epi16(acc[v], _mm256_maddubs_epi16(w[v], a));
+                        }
+                    }
+                }
+                for r in 0..R {
+                    for v in 0..2 {
+                        let sums = _mm256_madd_epi16(acc[r][v], ones);
+                        out[r][v] = _mm256_add_epi32(out[r][v], sums);
+                    }
                 }
             }
             out

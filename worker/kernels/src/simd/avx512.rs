@@ -23,6 +23,7 @@ impl Avx512 {
     }
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         fn enter<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
             kernel.run(simd)
@@ -62,6 +63,11 @@ impl Simd for Avx512 {
     const TILE_ROWS: usize = 8;
     const BLOCK_TILE_ROWS: usize = 6;
     const BYTE_OFFSET: i32 = 128;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        self.run(kernel)
+    }
 
     ops! {
         splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -180,6 +186,7 @@ impl Simd for Avx512 {
         a: *const i8,
         stride: usize,
         first: [i32; R],
+        _: usize,
     ) -> [[__m512i; 2]; R] {
         // SAFETY: the token for the instructions; group g < 8 reads 128 bytes of weights and four
         // activations of each of R rows.
@@ -204,13 +211,13 @@ impl Simd for Avx512 {
         w: *const u8,
         a: *const i8,
         stride: usize,
-        first: [i32; R],
+        _: usize,
     ) -> [[__m512i; 2]; R] {
         // SAFETY: the token for the instructions; group g < 4 reads 128 bytes of weights and twice
         // four activations of each of R rows.
         unsafe {
             let low = _mm512_set1_epi8(15);
-            let mut acc = first.map(|first| [_mm512_set1_epi32(first); 2]);
+            let mut acc = [[_mm512_setzero_si512(); 2]; R];
             for g in 0..4 {
                 let both = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
                 let halves = [
@@ -218,6 +225,51 @@ impl Simd for Avx512 {
                     both.map(|w| _mm512_and_si512(_mm512_srli_epi16::<4>(w), low)),
                 ];
                 for (half, w) in halves.into_iter().enumerate() {
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let at = r * stride + half * 16 + g * 4;
+                        let a = _mm512_set1_epi32(a.add(at).cast::<i32>().read_unaligned());
+                        for v in 0..2 {
+                            acc[v] = _mm512_dpbusd_epi32(acc[v], w[v], a);
+                        }
+                    }
+                }
+            }
+            acc
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block_u5<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        _: usize,
+    ) -> [[__m512i; 2]; R] {
+        // SAFETY: the token for the instructions; group g < 4 reads 128 bytes of weights, then 128
+        // of fifth bits, and twice four activations of each of R rows.
+        unsafe {
+            let low = _mm512_set1_epi8(15);
+            let high = _mm512_set1_epi8(16);
+            let fifth = [0, 64].map(|v| _mm512_loadu_si512(w.add(512 + v).cast()));
+            let mut acc = [[_mm512_setzero_si512(); 2]; R];
+            for half in 0..2 {
+                for g in 0..4 {
+                    let mut w = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
+                    for v in 0..2 {
+                        if half == 1 {
+                            w[v] = _mm512_srli_epi16::<4>(w[v]);
+                        }
+                        let count =
+                            _mm_cvtsi32_si128(if half == 0 { 4 - g as i32 } else { g as i32 });
+                        let bit = if half == 0 {
+                            _mm512_sll_epi16(fifth[v], count)
+                        } else {
+                            _mm512_srl_epi16(fifth[v], count)
+                        };
+                        let bit = _mm512_and_si512(bit, high);
+                        w[v] = _mm512_or_si512(_mm512_and_si512(w[v], low), bit);
+                    }
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let at = r * stride + half * 16 + g * 4;
                         let a = _mm512_set1_epi32(a.add(at).cast::<i32>().read_unaligned());

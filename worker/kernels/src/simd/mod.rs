@@ -47,10 +47,14 @@ pub(crate) trait Simd: Copy {
     const K_GROUP: usize;
     /// Rows of the largest tile of the int8 product: what the registers hold.
     const TILE_ROWS: usize;
-    /// Rows of the largest tile of the block-scaled product.
+    /// Rows of the largest tile of the block-scaled product: what the registers hold.
     const BLOCK_TILE_ROWS: usize;
     /// What is added to a signed weight of the block-scaled product where it is stored as a byte.
     const BYTE_OFFSET: i32;
+
+    /// Runs a kernel as a function of its own rather than as a part of the caller: less code where it
+    /// is called from several places.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, x: f32) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -149,27 +153,40 @@ pub(crate) trait Simd: Copy {
     fn dot(self, acc: Self::I, a: Self::A, w: Self::W) -> Self::I;
     /// The exact dot products of one block of 32 inputs: `first[r]` plus row r's activations times
     /// the weights of two vectors of channels. Weights are bytes with [`Simd::BYTE_OFFSET`] added,
-    /// `[input / 4][vector][channel][input % 4]`; the caller's `first` takes the offset back.
+    /// `[input / 4][vector][channel][input % 4]`; the caller's `first` takes the offset back. `groups`
+    /// is 4: a loop that the compiler cannot unroll keeps its sums in registers.
     /// # Safety
     /// `w` is valid for reading 64 * LANES bytes, `a` for R rows of 32 values, `stride` apart, each
-    /// in -127..=127.
+    /// in -127..=127; `groups` is 4.
     unsafe fn block_i8<const R: usize>(
         self,
         w: *const u8,
         a: *const i8,
         stride: usize,
         first: [i32; R],
+        groups: usize,
     ) -> [[Self::I; 2]; R];
-    /// As [`Simd::block_i8`] with weights 0..=15, two a byte: `[input / 4 % 4][vector][channel]
-    /// [input % 4]`, inputs 0..16 in the low halves, 16..32 in the high ones.
+    /// As [`Simd::block_i8`] from zero with weights 0..=15, two a byte: `[input / 4 % 4][vector]
+    /// [channel][input % 4]`, inputs 0..16 in the low halves, 16..32 in the high ones.
     /// # Safety
-    /// `w` is valid for reading 32 * LANES bytes, `a` as above.
+    /// `w` is valid for reading 32 * LANES bytes, the others as above.
     unsafe fn block_u4<const R: usize>(
         self,
         w: *const u8,
         a: *const i8,
         stride: usize,
-        first: [i32; R],
+        groups: usize,
+    ) -> [[Self::I; 2]; R];
+    /// As [`Simd::block_u4`] with weights 0..=31: after the lower four bits `[vector][channel][input %
+    /// 4]` bytes, bit i of which is the fifth of input group i.
+    /// # Safety
+    /// `w` is valid for reading 40 * LANES bytes, the others as above.
+    unsafe fn block_u5<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        groups: usize,
     ) -> [[Self::I; 2]; R];
     /// Asks for the cache line at `p`; any address is allowed.
     fn prefetch(self, p: *const i8);

@@ -4,7 +4,7 @@
 
 use std::array::from_fn;
 
-use super::Simd;
+use super::{Kernel, Simd};
 use crate::half::{bf16_to_f32, f16_to_f32, f32_to_f16};
 
 const LANES: usize = 4;
@@ -27,9 +27,17 @@ impl Simd for Scalar {
     const LANES: usize = LANES;
     const K_GROUP: usize = 2;
     const TILE_ROWS: usize = 4;
-    const BLOCK_TILE_ROWS: usize = 4;
+    const BLOCK_TILE_ROWS: usize = 1;
     const BYTE_OFFSET: i32 = 0;
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn enter<K: Kernel>(simd: Scalar, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        enter(self, kernel)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
@@ -179,6 +187,7 @@ impl Simd for Scalar {
         a: *const i8,
         stride: usize,
         first: [i32; R],
+        _: usize,
     ) -> [[Self::I; 2]; R] {
         from_fn(|r| {
             from_fn(|v| {
@@ -199,16 +208,42 @@ impl Simd for Scalar {
         w: *const u8,
         a: *const i8,
         stride: usize,
-        first: [i32; R],
+        _: usize,
     ) -> [[Self::I; 2]; R] {
         from_fn(|r| {
             from_fn(|v| {
                 from_fn(|lane| {
-                    (0..32).fold(first[r], |sum, k| {
+                    (0..32).fold(0, |sum, k| {
                         let at = (k / 4 % 4 * 2 + v) * 4 * LANES + lane * 4 + k % 4;
                         // SAFETY: k < 32 and v < 2 stay inside what the caller promised.
                         let (w, a) = unsafe { (*w.add(at), *a.add(r * stride + k)) };
                         sum + i32::from(w >> (k / 16 * 4) & 15) * i32::from(a)
+                    })
+                })
+            })
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn block_u5<const R: usize>(
+        self,
+        w: *const u8,
+        a: *const i8,
+        stride: usize,
+        _: usize,
+    ) -> [[Self::I; 2]; R] {
+        from_fn(|r| {
+            from_fn(|v| {
+                from_fn(|lane| {
+                    (0..32).fold(0, |sum, k| {
+                        let at = (k / 4 % 4 * 2 + v) * 4 * LANES + lane * 4 + k % 4;
+                        // SAFETY: k < 32 and v < 2 stay inside what the caller promised.
+                        let (low, a) = unsafe { (*w.add(at), *a.add(r * stride + k)) };
+                        let at = (16 * 2 + v * 4) * LANES + lane * 4 + k % 4;
+                        // SAFETY: as above.
+                        let high = unsafe { *w.add(at) } >> (k / 4) & 1;
+                        let w = low >> (k / 16 * 4) & 15 | high << 4;
+                        sum + i32::from(w) * i32::from(a)
                     })
                 })
             })
