@@ -1,10 +1,15 @@
-//! Vector kernels for quantized encoders, and an encoder made of them, in int8 and f32.
+//! Vector kernels for transformers, and an encoder and a decoder made of them.
+//!
+//! The encoder ([`Encoder`]) works on linear layers in int8 with a scale a channel or in f32; the
+//! decoder ([`Decoder`]) on those of GGUF files, in four, five or eight bits with a scale for every 32
+//! weights or in floats, over a paged cache of keys and values. What any transformer needs is beside
+//! them: linear layers, norms, attention, activations, rotations, teams of threads.
 //!
 //! Everything is written once against a small set of vector instructions (`simd`) and compiled for
 //! three isas in one binary; [`Isa::best`] picks at run time. This is the only crate of the
 //! workspace with unsafe code. It knows shapes and numbers, never files, models' names, clocks or
-//! sockets, and it starts no thread except in [`Encoder`], which joins what it starts before it
-//! returns.
+//! sockets. Threads are started by a [`Team`], which ends them when it is dropped, and by
+//! [`Encoder::run`], which joins what it starts before it returns.
 //!
 //! Matrices are row-major. A row is a token; rows of a batch follow each other without padding, and
 //! a batch names its sequences by offsets: sequence i is rows `offsets[i]..offsets[i + 1]`.
