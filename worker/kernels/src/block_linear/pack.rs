@@ -107,8 +107,12 @@ fn put(record: &mut [u8], run: &Run, panel: usize, lane: usize, bits: Bits, offs
     }
 }
 
-/// The power of two that divides every scale and minimum into the middle of binary16.
+/// The power of two that divides every scale and minimum into the middle of binary16: one where they
+/// are such numbers in the file.
 fn factor(raw: &RawWeights<'_>) -> f32 {
+    if raw.kind.block_len() == RUN {
+        return 1.0;
+    }
     let mut largest = 0.0f32;
     raw.kind.runs(raw.bytes, |_, run| {
         let size = run.scale.abs().max(run.min.abs());
