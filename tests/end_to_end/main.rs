@@ -2,6 +2,7 @@
 
 mod access;
 mod bodies;
+mod chat;
 mod departures;
 mod drain;
 mod embeddings;

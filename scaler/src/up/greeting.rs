@@ -38,6 +38,8 @@ fn text(models: &[Model], later: &[&Model], directory: &RunDirectory) -> String 
     };
     let (listen, admin) = (first.rules.listen, first.rules.admin);
     let (own, model) = (first.file.scaler.listen, &first.name);
+    let tries: Vec<String> = models.iter().map(one_to_try).collect();
+    let tries = tries.join("\n\n");
     let logs = directory.path().display();
     let served = match models {
         [_] => format!("{model} is served on http://{listen}."),
@@ -53,10 +55,26 @@ fn text(models: &[Model], later: &[&Model], directory: &RunDirectory) -> String 
         "
 {served} Try:
 
-  curl http://{listen}/v1/embeddings -H 'content-type: application/json' -d '{{\"model\": \"{model}\", \"input\": \"High tide at noon\"}}'
+{tries}
 
 {later}Metrics: http://{admin}/metrics (proxy), http://{own}/metrics (scaler). Logs: {logs}
 From here on, one line for each scaling decision. Ctrl-C stops.
 "
+    )
+}
+
+/// A line that shows what a model does.
+fn one_to_try(model: &Model) -> String {
+    let (listen, name) = (model.rules.listen, &model.name);
+    let (path, options, asked) = match model.process.model.ends_with(".gguf") {
+        true => (
+            "chat/completions",
+            "--no-buffer ",
+            r#""messages": [{"role": "user", "content": "Why are there tides?"}], "max_tokens": 100, "temperature": 0.3, "stream": true"#,
+        ),
+        false => ("embeddings", "", r#""input": "High tide at noon""#),
+    };
+    format!(
+        "  curl {options}http://{listen}/v1/{path} -H 'content-type: application/json' -d '{{\"model\": \"{name}\", {asked}}}'"
     )
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod decoders;
 mod families;
 mod hostile;
 mod serving;

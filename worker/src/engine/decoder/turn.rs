@@ -42,13 +42,16 @@ impl Job {
     ) -> Job {
         Job {
             left: tasks.len(),
-            tasks,
             events,
             deadline,
             _slot: slot,
             submitted: now,
             begun: None,
-            usage: Usage::default(),
+            usage: Usage {
+                read: tasks.iter().map(|task| task.prompt.len()).sum(),
+                ..Usage::default()
+            },
+            tasks,
             last: HashMap::new(),
         }
     }
