@@ -16,9 +16,10 @@ const FLOAT: f32 = 1e-3;
 /// sequence that is no longer.
 const CONTEXT: usize = 256;
 
-/// The same where activations are rounded to eight bits, which transformers does not do: a share of
-/// the logits' standard deviation.
-const ROUNDED: f32 = 0.15;
+/// The same where activations are rounded to eight bits, which transformers does not do: the largest
+/// of some hundred differences, as a share of the logits' standard deviation. Weights that are read
+/// wrongly give more than 1.
+const ROUNDED: f32 = 0.25;
 
 fn fixtures() -> Vec<PathBuf> {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/decoders");
