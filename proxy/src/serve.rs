@@ -1,7 +1,7 @@
 //! Puts the daemon together and runs it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -57,6 +57,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
             operator_tokens,
             announce_from: config.workers.announce_from.clone(),
             metrics: metrics::install().context("cannot record metrics")?,
+            published: Mutex::default(),
         }),
     };
     tracing::info!(listen = %config.listen, admin = %config.admin, "serving");

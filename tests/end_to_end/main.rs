@@ -2,6 +2,7 @@
 
 mod access;
 mod bodies;
+mod classes;
 mod departures;
 mod drain;
 mod embeddings;

@@ -15,14 +15,15 @@ use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use tidegate_protocol::TIMEOUT_HEADER;
-use tidegate_queue::{Ask, AttemptError, Outcome, Placement};
+use tidegate_queue::{Ask, AttemptError, Class, Outcome, Placement};
 use tokio::sync::Semaphore;
 
 use self::body::{BodyReader, NoBody, model_of};
 use self::reply::Reply;
 use self::routes::Route;
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, Place};
+use crate::demand::{Classes, cost_of};
+use crate::dispatch::{Dispatcher, NotEntered, Place};
 use crate::drain::Drain;
 use crate::forward::{Answer, Forwarder, Outgoing};
 use crate::keys::KeyRing;
@@ -39,6 +40,7 @@ pub struct Frontend {
     drain: Arc<Drain>,
     /// `None`: anyone may ask.
     keys: Option<Arc<KeyRing>>,
+    classes: Classes,
     config: Config,
 }
 
@@ -69,6 +71,7 @@ impl Frontend {
             forwarder,
             drain,
             keys,
+            classes: Classes::new(&config),
             config,
         }
     }
@@ -84,7 +87,7 @@ impl Frontend {
     async fn serve(&self, session: &mut ServerSession) -> Connection {
         let served = match self.route(session) {
             Route::Here(reply) => self.reply(session, reply).await,
-            Route::Queue => self.serve_queue(session).await,
+            Route::Queue(class) => self.serve_queue(session, class).await,
         };
         match served {
             Ok(()) if self.skip_body(session).await => Connection::Reusable,
@@ -121,9 +124,9 @@ impl Frontend {
         }
     }
 
-    async fn serve_queue(&self, session: &mut ServerSession) -> Result<(), Gone> {
+    async fn serve_queue(&self, session: &mut ServerSession, class: Class) -> Result<(), Gone> {
         let arrived = self.dispatcher.now();
-        let (place, request, _body) = match self.admit(session, arrived).await {
+        let (place, request, _body) = match self.admit(session, arrived, class).await {
             Ok(admitted) => admitted,
             Err(NoBody::Gone) => return Err(Gone),
             Err(NoBody::Refused(reply)) => return self.reply(session, reply).await,
@@ -136,40 +139,43 @@ impl Frontend {
         &self,
         session: &mut ServerSession,
         arrived: Duration,
+        class: Class,
     ) -> Result<(Place, Outgoing, body::Body), NoBody> {
-        let timeout = self.timeout_of(session).map_err(NoBody::Refused)?;
+        let timeout = self.timeout_of(session, class).map_err(NoBody::Refused)?;
         let body = self.bodies.read(session, timeout).await?;
         let model = model_of(&body.bytes).map_err(NoBody::Refused)?;
-        let queue = self
-            .dispatcher
-            .read(|registry| registry.queue_of(model.as_deref()));
-        let queue = queue.map_err(|reason| {
-            let known = self.known_models();
-            NoBody::Refused(Reply::no_such_model(reason, model.as_deref(), &known))
-        })?;
         let request =
             Outgoing::new(session.req_header(), body.bytes.clone()).map_err(|_| NoBody::Gone)?;
         let ask = Ask {
             arrived,
             deadline: arrived + timeout,
             bytes: request.body_bytes(),
+            cost: cost_of(session.req_header().uri.path(), &body.bytes),
+            class,
         };
-        let place = self.dispatcher.enter(queue, ask);
-        let place = place.map_err(|refusal| NoBody::Refused(Reply::refused(refusal)))?;
+        let place = self.dispatcher.enter(model.as_deref(), ask);
+        let place = place.map_err(|error| {
+            NoBody::Refused(match error {
+                NotEntered::NoSuchModel(reason) => {
+                    Reply::no_such_model(reason, model.as_deref(), &self.known_models())
+                }
+                NotEntered::Refused(refusal) => Reply::refused(refusal),
+            })
+        })?;
         Ok((place, request, body))
     }
 
-    fn timeout_of(&self, session: &ServerSession) -> Result<Duration, Reply> {
-        let queue = &self.config.line;
+    fn timeout_of(&self, session: &ServerSession, class: Class) -> Result<Duration, Reply> {
+        let (default, longest) = self.classes.timeouts(class);
         let Some(asked) = session.get_header(TIMEOUT_HEADER) else {
-            return Ok(*queue.default_timeout);
+            return Ok(default);
         };
         let asked: Option<u64> = asked
             .to_str()
             .ok()
             .and_then(|text| text.trim().parse().ok());
         match asked {
-            Some(ms) if ms > 0 => Ok(Duration::from_millis(ms).min(*queue.longest_timeout)),
+            Some(ms) if ms > 0 => Ok(Duration::from_millis(ms).min(longest)),
             _ => Err(Reply::bad_request(
                 "invalid_timeout",
                 format!("{TIMEOUT_HEADER}: expected milliseconds, 1 or more"),

@@ -1,9 +1,11 @@
 //! Which requests there are: the listed ones go to workers, a few are answered here, and all else
 //! is unknown.
 
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
+use tidegate_protocol::PRIORITY_HEADER;
+use tidegate_queue::Class;
 
 use super::Frontend;
 use super::reply::Reply;
@@ -12,8 +14,8 @@ use super::reply::Reply;
 pub(super) enum Route {
     /// Answered by the proxy itself.
     Here(Reply),
-    /// For a worker.
-    Queue,
+    /// For a worker, in this class.
+    Queue(Class),
 }
 
 impl Frontend {
@@ -31,15 +33,27 @@ impl Frontend {
             (&Method::GET, "/readyz" | "/health") => return Route::Here(self.readiness()),
             _ => (),
         }
-        let keys = self.keys.as_ref();
-        if keys.is_some_and(|keys| !keys.admits(&header.headers)) {
-            metrics::counter!(crate::metrics::UNAUTHORIZED).increment(1);
-            return Route::Here(Reply::unauthorized());
-        }
+        let key = match &self.keys {
+            Some(keys) => match keys.admits(&header.headers) {
+                Some(name) => Some(name),
+                None => {
+                    metrics::counter!(crate::metrics::UNAUTHORIZED).increment(1);
+                    return Route::Here(Reply::unauthorized());
+                }
+            },
+            None => None,
+        };
         let routes = self.config.routes.iter();
         let mut methods = (routes.filter(|route| route.path == path)).map(|route| &route.method);
         if methods.clone().any(|method| *method == header.method) {
-            return Route::Queue;
+            let asked = header.headers.get(PRIORITY_HEADER);
+            let asked = asked.map(HeaderValue::as_bytes);
+            return match self.classes.choose(asked, path, key.as_deref()) {
+                Ok(class) => Route::Queue(class),
+                Err(unknown) => {
+                    Route::Here(Reply::bad_request("unknown_class", unknown.to_string()))
+                }
+            };
         }
         match (&header.method, path) {
             (&Method::GET, "/v1/models") => Route::Here(self.models()),
