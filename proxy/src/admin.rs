@@ -4,7 +4,7 @@
 //! the operator token too, unless they are asked for from this machine.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
@@ -23,7 +23,7 @@ use tidegate_queue::{Moment, Registry, UnknownWorker};
 use crate::answers::Answers;
 use crate::dispatch::Dispatcher;
 use crate::drain::Drain;
-use crate::metrics;
+use crate::metrics::{Published, publish_answers};
 
 /// Far more than a heartbeat or an order needs.
 const BODY_BYTES: usize = 64 << 10;
@@ -39,6 +39,7 @@ pub struct Admin {
     pub announce_from: Vec<IpNet>,
     pub metrics: PrometheusHandle,
     pub answers: Arc<Answers>,
+    pub published: Mutex<Published>,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -46,7 +47,7 @@ type Peer = ConnectInfo<SocketAddr>;
 
 pub fn routes(admin: Arc<Admin>) -> Router {
     Router::new()
-        .route(BEAT_PATH, post(beat))
+        .route(BEAT_PATH, post(heartbeat))
         .route(SIGNAL_PATH, get(signal))
         .route(&format!("{DRAIN_PATH}{{worker}}"), post(drain))
         .route(&format!("{UNDRAIN_PATH}{{worker}}"), post(undrain))
@@ -122,19 +123,19 @@ fn authenticate(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-async fn beat(
+async fn heartbeat(
     State(admin): Shared,
     ConnectInfo(peer): Peer,
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Result<Json<HeartbeatReply>, Refused> {
     authenticate(&admin.worker_tokens, &headers)?;
-    let beat: Heartbeat = serde_json::from_slice(&body)
-        .map_err(|error| Refused::BadHeartbeat(format!("this is no beat: {error}")))?;
-    admin.check_address(beat.address.ip(), peer.ip())?;
+    let said: Heartbeat = serde_json::from_slice(&body)
+        .map_err(|error| Refused::BadHeartbeat(format!("this is no heartbeat: {error}")))?;
+    admin.check_address(said.address.ip(), peer.ip())?;
     let order = admin
         .dispatcher
-        .change(|registry, now| registry.beat(now, beat));
+        .change(|registry, now| registry.heartbeat(now, said));
     Ok(Json(HeartbeatReply {
         version: VERSION,
         proxy: admin.proxy.clone(),
@@ -194,8 +195,10 @@ async fn render_metrics(
     let signal = admin
         .dispatcher
         .read(|registry| registry.signal(now, &admin.proxy, &admin.epoch));
-    metrics::publish(&signal);
-    metrics::publish_answers(&admin.answers);
+    let published = admin.published.lock();
+    let mut published = published.unwrap_or_else(PoisonError::into_inner);
+    published.publish(&signal);
+    publish_answers(&admin.answers);
     Ok(admin.metrics.render())
 }
 

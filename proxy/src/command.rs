@@ -8,7 +8,7 @@ use tidegate_config::ConfigError;
 
 use crate::config::Config;
 
-/// Takes every request, holds it in one line per model, and hands it to the next free worker slot.
+/// Takes every request, holds it in one queue per model, and hands it to the next free worker slot.
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate-proxy",

@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tidegate_queue::{
-    Ask, AttemptError, Moment, Outcome, Placement, QueueId, Refusal, Registry, RegistryConfig,
-    Ticket,
+    Ask, AttemptError, Moment, NoSuchModel, Outcome, Placement, QueueId, Refusal, Registry,
+    RegistryConfig, Ticket,
 };
 use tokio::sync::oneshot;
 
 use crate::access::AccessLog;
-use crate::metrics;
+use crate::metrics::{self, Labels};
 
-/// How often silence and pauses are looked at.
+/// How often it is looked whether a worker fell silent or a pause ended.
 const REFRESH: Duration = Duration::from_millis(20);
 
 /// Hands free slots to waiting requests. Cloned by reference; one for the process.
 pub struct Dispatcher {
     began: Instant,
+    /// Names of the classes, in their order.
+    classes: Vec<Arc<str>>,
     access: Option<AccessLog>,
     state: Mutex<State>,
 }
@@ -30,10 +32,19 @@ struct State {
     waiters: BTreeMap<(QueueId, Ticket), oneshot::Sender<Placement>>,
 }
 
+/// Why a request was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEntered {
+    NoSuchModel(NoSuchModel),
+    Refused(Refusal),
+}
+
 impl Dispatcher {
     pub fn new(config: RegistryConfig, access: Option<AccessLog>) -> Arc<Self> {
+        let classes = config.queue.classes.iter();
         Arc::new(Dispatcher {
             began: Instant::now(),
+            classes: classes.map(|class| Arc::clone(&class.name)).collect(),
             access,
             state: Mutex::new(State {
                 registry: Registry::new(config),
@@ -52,32 +63,38 @@ impl Dispatcher {
         look(&self.lock().registry)
     }
 
-    /// Changes the registry and hands out whatever the change made free, in every queue.
+    /// Changes the registry and hands out whatever the change made free.
     pub fn change<T>(&self, change: impl FnOnce(&mut Registry, Moment) -> T) -> T {
         let mut state = self.lock();
         let now = self.now();
         let result = change(&mut state.registry, now);
-        for queue in state.registry.queues() {
+        while let Some(queue) = state.registry.next_changed() {
             state.hand_out(now, queue);
         }
         result
     }
 
-    /// Puts a request in queue. It leaves when its place is dropped.
-    pub fn enter(self: &Arc<Self>, queue: QueueId, ask: Ask) -> Result<Place, Refusal> {
+    /// Puts a request in the queue of the model that it names. It leaves when its place is
+    /// dropped.
+    pub fn enter(self: &Arc<Self>, model: Option<&str>, ask: Ask) -> Result<Place, NotEntered> {
         let mut state = self.lock();
         let now = self.now();
-        let ticket = state.registry.arrive(now, queue, ask).inspect_err(|_| {
-            let model = state.registry.model(queue).to_owned();
-            self.note(&model, now.saturating_sub(ask.arrived), "shed");
+        let queue = (state.registry.queue_of(model)).map_err(NotEntered::NoSuchModel)?;
+        let labels = Labels {
+            model: state.registry.model(queue).unwrap_or_default(),
+            class: self.class_name(&ask),
+        };
+        let ticket = state.registry.arrive(now, queue, ask);
+        let ticket = ticket.map_err(|refusal| {
+            self.note(&labels.model, now.saturating_sub(ask.arrived), "shed");
+            NotEntered::Refused(refusal)
         })?;
         let turn = state.wait(queue, ticket);
-        let model = state.registry.model(queue).to_owned();
         state.hand_out(now, queue);
         Ok(Place {
             dispatcher: Arc::clone(self),
             queue,
-            model,
+            labels,
             ticket,
             ask,
             turn,
@@ -95,6 +112,11 @@ impl Dispatcher {
             interval.tick().await;
             self.change(|registry, now| registry.refresh(now));
         }
+    }
+
+    fn class_name(&self, ask: &Ask) -> Arc<str> {
+        let name = self.classes.get(ask.class.index());
+        name.map(Arc::clone).unwrap_or_default()
     }
 
     fn note(&self, model: &str, took: Duration, outcome: &'static str) {
@@ -142,7 +164,7 @@ impl State {
 pub struct Place {
     dispatcher: Arc<Dispatcher>,
     queue: QueueId,
-    model: String,
+    labels: Labels,
     ticket: Ticket,
     ask: Ask,
     turn: oneshot::Receiver<Placement>,
@@ -154,16 +176,16 @@ pub struct Place {
 impl Place {
     /// Waits for a permit and says where it is valid. May be dropped and called again.
     pub async fn turn(&mut self) -> Placement {
-        if let Some(placement) = &self.held {
-            return placement.clone();
+        if let Some(placement) = self.held {
+            return placement;
         }
         match (&mut self.turn).await {
             Ok(placement) => {
                 if !std::mem::replace(&mut self.had_turn, true) {
                     let wait = self.dispatcher.now().saturating_sub(self.ask.arrived);
-                    metrics::request_waited(&self.model, wait);
+                    metrics::request_waited(&self.labels, wait);
                 }
-                self.held.insert(placement).clone()
+                *self.held.insert(placement)
             }
             // The sender is dropped with this place alone.
             Err(_) => std::future::pending().await,
@@ -194,7 +216,7 @@ impl Place {
         in_queue
     }
 
-    /// Notes the attempt_error that was one too many; the request keeps its permit until it leaves.
+    /// Notes the error that was one too many; the request keeps its permit until it leaves.
     pub fn blame(&self, attempt_error: AttemptError) {
         if let Some(placement) = &self.held {
             let (queue, endpoint) = (self.queue, placement.endpoint);
@@ -217,10 +239,12 @@ impl Drop for Place {
         state.waiters.remove(&(queue, ticket));
         let endpoint = self.held.as_ref().map(|placement| placement.endpoint);
         state.registry.end(now, queue, ticket, endpoint, outcome);
-        let took = now.saturating_sub(self.ask.arrived);
-        metrics::request_ended(&self.model, took);
-        self.dispatcher.note(&self.model, took, name(outcome));
         state.hand_out(now, queue);
+        drop(state);
+        let took = now.saturating_sub(self.ask.arrived);
+        metrics::request_ended(&self.labels, took);
+        self.dispatcher
+            .note(&self.labels.model, took, name(outcome));
     }
 }
 

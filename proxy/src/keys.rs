@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tidegate_http1::Fields;
 
 /// Each is compared with each request's key: together some 0.1 ms.
@@ -30,11 +30,18 @@ const API_KEY: &str = "api-key";
 
 type Hash = [u8; 32];
 
+/// A key that is valid, and the name that its line gives it.
+#[derive(Debug)]
+struct Known {
+    hash: Hash,
+    name: Arc<str>,
+}
+
 /// The hashes in a file, read again when it changes.
 #[derive(Debug)]
 pub struct KeyRing {
     file: PathBuf,
-    hashes: RwLock<Vec<Hash>>,
+    keys: RwLock<Vec<Known>>,
 }
 
 /// Why a file of keys was refused.
@@ -65,23 +72,26 @@ impl KeyRing {
     /// Reads the file, which nobody but its owner may read.
     pub fn read(file: &Path) -> Result<KeyRing, KeyError> {
         Ok(KeyRing {
-            hashes: RwLock::new(read(file)?),
+            keys: RwLock::new(read(file)?),
             file: file.to_owned(),
         })
     }
 
-    /// Whether a request brings a valid key. Takes as long for a near miss as for any other key.
-    pub fn admits(&self, fields: Fields) -> bool {
-        presented(fields).is_some_and(|key| self.holds(key))
+    /// The name of the key that a request brings, if it is valid; empty where the file gives it
+    /// none. Takes as long for a near miss as for any other key.
+    pub fn admits(&self, fields: Fields) -> Option<Arc<str>> {
+        presented(fields).and_then(|key| self.name_of(key))
     }
 
-    fn holds(&self, key: &str) -> bool {
+    fn name_of(&self, key: &str) -> Option<Arc<str>> {
         let presented = hash_of(key);
-        let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
-        let held = hashes.iter().fold(Choice::from(0), |held, hash| {
-            held | hash.as_slice().ct_eq(presented.as_slice())
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let none = keys.len() as u32;
+        let found = (0..none).zip(keys.iter()).fold(none, |found, (at, key)| {
+            let same = key.hash.as_slice().ct_eq(presented.as_slice());
+            u32::conditional_select(&found, &at, same)
         });
-        held.into()
+        keys.get(found as usize).map(|key| Arc::clone(&key.name))
     }
 
     /// Reads the file again whenever it changed. What cannot be used is said once and tried again,
@@ -96,10 +106,10 @@ impl KeyRing {
                 continue;
             }
             match read(&self.file) {
-                Ok(hashes) => {
+                Ok(keys) => {
                     (seen, failed) = (now, None);
-                    tracing::info!(keys = hashes.len(), "the clients' keys were read again");
-                    *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
+                    tracing::info!(keys = keys.len(), "the clients' keys were read again");
+                    *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
                 }
                 Err(error) if failed != Some(now) => {
                     failed = Some(now);
@@ -136,7 +146,7 @@ fn stamp(file: &Path) -> Option<(u64, i64, i64, u64)> {
     Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
 }
 
-fn read(file: &Path) -> Result<Vec<Hash>, KeyError> {
+fn read(file: &Path) -> Result<Vec<Known>, KeyError> {
     let owned = || file.to_owned();
     let (text, mode) = read_private(file).map_err(|cause| KeyError::Unreadable {
         file: owned(),
@@ -146,19 +156,21 @@ fn read(file: &Path) -> Result<Vec<Hash>, KeyError> {
         let file = owned();
         return Err(KeyError::Exposed { file, mode });
     }
-    let mut hashes = Vec::new();
+    let mut keys = Vec::new();
     for (index, line) in text.lines().map(str::trim).enumerate() {
         if !line.is_empty() && !line.starts_with('#') {
-            let word = line.split_whitespace().next().unwrap_or_default();
-            hashes.push(hash_in(word).ok_or_else(|| KeyError::NoHash {
+            let (word, name) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            let hash = hash_in(word).ok_or_else(|| KeyError::NoHash {
                 file: owned(),
                 line: index + 1,
-            })?);
+            })?;
+            let name = name.trim().into();
+            keys.push(Known { hash, name });
         }
     }
-    let (file, found) = (owned(), hashes.len());
+    let (file, found) = (owned(), keys.len());
     match found {
-        1..=MOST_KEYS if text.len() as u64 <= LARGEST_FILE_BYTES => Ok(hashes),
+        1..=MOST_KEYS if text.len() as u64 <= LARGEST_FILE_BYTES => Ok(keys),
         _ => Err(KeyError::Count { file, found }),
     }
 }

@@ -1,8 +1,8 @@
-//! tidegate-proxy: takes every request, holds it in one line per model, and hands it to the
+//! tidegate-proxy: takes every request, holds it in one queue per model, and hands it to the
 //! next free worker slot.
 //!
 //! Shutdown: on SIGTERM it takes no new connections, answers everything that it has accepted,
-//! in line or in flight, for at most `drain_limit`, and exits as soon as nothing is left.
+//! in queue or in flight, for at most `drain_limit`, and exits as soon as nothing is left.
 //! The admin port stays open to the end, so that workers can still announce themselves.
 
 mod access;
@@ -13,6 +13,7 @@ mod backend;
 mod buffer;
 mod command;
 mod config;
+mod demand;
 mod descriptors;
 mod dispatch;
 mod drain;

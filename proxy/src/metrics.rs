@@ -3,11 +3,13 @@
 //! Counters and gauges are copied from the signal when they are asked for, so both always
 //! agree; durations are recorded as they happen.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tidegate_protocol::{ModelSignal, Signal, WorkerState};
+use tidegate_protocol::{ClassSignal, Signal, WorkerState};
 
 use crate::answers::Answers;
 
@@ -19,6 +21,7 @@ const RETRIES: &str = "tidegate_retries_total";
 pub const UNAUTHORIZED: &str = "tidegate_unauthorized_total";
 const QUEUE_LENGTH: &str = "tidegate_queue_length";
 const QUEUE_BYTES: &str = "tidegate_queue_bytes";
+const QUEUE_COST: &str = "tidegate_queue_tokens";
 const QUEUE_OLDEST: &str = "tidegate_queue_oldest_seconds";
 const IN_FLIGHT: &str = "tidegate_in_flight";
 const SLOTS: &str = "tidegate_slots";
@@ -50,6 +53,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(UNAUTHORIZED, "Requests without a valid key of a client");
     describe_gauge!(QUEUE_LENGTH, "Requests in queue");
     describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in queue");
+    describe_gauge!(QUEUE_COST, "Estimated tokens of the requests in queue");
     describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in queue");
     describe_gauge!(IN_FLIGHT, "Permits held");
     describe_gauge!(SLOTS, "Slots of the workers that take requests");
@@ -72,14 +76,23 @@ pub async fn keep_small(handle: PrometheusHandle) {
     }
 }
 
+/// What a request's metrics are told apart by.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    pub model: Arc<str>,
+    pub class: Arc<str>,
+}
+
 /// Records the end of a request that had been let in.
-pub fn request_ended(model: &str, age: Duration) {
-    histogram!(DURATION, "model" => model.to_owned()).record(age.as_secs_f64());
+pub fn request_ended(labels: &Labels, age: Duration) {
+    let (model, class) = (Arc::clone(&labels.model), Arc::clone(&labels.class));
+    histogram!(DURATION, "model" => model, "class" => class).record(age.as_secs_f64());
 }
 
 /// Records the first permit of a request.
-pub fn request_waited(model: &str, age: Duration) {
-    histogram!(QUEUE_WAIT, "model" => model.to_owned()).record(age.as_secs_f64());
+pub fn request_waited(labels: &Labels, age: Duration) {
+    let (model, class) = (Arc::clone(&labels.model), Arc::clone(&labels.class));
+    histogram!(QUEUE_WAIT, "model" => model, "class" => class).record(age.as_secs_f64());
 }
 
 /// A request is missing in the access log.
@@ -87,11 +100,32 @@ pub fn access_line_dropped() {
     counter!(ACCESS_DROPPED).increment(1);
 }
 
-/// Sets counters and gauges to what the signal says.
-pub fn publish(signal: &Signal) {
-    for model in &signal.models {
-        publish_model(model);
-        publish_workers(signal, &model.model);
+/// What was shown last, so that the gauges of a model that is gone do not stay where they were.
+#[derive(Debug, Default)]
+pub struct Published(BTreeSet<(String, String)>);
+
+impl Published {
+    /// Sets counters and gauges to what the signal says.
+    pub fn publish(&mut self, signal: &Signal) {
+        let mut gone = std::mem::take(&mut self.0);
+        for model in &signal.models {
+            publish_workers(signal, &model.model);
+            for class in &model.classes {
+                publish_counters(&model.model, class);
+                publish_gauges(&model.model, class);
+                let shown = (model.model.clone(), class.class.clone());
+                gone.remove(&shown);
+                self.0.insert(shown);
+            }
+        }
+        for (model, class) in gone {
+            publish_workers(signal, &model);
+            let empty = ClassSignal {
+                class,
+                ..ClassSignal::default()
+            };
+            publish_gauges(&model, &empty);
+        }
     }
 }
 
@@ -103,10 +137,10 @@ pub fn publish_answers(answers: &Answers) {
     }
 }
 
-fn publish_model(signal: &ModelSignal) {
-    let model = || signal.model.clone();
-    counter!(ARRIVALS, "model" => model()).absolute(signal.arrivals_total);
-    counter!(RETRIES, "model" => model()).absolute(signal.retries_total);
+fn publish_counters(model: &str, signal: &ClassSignal) {
+    let labels = || [("model", model.to_owned()), ("class", signal.class.clone())];
+    counter!(ARRIVALS, &labels()).absolute(signal.arrivals_total);
+    counter!(RETRIES, &labels()).absolute(signal.retries_total);
     for (outcome, total) in [
         ("answered", signal.answered_total),
         ("failed", signal.failed_total),
@@ -114,13 +148,20 @@ fn publish_model(signal: &ModelSignal) {
         ("expired", signal.expired_total),
         ("aborted", signal.aborted_total),
     ] {
-        counter!(REQUESTS, "model" => model(), "outcome" => outcome).absolute(total);
+        let [model, class] = labels();
+        let labels = [model, class, ("outcome", outcome.to_owned())];
+        counter!(REQUESTS, &labels).absolute(total);
     }
-    gauge!(QUEUE_LENGTH, "model" => model()).set(signal.waiting as f64);
-    gauge!(QUEUE_BYTES, "model" => model()).set(signal.waiting_bytes as f64);
-    gauge!(IN_FLIGHT, "model" => model()).set(signal.in_flight as f64);
+}
+
+fn publish_gauges(model: &str, signal: &ClassSignal) {
+    let labels = || [("model", model.to_owned()), ("class", signal.class.clone())];
+    gauge!(QUEUE_LENGTH, &labels()).set(signal.waiting as f64);
+    gauge!(QUEUE_BYTES, &labels()).set(signal.waiting_bytes as f64);
+    gauge!(QUEUE_COST, &labels()).set(signal.waiting_cost as f64);
+    gauge!(IN_FLIGHT, &labels()).set(signal.in_flight as f64);
     let oldest = signal.oldest_waiting_ms.unwrap_or(0) as f64 / 1000.0;
-    gauge!(QUEUE_OLDEST, "model" => model()).set(oldest);
+    gauge!(QUEUE_OLDEST, &labels()).set(oldest);
 }
 
 fn publish_workers(signal: &Signal, model: &str) {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::Method;
 use serde::Deserialize;
+use tidegate_protocol::api::{self, ApiRoute, ROUTES};
 
 /// `GET` paths that the proxy answers itself.
 pub const OWN_PATHS: [&str; 5] = ["/v1/models", "/livez", "/readyz", "/health", "/healthz"];
@@ -18,25 +19,14 @@ pub struct WorkerRoute {
 impl WorkerRoute {
     /// All that workers serve to clients.
     pub fn all() -> Vec<WorkerRoute> {
-        let posts = [
-            "/v1/chat/completions",
-            "/v1/completions",
-            "/v1/embeddings",
-            "/v1/rerank",
-            "/",
-            "/embed",
-            "/embed_all",
-            "/similarity",
-            "/predict",
-            "/rerank",
-            "/tokenize",
-        ];
-        let route = |(method, path): (Method, &str)| WorkerRoute {
-            method,
-            path: path.to_owned(),
+        let route = |route: &ApiRoute| WorkerRoute {
+            method: match route.method {
+                api::Method::Get => Method::GET,
+                api::Method::Post => Method::POST,
+            },
+            path: route.path.to_owned(),
         };
-        let posts = posts.map(|path| (Method::POST, path)).into_iter();
-        posts.chain([(Method::GET, "/info")]).map(route).collect()
+        ROUTES.iter().map(route).collect()
     }
 
     /// Whether the proxy answers such requests itself.

@@ -86,6 +86,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
             announce_from: config.workers.announce_from.clone(),
             answers,
             metrics: metrics::install().context("cannot record metrics")?,
+            published: Mutex::default(),
         }),
     };
     tracing::info!(listen = %config.listen, admin = %config.admin, "serving");

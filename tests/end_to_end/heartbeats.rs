@@ -75,7 +75,29 @@ async fn beats_are_checked_for_token_address_and_version() {
             post(&stand, token, &beat(|b| b["version"] = json!(0))).await,
         ),
         (
-            "no beat at all",
+            "port 0",
+            400,
+            "port",
+            post(
+                &stand,
+                token,
+                &beat(|b| b["address"] = json!("127.0.0.1:0")),
+            )
+            .await,
+        ),
+        (
+            "an instance id of 60 KB",
+            400,
+            "instance",
+            post(
+                &stand,
+                token,
+                &beat(|b| b["instance"] = json!("i".repeat(60_000))),
+            )
+            .await,
+        ),
+        (
+            "no heartbeat at all",
             400,
             "missing field",
             post(&stand, token, &json!({})).await,
@@ -99,6 +121,47 @@ async fn beats_are_checked_for_token_address_and_version() {
     )
     .await;
     assert_eq!(status, 200, "the next version is understood: {reply}");
+    let other_model = beat(|b| {
+        b["model"] = json!("other");
+        b["sequence"] = json!(2);
+    });
+    let (status, reply) = post(&stand, token, &other_model).await;
+    assert_eq!(status, 400, "{reply}");
+    assert!(reply.contains("other"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_serves_any_more_is_unknown() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let token = stand.worker_token();
+    let old = |state: &str, sequence| {
+        beat(|b| {
+            b["worker"] = json!("w1");
+            b["model"] = json!("m-v1");
+            b["state"] = json!(state);
+            b["sequence"] = json!(sequence);
+        })
+    };
+    assert_eq!(post(&stand, token, &old("ready", 1)).await.0, 200);
+    let _new = stand.timed_worker("w2", &["--name", "m-v2"]).await;
+    let client = stand.client();
+    let unnamed = client.post(&json!({})).await;
+    assert_eq!(
+        (unnamed.status, unnamed.error_code()),
+        (400, "model_required")
+    );
+    assert_eq!(post(&stand, token, &old("draining", 2)).await.0, 200);
+    assert_eq!(client.post(&json!({})).await.status, 200, "one serves");
+    eventually("the old name is unknown", async || {
+        let body = json!({"model": "m-v1"});
+        let hasty = [("x-request-timeout-ms", "100")];
+        let answer = client.post_with(&body, &hasty).await;
+        (answer.status == 404).then_some(())
+    })
+    .await;
+    let models = client.get("/v1/models").await.body;
+    assert_eq!(models["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!(stand.signal().await.models.len(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod chat;
+mod classes;
 mod departures;
 mod drain;
 mod embeddings;

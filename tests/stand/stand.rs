@@ -124,6 +124,13 @@ impl Stand {
         response.json().await.expect("a signal is JSON")
     }
 
+    /// What Prometheus reads.
+    pub async fn metrics(&self) -> String {
+        let request = self.http.get(format!("http://{}/metrics", self.admin));
+        let response = request.send().await.expect("the admin port answers");
+        response.text().await.expect("metrics are text")
+    }
+
     /// `POST` to the admin port with a token; the status.
     pub async fn order(&self, path: &str, token: &str) -> u16 {
         let request = self.http.post(format!("http://{}{path}", self.admin));

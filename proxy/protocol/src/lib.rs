@@ -4,13 +4,14 @@
 //! Serde types and the arithmetic of their histograms, nothing else: no IO, no clock.
 //! Readers ignore fields they do not know; writers of version N are read by N-1 and N+1.
 
+pub mod api;
 mod heartbeat;
 mod histogram;
 mod signal;
 
 pub use heartbeat::{Heartbeat, HeartbeatReply, Order, WorkerState};
 pub use histogram::{Histogram, bound_ms, bounds};
-pub use signal::{ModelSignal, Signal, WorkerSignal};
+pub use signal::{ClassSignal, ModelSignal, Signal, WorkerSignal};
 
 /// The version that this build writes into every heartbeat and signal.
 pub const VERSION: u32 = 1;
@@ -32,6 +33,13 @@ pub const UNDRAIN_PATH: &str = "/undrain/";
 
 /// On a request from proxy to worker: the id of the proxy that holds the permit.
 pub const PROXY_HEADER: &str = "x-tidegate-proxy";
+
+/// On a request, from clients: the name of the class that it is to be served in.
+pub const PRIORITY_HEADER: &str = "x-priority";
+
+/// On a request from proxy to worker: how many classes go before the request's own, so that 0 is
+/// the most urgent. A worker that reads it takes the smaller number first.
+pub const RANK_HEADER: &str = "x-tidegate-rank";
 
 /// On a request, from clients and onward: milliseconds the client still waits.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";

@@ -24,13 +24,17 @@ pub struct Signal {
     pub workers: Vec<WorkerSignal>,
 }
 
-/// The line of one model at one proxy.
+/// The queue of one model at one proxy, over all classes.
 ///
 /// Every arrival ends in exactly one of `answered_total`, `failed_total`, `shed_total`,
 /// `expired_total` and `aborted_total`, or is still waiting or in flight.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSignal {
     pub model: String,
+    /// When this queue began, as [`Signal::now_ms`] tells the time: its counters were zero then. A
+    /// queue that nobody needs is removed, and begins again when it is needed again.
+    #[serde(default)]
+    pub began_ms: u64,
 
     /// Requests that named this model and were read whole.
     pub arrivals_total: u64,
@@ -38,22 +42,22 @@ pub struct ModelSignal {
     pub answered_total: u64,
     /// Given up after their tries, or cut after the response had begun.
     pub failed_total: u64,
-    /// Refused on arrival: the line was full or the deadline could not be met.
+    /// Refused on arrival: the queue was full or the deadline could not be met.
     pub shed_total: u64,
     /// Waited to their deadline.
     pub expired_total: u64,
-    /// Left by their client, in line or in flight.
+    /// Left by their client, in queue or in flight.
     pub aborted_total: u64,
     /// Tries that were moved to another worker.
     pub retries_total: u64,
 
-    /// Requests in line now.
+    /// Requests in queue now.
     pub waiting: u64,
     /// Bytes of their bodies.
     pub waiting_bytes: u64,
     /// Permits held now.
     pub in_flight: u64,
-    /// Age of the oldest request in line, from its arrival.
+    /// Age of the oldest request in queue, from its arrival.
     pub oldest_waiting_ms: Option<u64>,
     /// Age of the oldest permit.
     pub oldest_running_ms: Option<u64>,
@@ -64,6 +68,71 @@ pub struct ModelSignal {
     pub wait: Histogram,
     /// From permit to the end of the answer, for answered requests.
     pub service: Histogram,
+
+    /// The same by class, in the order of the classes, for those that had a request. Empty from a
+    /// proxy that knows no classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassSignal>,
+}
+
+/// What of a model's queue is of one class. The fields mean what they mean in [`ModelSignal`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClassSignal {
+    pub class: String,
+
+    pub arrivals_total: u64,
+    pub answered_total: u64,
+    pub failed_total: u64,
+    pub shed_total: u64,
+    pub expired_total: u64,
+    pub aborted_total: u64,
+    pub retries_total: u64,
+    /// Costs of the requests that were answered, added up.
+    pub cost_total: u64,
+
+    pub waiting: u64,
+    pub waiting_bytes: u64,
+    /// Costs of the requests in queue, added up.
+    pub waiting_cost: u64,
+    pub in_flight: u64,
+    pub oldest_waiting_ms: Option<u64>,
+    pub oldest_running_ms: Option<u64>,
+
+    pub latency: Histogram,
+    pub wait: Histogram,
+    pub service: Histogram,
+}
+
+impl ModelSignal {
+    /// This model as if one class were all there is; `None` where the class had no request yet.
+    pub fn of_class(&self, class: &str) -> Option<ModelSignal> {
+        let found = self.classes.iter().find(|found| found.class == class)?;
+        let mut only = ModelSignal {
+            model: self.model.clone(),
+            ..ModelSignal::default()
+        };
+        only.add(found);
+        Some(only)
+    }
+
+    /// Adds what is of one class to the sums over all.
+    pub fn add(&mut self, class: &ClassSignal) {
+        self.arrivals_total += class.arrivals_total;
+        self.answered_total += class.answered_total;
+        self.failed_total += class.failed_total;
+        self.shed_total += class.shed_total;
+        self.expired_total += class.expired_total;
+        self.aborted_total += class.aborted_total;
+        self.retries_total += class.retries_total;
+        self.waiting += class.waiting;
+        self.waiting_bytes += class.waiting_bytes;
+        self.in_flight += class.in_flight;
+        self.oldest_waiting_ms = self.oldest_waiting_ms.max(class.oldest_waiting_ms);
+        self.oldest_running_ms = self.oldest_running_ms.max(class.oldest_running_ms);
+        self.latency.add(&class.latency);
+        self.wait.add(&class.wait);
+        self.service.add(&class.service);
+    }
 }
 
 /// One worker as one proxy knows it.

@@ -1,8 +1,8 @@
-//! What one queue has counted since it began, for the signal.
+//! What one class of a queue has counted since it began, for the signal.
 
 use std::time::Duration;
 
-use tidegate_protocol::{Histogram, ModelSignal};
+use tidegate_protocol::{ClassSignal, Histogram};
 
 use crate::Outcome;
 
@@ -15,6 +15,7 @@ pub(crate) struct Record {
     expired: u64,
     aborted: u64,
     retries: u64,
+    cost: u64,
     latency: Histogram,
     wait: Histogram,
     service: Histogram,
@@ -23,6 +24,11 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn arrived(&mut self) {
         self.arrivals += 1;
+    }
+
+    /// Whether there was a request.
+    pub(crate) fn is_used(&self) -> bool {
+        self.arrivals > 0
     }
 
     /// A refusal on arrival, `age` after the request began to be read.
@@ -41,8 +47,9 @@ impl Record {
         self.retries += 1;
     }
 
-    pub(crate) fn served(&mut self, service: Duration) {
+    pub(crate) fn served(&mut self, service: Duration, cost: u64) {
         self.service.record(service);
+        self.cost = self.cost.saturating_add(cost);
     }
 
     pub(crate) fn ended(&mut self, outcome: Outcome, age: Duration) {
@@ -56,9 +63,9 @@ impl Record {
     }
 
     /// The counters and histograms; the gauges are left at zero for the queue to fill.
-    pub(crate) fn signal(&self, model: &str) -> ModelSignal {
-        ModelSignal {
-            model: model.to_owned(),
+    pub(crate) fn signal(&self, class: &str) -> ClassSignal {
+        ClassSignal {
+            class: class.to_owned(),
             arrivals_total: self.arrivals,
             answered_total: self.answered,
             failed_total: self.failed,
@@ -66,10 +73,11 @@ impl Record {
             expired_total: self.expired,
             aborted_total: self.aborted,
             retries_total: self.retries,
+            cost_total: self.cost,
             latency: self.latency.clone(),
             wait: self.wait.clone(),
             service: self.service.clone(),
-            ..ModelSignal::default()
+            ..ClassSignal::default()
         }
     }
 }

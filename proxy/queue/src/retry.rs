@@ -1,7 +1,7 @@
 //! The retry budget: retries are a share of the traffic, so that they cannot multiply an outage.
 
 /// How many tries may be moved to another worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryConfig {
     /// Retries earned by each arrival.
     pub ratio: f64,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate_queue::{
-    Ask, EndpointId, Grant, Moment, Outcome, Queue, QueueConfig, Refusal, Ticket,
+    Ask, Capacity, ClassConfig, EndpointId, Grant, Moment, Outcome, Queue, QueueConfig, Refusal,
+    Ticket, Usage,
 };
 
 fn ms(value: u64) -> Duration {
@@ -14,17 +15,32 @@ fn ms(value: u64) -> Duration {
 
 fn ask(now: Moment) -> Ask {
     Ask {
-        arrived: now,
-        deadline: now + ms(60_000),
         bytes: 10,
+        ..Ask::new(now, now + ms(60_000))
     }
 }
 
-fn line_with(config: QueueConfig, slots: &[u32]) -> (Queue, Vec<EndpointId>) {
+fn waiting_at_most(waiting: usize) -> QueueConfig {
+    let class = ClassConfig {
+        waiting,
+        ..ClassConfig::default()
+    };
+    QueueConfig {
+        classes: vec![class],
+        ..QueueConfig::default()
+    }
+}
+
+fn queue_with(config: QueueConfig, slots: &[u32]) -> (Queue, Vec<EndpointId>) {
     let mut queue = Queue::new(config);
     let endpoints = slots.iter().map(|slots| {
         let endpoint = queue.endpoints_mut().add();
-        queue.endpoints_mut().update(endpoint, *slots, 0, true);
+        queue.endpoints_mut().update(
+            endpoint,
+            Capacity::of_slots(*slots),
+            Usage::of_requests(0),
+            true,
+        );
         endpoint
     });
     let endpoints = endpoints.collect();
@@ -37,7 +53,7 @@ fn hand_out_all(queue: &mut Queue, now: Moment) -> Vec<Grant> {
 
 #[test]
 fn the_least_busy_worker_by_share_is_first_and_the_oldest_request_is_next() {
-    let (mut queue, endpoints) = line_with(QueueConfig::default(), &[2, 4]);
+    let (mut queue, endpoints) = queue_with(QueueConfig::default(), &[2, 4]);
     let tickets: Vec<_> = (0..7)
         .map(|_| queue.arrive(ms(0), ask(ms(0))).expect("there is room"))
         .collect();
@@ -54,13 +70,18 @@ fn the_least_busy_worker_by_share_is_first_and_the_oldest_request_is_next() {
 
 #[test]
 fn a_request_that_comes_back_is_first_again_and_no_wait_is_counted_twice() {
-    let (mut queue, endpoints) = line_with(QueueConfig::default(), &[1, 1]);
+    let (mut queue, endpoints) = queue_with(QueueConfig::default(), &[1, 1]);
     let first = queue.arrive(ms(0), ask(ms(0))).expect("there is room");
     let grant = queue.hand_out(ms(0)).expect("a slot is free");
     let other = queue.arrive(ms(1), ask(ms(1))).expect("there is room");
     queue.hand_out(ms(1)).expect("a slot is free");
     let later = queue.arrive(ms(2), ask(ms(2))).expect("there is room");
-    queue.endpoints_mut().update(grant.endpoint, 1, 0, false);
+    queue.endpoints_mut().update(
+        grant.endpoint,
+        Capacity::of_slots(1),
+        Usage::of_requests(0),
+        false,
+    );
     assert!(queue.retry(first));
     assert_eq!(queue.hand_out(ms(3)), None, "the other worker is busy");
     queue.end(ms(4), other, Outcome::Answered);
@@ -74,12 +95,9 @@ fn a_request_that_comes_back_is_first_again_and_no_wait_is_counted_twice() {
 }
 
 #[test]
-fn a_full_line_says_when_the_next_place_comes_free() {
-    let config = QueueConfig {
-        waiting: 2,
-        ..QueueConfig::default()
-    };
-    let (mut queue, _) = line_with(config, &[2]);
+fn a_full_queue_says_when_the_next_place_comes_free() {
+    let config = waiting_at_most(2);
+    let (mut queue, _) = queue_with(config, &[2]);
     let served = queue.arrive(ms(0), ask(ms(0))).expect("there is room");
     hand_out_all(&mut queue, ms(0));
     queue.end(ms(1000), served, Outcome::Answered);
@@ -104,7 +122,7 @@ fn a_full_line_says_when_the_next_place_comes_free() {
 
 #[test]
 fn a_deadline_that_cannot_be_met_is_refused_and_nothing_is_without_a_worker() {
-    let (mut queue, endpoints) = line_with(QueueConfig::default(), &[1]);
+    let (mut queue, endpoints) = queue_with(QueueConfig::default(), &[1]);
     let served = queue.arrive(ms(0), ask(ms(0))).expect("there is room");
     hand_out_all(&mut queue, ms(0));
     queue.end(ms(1000), served, Outcome::Answered);
@@ -112,16 +130,17 @@ fn a_deadline_that_cannot_be_met_is_refused_and_nothing_is_without_a_worker() {
         .arrive(ms(1000), ask(ms(1000)))
         .expect("there is room");
     hand_out_all(&mut queue, ms(1000));
-    let hasty = Ask {
-        arrived: ms(1000),
-        deadline: ms(2500),
-        bytes: 0,
-    };
+    let hasty = Ask::new(ms(1000), ms(2500));
     let late = Refusal::TooLate {
         retry_after: ms(500),
     };
     assert_eq!(queue.arrive(ms(1000), hasty), Err(late));
-    queue.endpoints_mut().update(endpoints[0], 1, 0, false);
+    queue.endpoints_mut().update(
+        endpoints[0],
+        Capacity::of_slots(1),
+        Usage::of_requests(0),
+        false,
+    );
     assert!(queue.arrive(ms(1000), hasty).is_ok());
 }
 
@@ -206,8 +225,8 @@ proptest! {
     fn slots_are_hard_the_oldest_is_next_and_every_request_ends_once(
         steps in prop::collection::vec(step(), 1..200)
     ) {
-        let config = QueueConfig { waiting: 8, ..QueueConfig::default() };
-        let (mut queue, endpoints) = line_with(config, &[2, 3]);
+        let config = waiting_at_most(8);
+        let (mut queue, endpoints) = queue_with(config, &[2, 3]);
         let mut model = Model::default();
         endpoints.iter().zip([2, 3]).for_each(|(endpoint, slots)| {
             model.endpoints.insert(*endpoint, (slots, 0, true));
@@ -238,7 +257,7 @@ proptest! {
                 },
                 Step::Resize(at, slots, elsewhere, taking) => {
                     let endpoint = endpoints[at % endpoints.len()];
-                    queue.endpoints_mut().update(endpoint, slots, elsewhere, taking);
+                    queue.endpoints_mut().update(endpoint, Capacity::of_slots(slots), Usage::of_requests(elsewhere), taking);
                     model.endpoints.insert(endpoint, (slots, elsewhere, taking));
                 }
             }

@@ -20,7 +20,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tidegate_http1::Version;
 use tidegate_protocol::TIMEOUT_HEADER;
-use tidegate_queue::{Ask, AttemptError, Outcome, Placement};
+use tidegate_queue::{Ask, AttemptError, Class, Outcome, Placement};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::body::{Body, BodyReader, NoBody, model_of};
@@ -33,7 +33,8 @@ use self::routes::{Destination, Routed};
 use crate::answers::{Answers, RouteId};
 use crate::backend::{Answer, Backend, Outgoing};
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, Place};
+use crate::demand::{Classes, cost_of};
+use crate::dispatch::{Dispatcher, NotEntered, Place};
 use crate::drain::Drain;
 use crate::keys::KeyRing;
 
@@ -52,6 +53,7 @@ pub struct Frontend {
     /// `None`: anyone may ask.
     keys: Option<Arc<KeyRing>>,
     answers: Arc<Answers>,
+    classes: Classes,
     config: Config,
 }
 
@@ -97,6 +99,7 @@ impl Frontend {
             drain,
             keys,
             answers,
+            classes: Classes::new(&config),
             config,
         }
     }
@@ -171,7 +174,9 @@ impl Frontend {
         };
         let served = match destination {
             Destination::Here(reply) => self.refuse(&mut exchange, reply).await,
-            Destination::Queue { path } => self.serve_queue(&mut exchange, &path).await,
+            Destination::Queue { path, class } => {
+                self.serve_queue(&mut exchange, &path, class).await
+            }
         };
         let Exchange {
             client,
@@ -209,8 +214,13 @@ impl Frontend {
         (status, answer)
     }
 
-    async fn serve_queue(&self, exchange: &mut Exchange<'_>, path: &str) -> Result<(), Gone> {
-        let (place, request, _body) = match self.admit(exchange, path).await {
+    async fn serve_queue(
+        &self,
+        exchange: &mut Exchange<'_>,
+        path: &str,
+        class: Class,
+    ) -> Result<(), Gone> {
+        let (place, request, _body) = match self.admit(exchange, path, class).await {
             Ok(admitted) => admitted,
             Err(NoBody::Gone) => return Err(Gone),
             Err(NoBody::Refused(reply)) => return self.refuse(exchange, reply).await,
@@ -228,22 +238,16 @@ impl Frontend {
         &self,
         exchange: &mut Exchange<'_>,
         path: &str,
+        class: Class,
     ) -> Result<(Place, Outgoing, Body), NoBody> {
         let timeout = self
-            .timeout_of(&exchange.request)
+            .timeout_of(&exchange.request, class)
             .map_err(NoBody::Refused)?;
         let body = self
             .bodies
             .read(exchange.client, &mut exchange.request, timeout);
         let body = body.await?;
         let model = model_of(&body.bytes).map_err(NoBody::Refused)?;
-        let queue = self
-            .dispatcher
-            .read(|registry| registry.queue_of(model.as_deref()));
-        let queue = queue.map_err(|reason| {
-            let known = self.known_models();
-            NoBody::Refused(Reply::no_such_model(reason, model.as_deref(), &known))
-        })?;
         let request = &exchange.request;
         let bytes = body.bytes.clone();
         let request = Outgoing::new(request.method(), path, request.fields(), bytes);
@@ -251,21 +255,29 @@ impl Frontend {
             arrived: exchange.arrived,
             deadline: exchange.arrived + timeout,
             bytes: request.body().len() as u64,
+            cost: cost_of(path, &body.bytes),
+            class,
         };
-        let place = self.dispatcher.enter(queue, ask);
-        let place = place.map_err(|refusal| NoBody::Shed(Reply::refused(refusal)))?;
+        let place = self.dispatcher.enter(model.as_deref(), ask);
+        let place = place.map_err(|error| match error {
+            NotEntered::NoSuchModel(reason) => {
+                let known = self.known_models();
+                NoBody::Refused(Reply::no_such_model(reason, model.as_deref(), &known))
+            }
+            NotEntered::Refused(refusal) => NoBody::Shed(Reply::refused(refusal)),
+        })?;
         Ok((place, request, body))
     }
 
-    fn timeout_of(&self, request: &Request) -> Result<Duration, Reply> {
-        let queue = &self.config.line;
+    fn timeout_of(&self, request: &Request, class: Class) -> Result<Duration, Reply> {
+        let (default, longest) = self.classes.timeouts(class);
         if request.fields().get(TIMEOUT_HEADER).is_none() {
-            return Ok(*queue.default_timeout);
+            return Ok(default);
         }
         let asked = request.text(TIMEOUT_HEADER);
         let asked: Option<u64> = asked.and_then(|text| text.trim().parse().ok());
         match asked {
-            Some(ms) if ms > 0 => Ok(Duration::from_millis(ms).min(*queue.longest_timeout)),
+            Some(ms) if ms > 0 => Ok(Duration::from_millis(ms).min(longest)),
             _ => Err(Reply::bad_request(
                 "invalid_timeout",
                 format!("{TIMEOUT_HEADER}: expected milliseconds, 1 or more"),

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use http::Method;
 use serde_json::json;
+use tidegate_protocol::PRIORITY_HEADER;
+use tidegate_queue::Class;
 
 use super::Frontend;
 use super::reply::Reply;
@@ -15,8 +17,8 @@ use crate::answers::RouteId;
 pub(super) enum Destination {
     /// Answered by the proxy itself.
     Here(Reply),
-    /// For a worker, at this path.
-    Queue { path: String },
+    /// For a worker, at this path and in this class.
+    Queue { path: String, class: Class },
 }
 
 /// A destination, and the name under which answers are counted.
@@ -41,11 +43,18 @@ impl Frontend {
         if let Some(reply) = self.health(method, &path) {
             return here(reply);
         }
-        let keys = self.keys.as_ref();
-        if !preflight && keys.is_some_and(|keys| !keys.admits(request.fields())) {
-            metrics::counter!(crate::metrics::UNAUTHORIZED).increment(1);
-            return here(Reply::unauthorized());
-        }
+        let key = match &self.keys {
+            // A browser asks beforehand without its key.
+            Some(_) if preflight => None,
+            Some(keys) => match keys.admits(request.fields()) {
+                Some(name) => Some(name),
+                None => {
+                    metrics::counter!(crate::metrics::UNAUTHORIZED).increment(1);
+                    return here(Reply::unauthorized());
+                }
+            },
+            None => None,
+        };
         if allowed.is_empty() {
             return here(Reply::no_route(&path));
         }
@@ -58,10 +67,16 @@ impl Frontend {
         if let Some(reply) = self.about_models(method, &path) {
             return here(reply);
         }
-        let path = path.into_owned();
-        Routed {
-            route,
-            destination: Destination::Queue { path },
+        let asked = request.fields().get(PRIORITY_HEADER);
+        match self.classes.choose(asked, &path, key.as_deref()) {
+            Ok(class) => Routed {
+                route,
+                destination: Destination::Queue {
+                    path: path.into_owned(),
+                    class,
+                },
+            },
+            Err(unknown) => here(Reply::bad_request("unknown_class", unknown.to_string())),
         }
     }
 

@@ -97,6 +97,13 @@ pub struct Observer {
 struct Counted {
     epoch: String,
     now_ms: u64,
+    models: BTreeMap<String, ModelCounts>,
+}
+
+/// What one model's queue counted since it began.
+#[derive(Clone, Debug, Default)]
+struct ModelCounts {
+    began_ms: u64,
     arrivals: u64,
     latency: Histogram,
     service: Histogram,
@@ -156,17 +163,16 @@ impl Observer {
         let mut workers: Vec<_> = workers.map(WorkerObservation::from).collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         let models = || ours.iter();
-        let service = counted.service.since(&since.service);
-        let waits = counted.waits.since(&since.waits);
+        let new = counted.since(since);
         let seen = Seen {
             epoch: signal.epoch.clone(),
             counted: earlier.is_some(),
-            arrivals: counted.arrivals.saturating_sub(since.arrivals),
-            latency: Tally::from(&counted.latency.since(&since.latency)),
-            served: service.count(),
-            service_ms: service.sum_ms(),
-            waits: Tally::from(&waits),
-            service: Tally::from(&service),
+            arrivals: new.arrivals,
+            latency: Tally::from(&new.latency),
+            served: new.service.count(),
+            service_ms: new.service.sum_ms(),
+            waits: Tally::from(&new.waits),
+            service: Tally::from(&new.service),
             waiting: models().map(|model| model.waiting).sum(),
             in_flight: models().map(|model| model.in_flight).sum(),
             oldest_waiting_ms: models().filter_map(|model| model.oldest_waiting_ms).max(),
@@ -180,19 +186,44 @@ impl Observer {
 
 impl Counted {
     fn of(signal: &Signal, models: &[&ModelSignal]) -> Counted {
-        let all = |histogram: fn(&ModelSignal) -> &Histogram| {
-            let mut all = Histogram::default();
-            models.iter().for_each(|model| all.add(histogram(model)));
-            all
-        };
+        let counts = |model: &&ModelSignal| (model.model.clone(), ModelCounts::of(model));
         Counted {
             epoch: signal.epoch.clone(),
             now_ms: signal.now_ms,
-            arrivals: models.iter().map(|m| m.arrivals_total).sum(),
-            latency: all(|model| &model.latency),
-            service: all(|model| &model.service),
-            waits: all(|model| &model.wait),
+            models: models.iter().map(counts).collect(),
         }
+    }
+
+    /// What was counted since, over all models. A queue that began since then began at zero; of one
+    /// that is gone nothing is new.
+    fn since(&self, earlier: &Counted) -> ModelCounts {
+        let zero = ModelCounts::default();
+        let mut new = ModelCounts::default();
+        for (model, counts) in &self.models {
+            let before = earlier.models.get(model);
+            let before = before.filter(|before| before.began_ms == counts.began_ms);
+            new.add_since(counts, before.unwrap_or(&zero));
+        }
+        new
+    }
+}
+
+impl ModelCounts {
+    fn of(signal: &ModelSignal) -> ModelCounts {
+        ModelCounts {
+            began_ms: signal.began_ms,
+            arrivals: signal.arrivals_total,
+            latency: signal.latency.clone(),
+            service: signal.service.clone(),
+            waits: signal.wait.clone(),
+        }
+    }
+
+    fn add_since(&mut self, now: &ModelCounts, earlier: &ModelCounts) {
+        self.arrivals += now.arrivals.saturating_sub(earlier.arrivals);
+        self.latency.add(&now.latency.since(&earlier.latency));
+        self.service.add(&now.service.since(&earlier.service));
+        self.waits.add(&now.waits.since(&earlier.waits));
     }
 }
 

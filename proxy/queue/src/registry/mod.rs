@@ -3,17 +3,24 @@
 //! A worker exists here from its first heartbeat. It is handed requests while it says that it is
 //! ready, is heard from, is not being drained and has not just failed a try.
 
-mod beat;
+mod heartbeat;
+mod queues;
 mod worker;
+mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_protocol::{Heartbeat, Order, Signal, VERSION};
+use tidegate_protocol::{Heartbeat, ModelSignal, Order, Signal, VERSION, WorkerState};
 
+pub use self::heartbeat::{HeartbeatRefused, is_name};
+use self::queues::{ModelQueue, Queues};
+pub use self::queues::{NoSuchModel, QueueId};
 use self::worker::Worker;
-use crate::{Ask, EndpointId, Moment, Outcome, Queue, QueueConfig, Refusal, Ticket};
+use self::workers::{WorkerKey, Workers};
+use crate::{Ask, EndpointId, Moment, Outcome, QueueConfig, Refusal, Ticket, Usage};
 
 /// An endpoint that refused as full is asked again after this, unless a heartbeat comes first.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
@@ -26,7 +33,7 @@ const ASLEEP: Duration = Duration::from_secs(1);
 pub struct RegistryConfig {
     /// Models that are known before a worker announces them, so that requests can wait for it.
     pub models: Vec<String>,
-    pub queue: QueueConfig,
+    pub queue: Arc<QueueConfig>,
     /// A worker that was not heard from for this long takes nothing new.
     pub silence: Duration,
     /// A silent worker that also failed its last try is forgotten after this.
@@ -41,7 +48,7 @@ impl Default for RegistryConfig {
     fn default() -> Self {
         RegistryConfig {
             models: Vec::new(),
-            queue: QueueConfig::default(),
+            queue: Arc::new(QueueConfig::default()),
             silence: Duration::from_millis(3500),
             forget_failed: Duration::from_secs(10),
             forget: Duration::from_secs(60),
@@ -50,29 +57,12 @@ impl Default for RegistryConfig {
     }
 }
 
-pub use self::beat::{HeartbeatRefused, is_name};
-
 /// No worker of this name is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownWorker;
 
-/// Names a model's queue on its registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QueueId(usize);
-
-/// Why a request's model names no queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSuchModel {
-    /// No worker serves it and no config names it.
-    Unknown,
-    /// The request names none and there are several.
-    Ambiguous,
-    /// The request names none and none is known yet.
-    NoneYet,
-}
-
 /// A slot of a worker, handed to a request for one try.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     pub ticket: Ticket,
     pub endpoint: EndpointId,
@@ -96,66 +86,69 @@ pub enum AttemptError {
 #[derive(Clone, Debug)]
 pub struct Registry {
     config: RegistryConfig,
-    queues: Vec<(String, Queue)>,
-    workers: BTreeMap<String, Worker>,
-    names: BTreeMap<(QueueId, EndpointId), String>,
-    /// Endpoints of earlier boots that still hold permits.
-    retired: Vec<(QueueId, EndpointId)>,
+    queues: Queues,
+    workers: Workers,
+    /// Queues of which an endpoint has changed since they were handed out.
+    changed: BTreeSet<QueueId>,
     refreshed: Moment,
 }
 
 impl Registry {
     pub fn new(config: RegistryConfig) -> Self {
-        let queues = (config.models.iter())
-            .map(|model| (model.clone(), Queue::new(config.queue)))
-            .collect();
+        let mut queues = Queues::default();
+        for model in &config.models {
+            queues.add_configured(&config.queue, model);
+        }
         Registry {
             config,
             queues,
-            workers: BTreeMap::new(),
-            names: BTreeMap::new(),
-            retired: Vec::new(),
+            workers: Workers::default(),
+            changed: BTreeSet::new(),
             refreshed: Moment::ZERO,
         }
     }
 
     /// The models that have a queue, in the order they became known.
     pub fn models(&self) -> impl Iterator<Item = &str> {
-        self.queues.iter().map(|(model, _)| model.as_str())
+        self.queues.iter().map(|queue| &*queue.model)
     }
 
-    pub fn queues(&self) -> impl Iterator<Item = QueueId> + use<> {
-        (0..self.queues.len()).map(QueueId)
+    /// The model of a queue that holds a request or was just found.
+    pub fn model(&self, queue: QueueId) -> Option<Arc<str>> {
+        self.queues.get(queue).map(|queue| Arc::clone(&queue.model))
     }
 
-    /// The model of a queue.
-    pub fn model(&self, queue: QueueId) -> &str {
-        &self.queues[queue.0].0
-    }
-
-    /// The queue of the model that a request names; of the only one, when it names none.
+    /// The queue of the model that a request names; when it names none, of the only one, or of
+    /// the only one that workers serve which are not leaving. It may be gone at the next change
+    /// of the registry, unless a request is in it by then.
     pub fn queue_of(&self, model: Option<&str>) -> Result<QueueId, NoSuchModel> {
-        match (model, self.queues.len()) {
-            (Some(model), _) => self.find_queue(model).ok_or(NoSuchModel::Unknown),
-            (None, 1) => Ok(QueueId(0)),
-            (None, 0) => Err(NoSuchModel::NoneYet),
-            (None, _) => Err(NoSuchModel::Ambiguous),
+        self.queues.of_request(model)
+    }
+
+    /// As [`crate::Queue::arrive`]. A queue that is gone refuses like one without room.
+    pub fn arrive(&mut self, now: Moment, queue: QueueId, ask: Ask) -> Result<Ticket, Refusal> {
+        match self.queues.get_mut(queue) {
+            Some(held) => held.queue.arrive(now, ask),
+            None => Err(Refusal::Full {
+                retry_after: Duration::from_secs(1),
+            }),
         }
     }
 
-    pub fn arrive(&mut self, now: Moment, queue: QueueId, ask: Ask) -> Result<Ticket, Refusal> {
-        self.line_mut(queue).arrive(now, ask)
-    }
-
-    /// As [`Queue::hand_out`], with the address of the worker.
+    /// As [`crate::Queue::hand_out`], with the address of the worker.
     pub fn hand_out(&mut self, now: Moment, queue: QueueId) -> Option<Placement> {
-        let grant = self.line_mut(queue).hand_out(now)?;
-        let name = self.names.get(&(queue, grant.endpoint))?;
+        let grant = self.queues.get_mut(queue)?.queue.hand_out(now)?;
+        let worker = self.workers.get((queue, grant.endpoint))?;
         Some(Placement {
             ticket: grant.ticket,
             endpoint: grant.endpoint,
-            address: self.workers.get(name)?.beat.address,
+            address: worker.said.address,
         })
+    }
+
+    /// A queue of which an endpoint has changed, to be handed out; each once.
+    pub fn next_changed(&mut self) -> Option<QueueId> {
+        self.changed.pop_first()
     }
 
     /// Ends a request. An answered one is a sign of life of its worker.
@@ -167,10 +160,20 @@ impl Registry {
         endpoint: Option<EndpointId>,
         outcome: Outcome,
     ) {
-        self.line_mut(queue).end(now, ticket, outcome);
-        if let (Outcome::Answered, Some(endpoint)) = (outcome, endpoint) {
-            self.with_worker(now, queue, endpoint, |worker| worker.answered(now));
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.queue.end(now, ticket, outcome);
         }
+        let Some(endpoint) = endpoint else {
+            self.queues.remove_unneeded(queue);
+            return;
+        };
+        if outcome == Outcome::Answered
+            && let Some(worker) = self.workers.get_mut((queue, endpoint))
+        {
+            worker.answered(now);
+            self.look_if_kept_out(now, (queue, endpoint));
+        }
+        self.clear(queue, endpoint);
     }
 
     /// Takes the permit of a failed try and puts its request back at the head of the queue.
@@ -184,14 +187,21 @@ impl Registry {
         attempt_error: AttemptError,
     ) -> bool {
         self.blame(now, queue, endpoint, attempt_error);
-        if attempt_error == AttemptError::Died {
-            return self.line_mut(queue).retry(ticket);
-        }
-        self.line_mut(queue).put_back(ticket);
-        true
+        let Some(held) = self.queues.get_mut(queue) else {
+            return false;
+        };
+        let is_back = match attempt_error {
+            AttemptError::Died => held.queue.retry(ticket),
+            _ => {
+                held.queue.put_back(ticket);
+                true
+            }
+        };
+        self.clear(queue, endpoint);
+        is_back
     }
 
-    /// Notes a attempt_error of a try whose request is given up.
+    /// Notes the error of a try whose request is given up.
     pub fn blame(
         &mut self,
         now: Moment,
@@ -199,42 +209,55 @@ impl Registry {
         endpoint: EndpointId,
         attempt_error: AttemptError,
     ) {
-        self.with_worker(now, queue, endpoint, |worker| {
-            worker.set_back(now, attempt_error)
-        });
+        let key = (queue, endpoint);
+        if let Some(worker) = self.workers.get_mut(key) {
+            worker.set_back(now, attempt_error);
+            self.update_endpoint(now, key);
+            self.workers.schedule(now, key, &self.config);
+        }
     }
 
     /// Takes a worker's heartbeat in and says what it shall do.
-    pub fn beat(
+    pub fn heartbeat(
         &mut self,
         now: Moment,
-        beat: Heartbeat,
+        said: Heartbeat,
     ) -> Result<Option<Order>, HeartbeatRefused> {
-        beat::check(&beat)?;
-        let name = beat.worker.clone();
-        match self.workers.get(&name) {
-            Some(known) if known.beat.boot == beat.boot => {
-                if beat.sequence <= known.beat.sequence {
+        heartbeat::check(&said)?;
+        let known = self.workers.find(&said.worker);
+        let key = match known.and_then(|key| Some((key, self.workers.get(key)?))) {
+            Some((key, known)) if known.said.boot == said.boot => {
+                if said.sequence <= known.said.sequence {
                     return Ok(known.order());
                 }
+                heartbeat::check_same_model(&known.said, &said)?;
+                key
             }
-            Some(known) if known.boot_before.as_ref() == Some(&beat.boot) => return Ok(None),
-            Some(known) => {
-                let boot_before = known.beat.boot.clone();
-                self.retire(&name);
-                self.welcome(now, beat.clone())?.boot_before = Some(boot_before);
+            Some((_, known)) if known.boot_before.as_ref() == Some(&said.boot) => return Ok(None),
+            Some((key, known)) => {
+                let boot_before = known.said.boot.clone();
+                self.retire(key);
+                self.welcome(now, said.clone(), Some(boot_before))?
             }
-            None => {
-                self.welcome(now, beat.clone())?;
+            None => self.welcome(now, said.clone(), None)?,
+        };
+        self.accept(now, key, said);
+        Ok(self.workers.get(key).and_then(Worker::order))
+    }
+
+    fn accept(&mut self, now: Moment, key: WorkerKey, said: Heartbeat) {
+        if let Some(worker) = self.workers.get_mut(key) {
+            let stayed = worker.said.state != WorkerState::Draining;
+            let stays = said.state != WorkerState::Draining;
+            worker.accept(now, said);
+            if let Some(queue) = self.queues.get_mut(key.0) {
+                queue.staying = queue.staying + usize::from(stays) - usize::from(stayed);
             }
         }
-        let Some(worker) = self.workers.get_mut(&name) else {
-            return Ok(None);
-        };
-        worker.accept(now, beat);
-        let (queue, endpoint, order) = (worker.queue, worker.endpoint, worker.order());
-        self.update_endpoint(now, queue, endpoint, false);
-        Ok(order)
+        self.workers.listen(now, key, &self.config);
+        self.update_endpoint(now, key);
+        self.workers.schedule(now, key, &self.config);
+        self.judge_silence(now);
     }
 
     /// Stops new hand-outs to a worker until it is undrained or boots again.
@@ -248,50 +271,42 @@ impl Registry {
     }
 
     /// Notices silence, ends pauses and forgets who is gone. To be called several times a
-    /// second, with [`Registry::hand_out`] of every queue after it.
+    /// second, with [`Registry::hand_out`] of every changed queue after it.
     pub fn refresh(&mut self, now: Moment) {
         let gap = now.saturating_sub(self.refreshed);
         self.refreshed = now;
         if gap > ASLEEP {
-            self.workers
-                .values_mut()
-                .for_each(|worker| worker.answered(now));
+            for key in self.workers.keys() {
+                if let Some(worker) = self.workers.get_mut(key) {
+                    worker.answered(now);
+                }
+                self.look_if_kept_out(now, key);
+            }
         }
-        let silence = self.config.silence;
-        let silent = self
-            .workers
-            .values()
-            .filter(|worker| worker.is_silent(now, silence));
-        let most_vanished = silent.count() * 2 > self.workers.len();
-        let endpoints: Vec<_> = (self.workers.values())
-            .map(|worker| {
-                let silent = worker.is_silent(now, silence) && !most_vanished;
-                (worker.queue, worker.endpoint, silent)
-            })
-            .collect();
-        for (queue, endpoint, silent) in endpoints {
-            self.update_endpoint(now, queue, endpoint, silent);
+        while let Some(key) = self.workers.next_due(now) {
+            self.look_at(now, key);
+            self.judge_silence(now);
         }
-        self.forget(now, most_vanished);
     }
 
     /// Everything that was counted, as one snapshot.
     pub fn signal(&self, now: Moment, proxy: &str, epoch: &str) -> Signal {
-        let models = self
-            .queues
-            .iter()
-            .map(|(model, queue)| queue.signal(now, model));
         Signal {
             version: VERSION,
             proxy: proxy.to_owned(),
             epoch: epoch.to_owned(),
             now_ms: now.as_millis() as u64,
-            models: models.collect(),
-            workers: (self.workers.values())
-                .map(|worker| {
-                    let endpoints = self.queue(worker.queue).endpoints();
-                    let taking = endpoints.is_taking(worker.endpoint);
-                    worker.signal(now, taking, endpoints.permits(worker.endpoint))
+            models: (self.queues.iter())
+                .map(|queue| ModelSignal {
+                    began_ms: queue.began.as_millis() as u64,
+                    ..queue.queue.signal(now, &queue.model)
+                })
+                .collect(),
+            workers: (self.workers.iter())
+                .filter_map(|((queue, endpoint), worker)| {
+                    let endpoints = self.queues.get(queue)?.queue.endpoints();
+                    let taking = endpoints.is_taking(endpoint);
+                    Some(worker.signal(now, taking, endpoints.permits(endpoint)))
                 })
                 .collect(),
         }
@@ -300,66 +315,90 @@ impl Registry {
     /// Requests in queue and in flight, over all models.
     pub fn unfinished(&self) -> usize {
         let queues = self.queues.iter();
-        queues
-            .map(|(_, queue)| queue.waiting() + queue.in_flight())
-            .sum()
+        let unfinished = |held: &ModelQueue| held.queue.waiting() + held.queue.in_flight();
+        queues.map(unfinished).sum()
     }
 
-    fn find_queue(&self, model: &str) -> Option<QueueId> {
-        self.models().position(|known| known == model).map(QueueId)
-    }
-
-    fn queue(&self, queue: QueueId) -> &Queue {
-        &self.queues[queue.0].1
-    }
-
-    fn line_mut(&mut self, queue: QueueId) -> &mut Queue {
-        &mut self.queues[queue.0].1
-    }
-
-    fn welcome(&mut self, now: Moment, beat: Heartbeat) -> Result<&mut Worker, HeartbeatRefused> {
+    fn welcome(
+        &mut self,
+        now: Moment,
+        said: Heartbeat,
+        boot_before: Option<String>,
+    ) -> Result<WorkerKey, HeartbeatRefused> {
         let most = self.config.workers;
         if self.workers.len() >= most {
             return Err(HeartbeatRefused::TooManyWorkers { most });
         }
-        let queue = self.find_queue(&beat.model).unwrap_or_else(|| {
-            let queue = Queue::new(self.config.queue);
-            self.queues.push((beat.model.clone(), queue));
-            QueueId(self.queues.len() - 1)
-        });
-        let endpoint = self.line_mut(queue).endpoints_mut().add();
-        let name = beat.worker.clone();
-        self.names.insert((queue, endpoint), name.clone());
-        let worker = Worker::new(now, beat, queue, endpoint);
-        Ok(self.workers.entry(name).insert_entry(worker).into_mut())
+        let id = self
+            .queues
+            .find_or_add(now, &self.config.queue, &said.model);
+        let Some(queue) = self.queues.get_mut(id) else {
+            return Err(HeartbeatRefused::BadName { field: "model" });
+        };
+        let key = (id, queue.queue.endpoints_mut().add());
+        queue.workers += 1;
+        queue.staying += usize::from(said.state != WorkerState::Draining);
+        self.workers
+            .insert(key, Worker::new(now, said, boot_before));
+        Ok(key)
     }
 
-    /// Ends a boot of a worker; its endpoint stays until its permits are given back.
-    fn retire(&mut self, name: &str) {
-        if let Some(worker) = self.workers.remove(name) {
-            self.names.remove(&(worker.queue, worker.endpoint));
-            let endpoints = self.line_mut(worker.queue).endpoints_mut();
-            endpoints.update(worker.endpoint, worker.beat.slots, 0, false);
-            self.retired.push((worker.queue, worker.endpoint));
+    /// Looks at a worker of which something may have changed by itself.
+    fn look_at(&mut self, now: Moment, key: WorkerKey) {
+        self.workers.listen(now, key, &self.config);
+        let Some(worker) = self.workers.get(key) else {
+            return;
+        };
+        let permits =
+            (self.queues.get(key.0)).map_or(0, |queue| queue.queue.endpoints().permits(key.1));
+        // A worker that holds permits is never forgotten: its drain must not look finished.
+        if permits == 0 && worker.is_gone(now, self.workers.most_vanished, &self.config) {
+            self.retire(key);
+            return;
+        }
+        self.update_endpoint(now, key);
+        self.workers.schedule(now, key, &self.config);
+    }
+
+    /// After a sign of life of a worker that may have been silent.
+    fn look_if_kept_out(&mut self, now: Moment, key: WorkerKey) {
+        if self.workers.is_silent(key) {
+            self.look_at(now, key);
+            self.judge_silence(now);
         }
     }
 
-    /// A worker that holds permits is never forgotten: its drain must not look finished.
-    fn forget(&mut self, now: Moment, most_vanished: bool) {
-        let gone: Vec<String> = (self.workers.iter())
-            .filter(|(_, worker)| worker.is_gone(now, most_vanished, &self.config))
-            .filter(|(_, worker)| {
-                self.queue(worker.queue)
-                    .endpoints()
-                    .permits(worker.endpoint)
-                    == 0
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        gone.iter().for_each(|name| self.retire(name));
-        let queues = &mut self.queues;
-        self.retired
-            .retain(|(queue, endpoint)| !queues[queue.0].1.endpoints_mut().remove(*endpoint));
+    /// When most workers fall silent together none is kept out or forgotten for it.
+    fn judge_silence(&mut self, now: Moment) {
+        for key in self.workers.judge_silence() {
+            self.look_at(now, key);
+        }
+    }
+
+    /// Ends a boot of a worker; its endpoint stays until its permits are given back.
+    fn retire(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.remove(key) else {
+            return;
+        };
+        if let Some(queue) = self.queues.get_mut(key.0) {
+            queue.workers -= 1;
+            queue.staying -= usize::from(worker.said.state != WorkerState::Draining);
+            let endpoints = queue.queue.endpoints_mut();
+            endpoints.update(key.1, worker.capacity(), Usage::default(), false);
+        }
+        self.clear(key.0, key.1);
+    }
+
+    /// Removes an endpoint that belongs to no worker any more and holds no permit, and its queue
+    /// if nobody needs it.
+    fn clear(&mut self, queue: QueueId, endpoint: EndpointId) {
+        if self.workers.get((queue, endpoint)).is_some() {
+            return;
+        }
+        if let Some(held) = self.queues.get_mut(queue) {
+            held.queue.endpoints_mut().remove(endpoint);
+        }
+        self.queues.remove_unneeded(queue);
     }
 
     fn order(
@@ -368,34 +407,25 @@ impl Registry {
         name: &str,
         order: impl FnOnce(&mut Worker),
     ) -> Result<(), UnknownWorker> {
-        let worker = self.workers.get_mut(name).ok_or(UnknownWorker)?;
+        let key = self.workers.find(name).ok_or(UnknownWorker)?;
+        let worker = self.workers.get_mut(key).ok_or(UnknownWorker)?;
         order(worker);
-        let (queue, endpoint) = (worker.queue, worker.endpoint);
-        self.update_endpoint(now, queue, endpoint, false);
+        self.update_endpoint(now, key);
+        self.workers.schedule(now, key, &self.config);
         Ok(())
     }
 
-    fn with_worker(
-        &mut self,
-        now: Moment,
-        queue: QueueId,
-        endpoint: EndpointId,
-        change: impl FnOnce(&mut Worker),
-    ) {
-        let name = self.names.get(&(queue, endpoint));
-        if let Some(worker) = name.and_then(|name| self.workers.get_mut(name)) {
-            change(worker);
-            self.update_endpoint(now, queue, endpoint, false);
-        }
-    }
-
-    fn update_endpoint(&mut self, now: Moment, queue: QueueId, endpoint: EndpointId, silent: bool) {
-        let name = self.names.get(&(queue, endpoint));
-        if let Some(worker) = name.and_then(|name| self.workers.get(name)) {
-            let (slots, elsewhere) = (worker.beat.slots, worker.elsewhere(now));
-            let taking = worker.is_taking(now, silent);
-            let endpoints = self.queues[queue.0].1.endpoints_mut();
-            endpoints.update(endpoint, slots, elsewhere, taking);
+    fn update_endpoint(&mut self, now: Moment, key: WorkerKey) {
+        let is_kept_out = self.workers.is_kept_out(key);
+        let (Some(worker), Some(queue)) = (self.workers.get(key), self.queues.get_mut(key.0))
+        else {
+            return;
+        };
+        let (capacity, elsewhere) = (worker.capacity(), worker.elsewhere(now));
+        let taking = worker.is_taking(now, is_kept_out);
+        let endpoints = queue.queue.endpoints_mut();
+        if endpoints.update(key.1, capacity, elsewhere, taking) {
+            self.changed.insert(key.0);
         }
     }
 }

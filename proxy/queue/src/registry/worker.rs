@@ -4,23 +4,27 @@ use std::time::Duration;
 
 use tidegate_protocol::{Heartbeat, Order, WorkerSignal, WorkerState};
 
-use super::{AttemptError, FULL_PAUSE, QueueId, RegistryConfig};
-use crate::{EndpointId, Moment};
+use super::{AttemptError, FULL_PAUSE, RegistryConfig};
+use crate::{Capacity, Moment, Usage};
 
 /// The second connection in a row that fails keeps a worker out for this long, each further one
 /// for twice as long, up to half a minute.
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often one is looked at that would be forgotten if it held no permit.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
-    pub beat: Heartbeat,
+    /// Its last heartbeat.
+    pub said: Heartbeat,
     /// The boot before this one; a heartbeat of it that arrives late changes nothing.
     pub boot_before: Option<String>,
-    pub queue: QueueId,
-    pub endpoint: EndpointId,
+    /// When it is to be looked at, as the order of due times has it.
+    pub due: Moment,
     /// The last sign of life: a heartbeat or an answered request.
-    pub heard: Moment,
-    beat_at: Moment,
+    heard: Moment,
+    heartbeat_at: Moment,
     /// A try failed since the last heartbeat.
     failed: bool,
     full_until: Moment,
@@ -32,14 +36,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(now: Moment, beat: Heartbeat, queue: QueueId, endpoint: EndpointId) -> Self {
+    pub fn new(now: Moment, said: Heartbeat, boot_before: Option<String>) -> Self {
         Worker {
-            beat,
-            boot_before: None,
-            queue,
-            endpoint,
+            said,
+            boot_before,
+            due: Moment::MAX,
             heard: now,
-            beat_at: now,
+            heartbeat_at: now,
             failed: false,
             full_until: Moment::ZERO,
             unreachable: 0,
@@ -50,13 +53,13 @@ impl Worker {
     }
 
     /// A heartbeat clears what failed tries have shown.
-    pub fn accept(&mut self, now: Moment, beat: Heartbeat) {
+    pub fn accept(&mut self, now: Moment, said: Heartbeat) {
         self.heard = now;
-        self.beat_at = now;
+        self.heartbeat_at = now;
         self.failed = false;
         self.full_until = Moment::ZERO;
-        self.undrain_ordered &= beat.state == WorkerState::Draining;
-        self.beat = beat;
+        self.undrain_ordered &= said.state == WorkerState::Draining;
+        self.said = said;
     }
 
     /// An answer clears it all.
@@ -95,7 +98,7 @@ impl Worker {
 
     /// What the worker is still to be told.
     pub fn order(&self) -> Option<Order> {
-        let drains = self.beat.state == WorkerState::Draining;
+        let drains = self.said.state == WorkerState::Draining;
         match (self.drain_ordered, self.undrain_ordered) {
             (true, _) if !drains => Some(Order::Drain),
             (false, true) if drains => Some(Order::Undrain),
@@ -104,50 +107,89 @@ impl Worker {
     }
 
     pub fn is_silent(&self, now: Moment, after: Duration) -> bool {
-        now.saturating_sub(self.heard) > after
+        now.saturating_sub(self.heard) >= after
+    }
+
+    /// When something changes if nothing is heard: a pause ends, it counts as silent, or it is to
+    /// be forgotten. [`Moment::MAX`] if nothing does.
+    pub fn next_change(
+        &self,
+        now: Moment,
+        is_silent: bool,
+        most_vanished: bool,
+        config: &RegistryConfig,
+    ) -> Moment {
+        let pauses = [self.full_until, self.unreachable_until];
+        let pause = pauses.into_iter().filter(|until| *until > now).min();
+        let by_itself = match (is_silent, self.gone_after(most_vanished, config)) {
+            (false, _) => self.heard + config.silence,
+            // Gone, but for the permits that it holds.
+            (true, Some(after)) => (self.heard + after).max(now + LOOK_AGAIN),
+            (true, None) => Moment::MAX,
+        };
+        by_itself.min(pause.unwrap_or(Moment::MAX))
     }
 
     pub fn is_taking(&self, now: Moment, silent: bool) -> bool {
-        let ready = self.beat.state == WorkerState::Ready && !self.drain_ordered;
+        let ready = self.said.state == WorkerState::Ready && !self.drain_ordered;
         ready && !self.failed && !silent && now >= self.unreachable_until
     }
 
-    /// Silent for so long that it will not come back. When most workers fell silent together,
-    /// only one that left or failed is gone.
+    /// Silent for so long that it will not come back.
     pub fn is_gone(&self, now: Moment, most_vanished: bool, config: &RegistryConfig) -> bool {
+        let after = self.gone_after(most_vanished, config);
+        after.is_some_and(|after| self.is_silent(now, after))
+    }
+
+    /// When most workers fell silent together, only one that left or failed is ever gone.
+    fn gone_after(&self, most_vanished: bool, config: &RegistryConfig) -> Option<Duration> {
         match self {
-            worker if worker.is_draining() => self.is_silent(now, config.silence),
-            worker if worker.failed => self.is_silent(now, config.forget_failed),
-            _ => !most_vanished && self.is_silent(now, config.forget),
+            worker if worker.is_draining() => Some(config.silence),
+            worker if worker.failed => Some(config.forget_failed),
+            _ => (!most_vanished).then_some(config.forget),
         }
     }
 
-    /// Slots that others than this proxy hold; all of them while the worker says it is full.
-    pub fn elsewhere(&self, now: Moment) -> u32 {
-        match now < self.full_until {
-            true => self.beat.slots,
-            false => self.beat.busy.saturating_sub(self.beat.yours),
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            slots: self.said.slots,
+            tokens: self.said.tokens,
+        }
+    }
+
+    /// What others than this proxy hold; all slots while the worker says it is full. Its tokens
+    /// are told for all together: others have the share of them that they have of its requests.
+    pub fn elsewhere(&self, now: Moment) -> Usage {
+        let Heartbeat { busy, yours, .. } = self.said;
+        let others = busy.saturating_sub(yours);
+        let tokens = u128::from(self.said.tokens_busy) * u128::from(others);
+        Usage {
+            requests: match now < self.full_until {
+                true => self.said.slots,
+                false => others,
+            },
+            tokens: (tokens / u128::from(busy.max(1))) as u64,
         }
     }
 
     pub fn signal(&self, now: Moment, taking: bool, permits: u32) -> WorkerSignal {
         WorkerSignal {
-            worker: self.beat.worker.clone(),
-            boot: self.beat.boot.clone(),
-            instance: self.beat.instance.clone(),
-            address: self.beat.address,
-            model: self.beat.model.clone(),
-            state: self.beat.state,
+            worker: self.said.worker.clone(),
+            boot: self.said.boot.clone(),
+            instance: self.said.instance.clone(),
+            address: self.said.address,
+            model: self.said.model.clone(),
+            state: self.said.state,
             draining: self.is_draining(),
             taking,
-            slots: self.beat.slots,
+            slots: self.said.slots,
             permits,
-            elsewhere: self.elsewhere(now),
-            beat_age_ms: now.saturating_sub(self.beat_at).as_millis() as u64,
+            elsewhere: self.elsewhere(now).requests,
+            beat_age_ms: now.saturating_sub(self.heartbeat_at).as_millis() as u64,
         }
     }
 
     fn is_draining(&self) -> bool {
-        self.drain_ordered || self.beat.state == WorkerState::Draining
+        self.drain_ordered || self.said.state == WorkerState::Draining
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidegate_queue::{EndpointId, Moment, Queue};
+use tidegate_queue::{Capacity, EndpointId, Moment, Queue, Usage};
 
 use super::{Outage, Scenario};
 use tidegate_control::chance::Chance;
@@ -183,7 +183,8 @@ impl Fleet {
             return;
         };
         let endpoint = queue.endpoints_mut().add();
-        queue.endpoints_mut().update(endpoint, self.slots, 0, true);
+        let capacity = Capacity::of_slots(self.slots);
+        (queue.endpoints_mut()).update(endpoint, capacity, Usage::default(), true);
         worker.endpoint = Some(endpoint);
         worker.stage = Stage::Serving;
         self.by_endpoint.insert(endpoint, id);
@@ -209,9 +210,8 @@ impl Fleet {
         worker.stage = to;
         if let Some(endpoint) = worker.endpoint {
             let taking = to == Stage::Serving;
-            queue
-                .endpoints_mut()
-                .update(endpoint, self.slots, 0, taking);
+            let capacity = Capacity::of_slots(self.slots);
+            (queue.endpoints_mut()).update(endpoint, capacity, Usage::default(), taking);
         }
         true
     }

@@ -1,6 +1,6 @@
 //! What an autoscaler orders, and what happens to workers by themselves.
 
-use tidegate_queue::EndpointId;
+use tidegate_queue::{Capacity, EndpointId, Usage};
 
 use super::autoscaler::{Moves, Orders};
 use super::fleet::{Stage, WorkerId};
@@ -101,7 +101,8 @@ impl Simulation<'_> {
             return Ended::default();
         };
         // Nothing may be handed to the endpoint while its requests go back to the queue.
-        self.queue.endpoints_mut().update(endpoint, 0, 0, false);
+        let endpoints = self.queue.endpoints_mut();
+        endpoints.update(endpoint, Capacity::default(), Usage::default(), false);
         let ended = self.cut(endpoint);
         self.queue.endpoints_mut().remove(endpoint);
         ended

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
-use tidegate_queue::{Ask, EndpointId, Moment, Queue, QueueConfig, Ticket};
+use tidegate_queue::{Ask, ClassConfig, EndpointId, Moment, Queue, QueueConfig, Ticket};
 
 use super::autoscaler::{Autoscaler, Observed, Seen};
 use super::fleet::{Fleet, Turn, WorkerId};
@@ -116,8 +116,12 @@ impl<'a> Simulation<'a> {
         seed: u64,
         autoscaler: &'a mut dyn Autoscaler,
     ) -> Simulation<'a> {
-        let mut queue = Queue::new(QueueConfig {
+        let class = ClassConfig {
             waiting: scenario.waiting,
+            ..ClassConfig::default()
+        };
+        let mut queue = Queue::new(QueueConfig {
+            classes: vec![class],
             ..QueueConfig::default()
         });
         let mut fleet = Fleet::new(scenario, seed);
@@ -189,11 +193,7 @@ impl<'a> Simulation<'a> {
     fn arrive(&mut self, request: Option<Request>) {
         let Some(request) = request else { return };
         self.meter.arrived();
-        let ask = Ask {
-            arrived: request.arrived,
-            deadline: self.deadline(&request),
-            bytes: 0,
-        };
+        let ask = Ask::new(request.arrived, self.deadline(&request));
         match self.queue.arrive(self.now, ask) {
             Ok(ticket) => {
                 self.waiting.push_back(Waiting { ticket, request });
@@ -205,10 +205,12 @@ impl<'a> Simulation<'a> {
 
     pub fn hand_out(&mut self) {
         while let Some(grant) = self.queue.hand_out(self.now) {
-            let Some(head) = self.waiting.pop_front() else {
+            // The head, unless the queue has found an endpoint to be slow.
+            let place = self.waiting.partition_point(|w| w.ticket < grant.ticket);
+            let Some(head) = self.waiting.remove(place) else {
                 return;
             };
-            debug_assert_eq!(head.ticket, grant.ticket, "both go by age");
+            debug_assert_eq!(head.ticket, grant.ticket, "both know the same requests");
             self.score.granted(self.now - head.request.arrived);
             let place = self.place(Running {
                 ticket: grant.ticket,

@@ -1,13 +1,17 @@
 //! The proxy's TOML file. Every limit has a default; configs/proxy.toml gives the reasons.
 
+mod classes;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
 use tidegate_queue::{QueueConfig, RegistryConfig, RetryConfig, is_name};
 
+pub use self::classes::ClassRules;
 use crate::descriptors;
 use crate::route::WorkerRoute;
 
@@ -31,7 +35,12 @@ pub struct Config {
     pub routes: Vec<WorkerRoute>,
     pub tokens: TokenFiles,
     pub workers: WorkerRules,
+    /// What a class holds that does not set its own.
     pub line: QueueRules,
+    /// In the order in which they are served.
+    pub classes: Vec<ClassRules>,
+    /// The class of requests that nothing says it of.
+    pub default_class: String,
     pub retry: RetryRules,
     pub clients: ClientRules,
     pub access: AccessRules,
@@ -72,7 +81,7 @@ pub struct WorkerRules {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueRules {
-    /// Most requests in one model's line.
+    /// Most requests of one class in one model's queue.
     pub waiting: usize,
     /// Most bytes of their bodies.
     pub waiting_bytes: u64,
@@ -153,6 +162,8 @@ impl Default for Config {
             tokens: TokenFiles::default(),
             workers: WorkerRules::default(),
             line: QueueRules::default(),
+            classes: ClassRules::usual(),
+            default_class: "default".to_owned(),
             retry: RetryRules::default(),
             clients: ClientRules::default(),
             access: AccessRules::default(),
@@ -246,22 +257,22 @@ impl Config {
         (needed > descriptors::limit()).then_some(needed)
     }
 
-    /// What the line crate is to know of this config.
+    /// What the queue crate is to know of this config.
     pub fn registry(&self) -> RegistryConfig {
         RegistryConfig {
             models: self.models.clone(),
             silence: self.workers.silence.into(),
             forget: self.workers.forget.into(),
             workers: self.workers.most,
-            queue: QueueConfig {
-                waiting: self.line.waiting,
-                waiting_bytes: self.line.waiting_bytes,
-                retry_after: self.line.retry_after.into(),
+            queue: Arc::new(QueueConfig {
+                classes: (self.classes.iter())
+                    .map(|class| class.class_config(&self.line))
+                    .collect(),
                 retry: RetryConfig {
                     ratio: self.retry.ratio,
                     burst: self.retry.burst,
                 },
-            },
+            }),
             ..RegistryConfig::default()
         }
     }
@@ -269,6 +280,7 @@ impl Config {
 
 impl Check for Config {
     fn check(&self) -> Result<(), Problem> {
+        classes::check(&self.classes, &self.default_class)?;
         let at_least_one = [
             ("threads", self.threads),
             ("line.waiting", self.line.waiting),

@@ -1,0 +1,105 @@
+//! The shape of an error, by the family of the route that was asked.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// A family of routes whose clients expect errors of one shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's: [`OpenAiError`].
+    OpenAi,
+    /// Those of text-embeddings-inference: [`TeiError`].
+    Tei,
+}
+
+impl Dialect {
+    /// Paths under `/v1/` and `/v2/` are OpenAI's and of those that follow it.
+    pub fn of(path: &str) -> Dialect {
+        match path.starts_with("/v1/") || path.starts_with("/v2/") {
+            true => Dialect::OpenAi,
+            false => Dialect::Tei,
+        }
+    }
+}
+
+/// `{"error": {"message", "type", "param", "code"}}`, with `null` for what does not apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAiError<'a> {
+    pub error: OpenAiDetail<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAiDetail<'a> {
+    /// For people.
+    pub message: Cow<'a, str>,
+    #[serde(rename = "type")]
+    pub kind: Cow<'a, str>,
+    /// The field of the body that it is about.
+    pub param: Option<Cow<'a, str>>,
+    /// For programs.
+    pub code: Option<Cow<'a, str>>,
+}
+
+impl<'a> OpenAiError<'a> {
+    pub fn new(
+        kind: &'a str,
+        code: Option<&'a str>,
+        param: Option<&'a str>,
+        message: impl Into<Cow<'a, str>>,
+    ) -> Self {
+        OpenAiError {
+            error: OpenAiDetail {
+                message: message.into(),
+                kind: kind.into(),
+                param: param.map(Cow::from),
+                code: code.map(Cow::from),
+            },
+        }
+    }
+}
+
+/// `{"error", "error_type"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TeiError<'a> {
+    /// For people.
+    pub error: Cow<'a, str>,
+    pub error_type: TeiKind,
+}
+
+/// The types that clients of text-embeddings-inference know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TeiKind {
+    Validation,
+    Tokenizer,
+    Backend,
+    Overloaded,
+    Unhealthy,
+    Empty,
+    Unhandled,
+}
+
+impl<'a> TeiError<'a> {
+    pub fn new(error_type: TeiKind, message: impl Into<Cow<'a, str>>) -> Self {
+        TeiError {
+            error: message.into(),
+            error_type,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_fields_that_clients_read() {
+        let error = OpenAiError::new("invalid_request_error", None, Some("model"), "no");
+        let text = serde_json::to_string(&error).expect("it serializes");
+        let expected = r#"{"error":{"message":"no","type":"invalid_request_error","param":"model","code":null}}"#;
+        assert_eq!(text, expected);
+        let error = TeiError::new(TeiKind::Overloaded, "no");
+        let text = serde_json::to_string(&error).expect("it serializes");
+        assert_eq!(text, r#"{"error":"no","error_type":"Overloaded"}"#);
+    }
+}
