@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod directories;
 mod families;
 mod hostile;
 mod serving;
