@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use tidegate_kernels::Workspace;
 
-use crate::models::{Opened, Precision};
+use crate::models::{Opened, Precision, reading_bytes};
 use crate::units::Bytes;
 
 /// What a process holds before it has a model: code, runtime, threads, buffers. Measured: 12 MB.
@@ -21,6 +21,13 @@ fn tokenizer_factor(model: &str) -> u64 {
     }
 }
 
+/// What a request is served with at least, bodies and results together.
+const REQUESTS: u64 = 4_000_000;
+
+/// What a body holds at most for each of its bytes: itself, the texts that are read of it, one of
+/// them with its prompt, and their places in a list.
+const BODY_HELD: u64 = 6;
+
 /// int8 weights in bytes for each byte of f32, scales and what stays in f32 included.
 const INT8_SHARE: f64 = 1.0 / 3.9;
 
@@ -33,9 +40,18 @@ pub struct Plan {
     /// Of each thread.
     workspace: u64,
     tokenizer: u64,
+    /// Of each thread, while it reads a long text.
+    reading: u64,
     /// The largest tensor, twice: as it is read and as it is kept. It is a table, and tables are
     /// read first.
     loading: u64,
+}
+
+/// Bytes that requests may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    pub bodies: usize,
+    pub results: usize,
 }
 
 impl Plan {
@@ -59,14 +75,25 @@ impl Plan {
             weights: sizes.iter().sum(),
             workspace: workspace as u64,
             tokenizer: tokenizer(opened),
+            reading: reading_bytes(opened.max_tokens),
             loading: 2 * sizes.into_iter().max().unwrap_or(0),
         }
     }
 
     /// All of it, at the worst moment.
     pub fn total(&self) -> Bytes {
-        let loaded = self.weights + self.threads * self.workspace;
+        let serving = self.threads * (self.workspace + self.reading) + REQUESTS;
+        let loaded = self.weights + serving;
         Bytes(PROCESS + self.tokenizer + loaded.max(self.loading))
+    }
+
+    /// How `limit` is shared out to requests, where it is more than the model needs.
+    pub fn shares(&self, limit: Bytes) -> Shares {
+        let left = (limit.0 + REQUESTS).saturating_sub(self.total().0);
+        Shares {
+            bodies: (left / 2 / BODY_HELD) as usize,
+            results: (left / 2) as usize,
+        }
     }
 
     /// What could be done to fit into `limit`, the least change first.
@@ -114,13 +141,14 @@ impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "about {}: weights {} in {}, working memory {} x {}, tokenizer {}, process {}",
+            "about {}: weights {} in {}, working memory {} x {}, tokenizer {}, requests {}, process {}",
             self.total(),
             Bytes(self.weights),
             self.precision.name(),
             self.threads,
-            Bytes(self.workspace),
+            Bytes(self.workspace + self.reading),
             Bytes(self.tokenizer),
+            Bytes(REQUESTS),
             Bytes(PROCESS)
         )
     }

@@ -110,10 +110,12 @@ pub fn run(args: &QuantizeArgs) -> Result<Report, QuantizeError> {
     opened.tokenizer()?;
     let bytes_before = opened.weights.file_bytes();
     let source_sha256 = models::sha256(&opened.weights)?;
+    let dense = opened.dense()?;
     let mut quantizer = Quantizer::new(opened.weights);
     Network::build(
         &opened.architecture,
         opened.layout.pooling,
+        dense,
         opened.max_tokens,
         &mut quantizer,
     )?;

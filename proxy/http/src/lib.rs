@@ -1,7 +1,9 @@
 //! The HTTP/1.1 server of every daemon: takes connections up to a limit, bounds each header in
-//! time and size, and lets what is under way come to its end when it is told to.
+//! time and size and each answer in time, and lets what is under way come to its end when it is told to.
 //!
 //! It knows no routes and no configuration file; whoever starts it brings a router and limits.
+
+mod patient;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, info, warn};
 
+use self::patient::Patient;
+
 /// How long nothing is accepted after that failed, which it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,6 +38,8 @@ pub struct Limits {
     pub buffer_bytes: usize,
     /// Fields of a header; more are answered with 431.
     pub header_fields: usize,
+    /// Time for a client to take as many bytes of an answer as its connection buffers.
+    pub write_time: Duration,
 }
 
 impl Default for Limits {
@@ -43,6 +49,7 @@ impl Default for Limits {
             header_time: Duration::from_secs(60),
             buffer_bytes: 32 << 10,
             header_fields: 100,
+            write_time: Duration::from_secs(60),
         }
     }
 }
@@ -58,6 +65,7 @@ pub struct Server {
 struct Connections {
     router: Router,
     http: http1::Builder,
+    limits: Limits,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
@@ -89,6 +97,7 @@ impl Server {
         let connections = Connections {
             router,
             http,
+            limits: *limits,
             places: Arc::new(Semaphore::new(limits.connections)),
             graceful: GracefulShutdown::new(),
             tasks: JoinSet::new(),
@@ -152,9 +161,13 @@ impl Connections {
         // Routes may ask with `ConnectInfo` who it is.
         let router = self.router.clone().layer(Extension(ConnectInfo(peer)));
         let service = TowerToHyperService::new(router);
-        let serving = self
-            .http
-            .serve_connection(TokioIo::new(connection), service);
+        let Limits {
+            write_time,
+            buffer_bytes,
+            ..
+        } = self.limits;
+        let connection = TokioIo::new(Patient::new(connection, write_time, buffer_bytes));
+        let serving = self.http.serve_connection(connection, service);
         let serving = self.graceful.watch(serving);
         self.tasks.spawn(async move {
             if let Err(error) = serving.await {

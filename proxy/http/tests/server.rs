@@ -17,7 +17,9 @@ async fn start(limits: Limits) -> (Server, SocketAddr) {
         tokio::time::sleep(Duration::from_millis(300)).await;
         "done"
     };
+    let large = async || "x".repeat(64 << 20);
     let router = Router::new()
+        .route("/large", get(large))
         .route("/", get(async || "ok"))
         .route("/slow", get(slow));
     let any = "127.0.0.1:0".parse().expect("an address");
@@ -75,4 +77,29 @@ async fn what_is_under_way_is_answered_and_nothing_new_is_taken() {
     assert!(answer(running).await.ends_with("done"));
     assert_eq!(answer(idle).await, "");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_more_of_an_answer_is_left() {
+    let limits = Limits {
+        write_time: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let (_server, address) = start(limits).await;
+    let request = "GET /large HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let stopped = send(address, request).await;
+    let begun = std::time::Instant::now();
+    let mut taking = send(address, request).await;
+    let mut taken = 0;
+    let mut piece = vec![0; 1 << 20];
+    // Slower than a write may wait in all, and steady.
+    while taken < 64 << 20 {
+        let read = taking.read(&mut piece).await.expect("it is not left");
+        assert!(read > 0, "{taken} bytes came");
+        taken += read;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(begun.elapsed() > limits.write_time);
+    let seen = answer(stopped).await;
+    assert!(seen.len() < 64 << 20, "{} bytes came", seen.len());
 }

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use tidegate_agent::Slot;
 use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
 
 use super::app::{App, word};
 use super::error::{ApiError, Fault};
+use super::memory::{Share, Short};
 
 /// A longer proxy name is nobody's.
 const MAX_PROXY_NAME: usize = 256;
@@ -52,11 +53,12 @@ fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, Ap
     }
 }
 
-/// A request that may be worked on.
+/// A request that may be worked on, and what it holds until it is answered.
 pub struct Admitted {
     pub slot: Slot,
     pub body: Bytes,
     pub deadline: Option<Instant>,
+    _memory: Share,
 }
 
 /// Takes a slot for the request and reads its body. A refused body is read to its end and
@@ -78,23 +80,58 @@ pub async fn admit(
             return Err(refusal);
         }
     };
-    let limit = app.limits.max_body_bytes.get();
-    let read = tokio::time::timeout(*app.limits.body_timeout, axum::body::to_bytes(body, limit));
-    match read.await {
-        Ok(Ok(body)) => Ok(Admitted {
-            slot,
-            body,
-            deadline,
-        }),
-        Ok(Err(error)) => Err(match is_over_length(&error) {
-            true => ApiError::too_large(limit),
-            false => ApiError::new(Fault::Unreadable, "The body broke off"),
-        }),
-        Err(_) => {
-            let message = "The body did not arrive in time";
-            Err(ApiError::new(Fault::BodyTooSlow, message))
-        }
+    let stated = headers.get(header::CONTENT_LENGTH);
+    let stated = stated.and_then(|length| length.to_str().ok()?.parse().ok());
+    let read = tokio::time::timeout(*app.limits.body_timeout, collect(app, body, stated));
+    let (body, memory) = read.await.unwrap_or_else(|_| {
+        let message = "The body did not arrive in time";
+        Err(ApiError::new(Fault::BodyTooSlow, message))
+    })?;
+    Ok(Admitted {
+        slot,
+        body,
+        deadline,
+        _memory: memory,
+    })
+}
+
+/// Reads a body whole, as far as memory is shared out for it.
+async fn collect(
+    app: &App,
+    mut body: Body,
+    stated: Option<usize>,
+) -> Result<(Bytes, Share), ApiError> {
+    let limit = app.limits.max_body_bytes.get().min(app.bodies.bytes());
+    let short = |short| match short {
+        Short::Ever => ApiError::too_large(limit),
+        Short::Now => ApiError::full(app.admission.capacity()),
+    };
+    let stated = stated.unwrap_or(0);
+    if stated > limit {
+        discard(body, limit).await;
+        return Err(ApiError::too_large(limit));
     }
+    let mut memory = match app.bodies.take(stated) {
+        Ok(memory) => memory,
+        Err(error) => {
+            discard(body, limit).await;
+            return Err(short(error));
+        }
+    };
+    let mut whole = Vec::with_capacity(stated);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::new(Fault::Unreadable, "The body broke off"))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        let length = whole.len() + data.len();
+        if length > limit {
+            return Err(ApiError::too_large(limit));
+        }
+        memory.grow(&app.bodies, length).map_err(short)?;
+        whole.extend_from_slice(data);
+    }
+    Ok((whole.into(), memory))
 }
 
 /// What the request's head is asked: token, deadline, then a slot.
@@ -108,28 +145,30 @@ fn check(
     Ok((take_slot(app, headers)?, deadline))
 }
 
-fn is_over_length(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
-}
-
 fn take_slot(app: &App, headers: &HeaderMap) -> Result<Slot, ApiError> {
-    match app.life.state() {
-        WorkerState::Ready => {}
-        state => return Err(ApiError::not_ready(word(state))),
-    }
+    ready(app)?;
     let proxy = headers
         .get(PROXY_HEADER)
         .and_then(|value| value.to_str().ok());
     let proxy = proxy
         .filter(|name| name.len() <= MAX_PROXY_NAME)
         .unwrap_or_default();
-    app.admission
-        .take(proxy)
-        .map_err(|_| ApiError::full(app.admission.capacity()))
+    let slot = app.admission.take(proxy);
+    let slot = slot.map_err(|_| ApiError::full(app.admission.capacity()))?;
+    // Whoever waits for the slots to be empty has said before that the worker stops: either this
+    // slot was seen, or this sees that.
+    ready(app)?;
+    Ok(slot)
+}
+
+fn ready(app: &App) -> Result<(), ApiError> {
+    match app.life.state() {
+        WorkerState::Ready => Ok(()),
+        state => Err(ApiError::not_ready(word(state))),
+    }
 }
 
 async fn discard(body: Body, limit: usize) {
-    use http_body_util::BodyExt as _;
     let mut body = body;
     let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await {

@@ -1,5 +1,6 @@
 //! What routes share: one value, made at start, handed to each of them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -7,24 +8,34 @@ use tidegate_agent::{Admission, Lifecycle};
 use tidegate_config::Tokens;
 use tidegate_generation::{ChatTemplate, Grammars, Tokenizer};
 use tidegate_protocol::WorkerState;
+use tokio::sync::Semaphore;
 
 use super::error::{ApiError, Fault};
+use super::memory::{Pool, Share, Short};
 use crate::config::LimitsConfig;
 use crate::engine::Engine as _;
 use crate::engine::decoder::Decoder;
 use crate::engine::encoder::Encoder;
 use crate::metrics::{self, Gauges};
-use crate::models::{Card, Scaling, Task, TextTokenizer};
+use crate::models::{Card, Scaling, Scoring, Task, TextTokenizer, Want};
 
 pub struct App {
     /// The model id that clients name.
     pub name: String,
+    /// Answers that were given a name.
+    pub answers: AtomicU64,
     /// Unix seconds of the start.
     pub created: u64,
     pub limits: LimitsConfig,
     pub tokens: Option<Tokens>,
     pub admission: Arc<Admission>,
     pub life: Arc<Lifecycle>,
+    /// Bodies of all requests.
+    pub bodies: Pool,
+    /// Results of all requests, until they are written.
+    pub results: Pool,
+    /// One for each body that may be read into tokens at once.
+    pub readers: Arc<Semaphore>,
     pub metrics: PrometheusHandle,
     /// There once the model is loaded.
     pub served: OnceLock<Served>,
@@ -37,6 +48,8 @@ pub struct Served {
     pub tokenizer: TextTokenizer,
     pub card: Card,
     /// Numbers in a vector.
+    pub dimensions: usize,
+    /// Numbers in a token's row.
     pub width: usize,
     pub engine: Encoder,
 }
@@ -113,6 +126,27 @@ impl App {
         }
     }
 
+    /// A name for an answer that no other of this worker has.
+    pub fn next_id(&self) -> String {
+        let count = self.answers.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{count:x}", self.created)
+    }
+
+    /// Memory for so many numbers of a request's results.
+    pub fn take_results(&self, numbers: usize) -> Result<Share, ApiError> {
+        self.results
+            .take(numbers.saturating_mul(size_of::<f32>()))
+            .map_err(|short| match short {
+                Short::Now => ApiError::full(self.admission.capacity()),
+                Short::Ever => {
+                    let most = self.results.bytes() / size_of::<f32>();
+                    let message =
+                        format!("The answer would have {numbers} numbers, at most {most} are sent");
+                    ApiError::new(Fault::TooMany, message)
+                }
+            })
+    }
+
     /// Requests that wait for their batch.
     pub fn waiting(&self) -> usize {
         let encoder = (self.served.get()).map_or(0, |served| served.engine.waiting());
@@ -135,6 +169,17 @@ impl App {
 }
 
 impl Served {
+    /// Numbers in the results of so many texts and tokens.
+    pub fn numbers(&self, want: Want, texts: usize, tokens: usize) -> usize {
+        let (rows, width) = match (want, &self.card.task) {
+            (Want::Tokens, _) => (tokens, self.width),
+            (Want::Result, Task::Classification { labels, .. }) => (texts, labels.len()),
+            (Want::Result, Task::Reranking { .. }) => (texts, 1),
+            (Want::Result, Task::Embedding { .. }) => (texts, self.dimensions),
+        };
+        rows.saturating_mul(width)
+    }
+
     /// What an embedding model's vectors are scaled to; a refusal of any other model.
     pub fn scaling(&self) -> Result<Scaling, ApiError> {
         match &self.card.task {
@@ -143,11 +188,11 @@ impl Served {
         }
     }
 
-    /// The labels that a model scores; a refusal of an embedding model.
-    pub fn labels(&self) -> Result<&[String], ApiError> {
+    /// The labels that a model scores, and how; a refusal of an embedding model.
+    pub fn labels(&self) -> Result<(&[String], Scoring), ApiError> {
         match &self.card.task {
-            Task::Classification { labels } => Ok(labels),
-            Task::Reranking { label } => Ok(std::slice::from_ref(label)),
+            Task::Classification { labels, scoring } => Ok((labels, *scoring)),
+            Task::Reranking { label } => Ok((std::slice::from_ref(label), Scoring::Each)),
             Task::Embedding { .. } => Err(self.wrong_task("a classifier")),
         }
     }

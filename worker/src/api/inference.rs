@@ -2,23 +2,25 @@
 //! awaited, answered. Routes say how a body is read and how a reply looks, and nothing else.
 //!
 //! A short body is read where it arrives: that takes less time than handing it to another thread
-//! would save. A long one is read on a thread of its own, and its slot goes along, for the work
-//! goes on even if the client leaves.
+//! would save. A long one is read on a thread of its own, of which there are as many as cores; its
+//! slot goes along, and it is given up between two texts when the client leaves.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{self, FromRequest};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
+use serde::de::DeserializeOwned;
 use tidegate_agent::Slot;
 use tokio::sync::mpsc::Receiver;
 
-use super::admit::admit;
+use super::admit::{Admitted, admit};
 use super::app::App;
 use super::error::{ApiError, Refuse};
+use super::reply::Reply;
 use super::texts::Texts;
 use crate::engine::encoder::{self, Rows};
 use crate::engine::{Engine as _, Event, Failure, Request, Usage};
@@ -27,6 +29,9 @@ use crate::models::Want;
 
 /// Bodies of up to this many bytes are read where they arrive.
 const INLINE_BYTES: usize = 4096;
+
+/// A request without a deadline waits no longer than this for its turn to be read.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A request as it came in.
 pub struct Call {
@@ -42,8 +47,15 @@ pub struct Route<T> {
     pub method: &'static str,
     /// How its clients are told what went wrong.
     pub refuse: Refuse,
-    pub read: fn(&App, &[u8]) -> Result<Asked<T>, ApiError>,
-    pub reply: fn(&App, Done<T>) -> Result<Response, ApiError>,
+    pub read: fn(&App, &Arrived) -> Result<Asked<T>, ApiError>,
+    pub reply: fn(&App, Done<T>) -> Result<Reply, ApiError>,
+}
+
+/// A body that is to be read.
+pub struct Arrived {
+    bytes: Bytes,
+    /// Gone when its client is; none where nobody could leave meanwhile.
+    client: Option<Weak<()>>,
 }
 
 /// A body, read.
@@ -52,6 +64,17 @@ pub struct Asked<T> {
     pub texts: Texts,
     pub want: Want,
     pub form: T,
+}
+
+impl<T> Asked<T> {
+    /// The same with another form.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Asked<U> {
+        Asked {
+            texts: self.texts,
+            want: self.want,
+            form: change(self.form),
+        }
+    }
 }
 
 /// What the model gave, and what it took.
@@ -86,6 +109,22 @@ impl FromRequest<Arc<App>> for Call {
     }
 }
 
+impl Arrived {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.bytes).map_err(|error| ApiError::unreadable(&error))
+    }
+
+    /// Whether its client still waits; asked between two texts.
+    pub fn awaited(&self) -> Result<(), ApiError> {
+        let client = self.client.as_ref();
+        match client.is_none_or(|client| client.strong_count() > 0) {
+            true => Ok(()),
+            // Nobody reads it.
+            false => Err(ApiError::internal("the client has left")),
+        }
+    }
+}
+
 impl Call {
     /// Answers a request to `route`.
     pub async fn compute<T: Send + 'static>(self, route: &Route<T>) -> Response {
@@ -99,12 +138,12 @@ impl Call {
         self,
         method: &'static str,
         refuse: Refuse,
-        reply: fn(&App, &[u8]) -> Result<Response, ApiError>,
+        reply: fn(&App, &Arrived) -> Result<Reply, ApiError>,
     ) -> Response {
         self.answer(method, refuse, async |call| {
             let admitted = admit(&call.app, &call.headers, call.body, call.begun).await?;
-            let (response, _slot) = read(&call.app, admitted.body, admitted.slot, reply).await?;
-            Ok(response)
+            let (reply, admitted) = read(&call.app, admitted, reply).await?;
+            reply.send(admitted).await
         })
         .await
     }
@@ -114,14 +153,14 @@ impl Call {
         self,
         method: &'static str,
         refuse: Refuse,
-        reading: fn(&App, &[u8]) -> Result<T, ApiError>,
+        reading: fn(&App, &Arrived) -> Result<T, ApiError>,
         reply: impl AsyncFnOnce(T, Arc<App>, Slot, Option<Instant>) -> Result<Response, ApiError>,
     ) -> Response {
         self.answer(method, refuse, async |call| {
             let admitted = admit(&call.app, &call.headers, call.body, call.begun).await?;
-            let deadline = admitted.deadline;
-            let (asked, slot) = read(&call.app, admitted.body, admitted.slot, reading).await?;
-            reply(asked, call.app, slot, deadline).await
+            let (asked, admitted) = read(&call.app, admitted, reading).await?;
+            let slot = admitted.slot.clone();
+            reply(asked, call.app, slot, admitted.deadline).await
         })
         .await
     }
@@ -150,12 +189,14 @@ impl Call {
     async fn infer<T: Send + 'static>(self, route: &Route<T>) -> Result<Response, ApiError> {
         let app = self.app;
         let admitted = admit(&app, &self.headers, self.body, self.begun).await?;
-        let deadline = admitted.deadline;
-        let engine = &app.served()?.engine;
-        let coming = engine.expect();
-        let (asked, slot) = read(&app, admitted.body, admitted.slot, route.read).await?;
+        let served = app.served()?;
+        let coming = served.engine.expect();
+        let (asked, admitted) = read(&app, admitted, route.read).await?;
         let Asked { texts, want, form } = asked;
         let (tokens, characters) = (texts.tokens(), texts.characters);
+        let numbers = served.numbers(want, texts.sequences.len(), tokens);
+        let results = app.take_results(numbers)?;
+        let deadline = admitted.deadline;
         let request = Request {
             input: encoder::Texts {
                 sequences: texts.sequences,
@@ -164,11 +205,13 @@ impl Call {
             },
             cost: tokens as u64,
             deadline,
-            slot,
+            slot: admitted.slot.clone(),
         };
         let charged = request.slot.charge(request.cost);
         charged.map_err(|_| ApiError::full(app.admission.capacity()))?;
-        let answer = Answer::of(engine.submit(request)).before(deadline).await?;
+        let answer = Answer::of(served.engine.submit(request))
+            .before(deadline)
+            .await?;
         let Usage {
             waited, computed, ..
         } = answer.usage;
@@ -180,15 +223,13 @@ impl Call {
             waited,
             computed,
         };
-        let results = answer.rows;
-        let mut response = (route.reply)(
-            &app,
-            Done {
-                form,
-                results,
-                cost,
-            },
-        )?;
+        let done = Done {
+            form,
+            results: answer.rows,
+            cost,
+        };
+        let reply = (route.reply)(&app, done)?;
+        let mut response = reply.send((admitted, results)).await?;
         cost.tell(response.headers_mut(), self.begun.elapsed());
         Ok(response)
     }
@@ -217,17 +258,34 @@ impl Cost {
 /// Reads a body, on a thread of its own when that takes long.
 async fn read<T: Send + 'static>(
     app: &Arc<App>,
-    body: Bytes,
-    slot: Slot,
-    read: fn(&App, &[u8]) -> Result<T, ApiError>,
-) -> Result<(T, Slot), ApiError> {
-    if body.len() <= INLINE_BYTES {
-        return Ok((read(app, &body)?, slot));
+    mut admitted: Admitted,
+    read: fn(&App, &Arrived) -> Result<T, ApiError>,
+) -> Result<(T, Admitted), ApiError> {
+    let bytes = std::mem::take(&mut admitted.body);
+    if bytes.len() <= INLINE_BYTES {
+        let body = Arrived {
+            bytes,
+            client: None,
+        };
+        return Ok((read(app, &body)?, admitted));
     }
+    let late = admitted.deadline.unwrap_or(Instant::now() + LONGEST_WAIT);
+    let reader = app.readers.clone().acquire_owned();
+    let reader = tokio::time::timeout_at(late.into(), reader).await;
+    let reader = reader.map_err(|_| ApiError::expired())?;
+    // Dropped with this future, which is dropped when the client leaves.
+    let client = Arc::new(());
+    let body = Arrived {
+        bytes,
+        client: Some(Arc::downgrade(&client)),
+    };
     let app = app.clone();
-    tokio::task::spawn_blocking(move || Ok((read(&app, &body)?, slot)))
-        .await
-        .map_err(|_| ApiError::internal("reading the request failed"))?
+    tokio::task::spawn_blocking(move || {
+        let _reader = reader;
+        Ok((read(&app, &body)?, admitted))
+    })
+    .await
+    .map_err(|_| ApiError::internal("reading the request failed"))?
 }
 
 /// What became of a request.

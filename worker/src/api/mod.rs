@@ -9,11 +9,16 @@ mod app;
 mod error;
 mod inference;
 mod input;
+mod memory;
 mod numbers;
 mod openai;
+mod reply;
+mod rerank;
 mod routes;
+mod slash;
 mod tei;
 mod texts;
 
 pub use self::app::{App, Generating, Served};
+pub use self::memory::Pool;
 pub use self::routes::routes;

@@ -4,7 +4,7 @@
 use tidegate_kernels::{Isa, normalize};
 
 use super::error::{ApiError, Fault};
-use crate::models::Scaling;
+use crate::models::{Scaling, Scoring};
 
 /// How many of a vector's numbers are wanted of a model that gives `width`.
 pub fn dimensions(asked: Option<i64>, width: usize) -> Result<usize, ApiError> {
@@ -37,12 +37,16 @@ pub fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// Scores as probabilities: of several labels one holds; a single one holds or not.
-pub fn probabilities(logits: &mut [f32]) {
-    if let [logit] = logits {
-        *logit = sigmoid(*logit);
-        return;
+/// Scores as probabilities, as the model's labels go together.
+pub fn probabilities(logits: &mut [f32], scoring: Scoring) {
+    match scoring {
+        Scoring::OneOf => softmax(logits),
+        Scoring::Each => (logits.iter_mut()).for_each(|logit| *logit = sigmoid(*logit)),
+        Scoring::Number => {}
     }
+}
+
+fn softmax(logits: &mut [f32]) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     logits
         .iter_mut()
@@ -66,12 +70,15 @@ mod tests {
     #[test]
     fn large_scores_do_not_overflow_and_probabilities_add_up() {
         let mut logits = [1000.0, 999.0, -1000.0];
-        probabilities(&mut logits);
+        probabilities(&mut logits, Scoring::OneOf);
         assert!((logits.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         assert!((logits[0] - sigmoid(1.0)).abs() < 1e-6);
         let mut one = [-200.0];
-        probabilities(&mut one);
+        probabilities(&mut one, Scoring::Each);
         assert_eq!(one, [0.0]);
+        let mut each = [0.0, 0.0];
+        probabilities(&mut each, Scoring::Each);
+        assert_eq!(each, [0.5, 0.5]);
     }
 
     #[test]

@@ -5,24 +5,27 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use tidegate_protocol::WorkerState;
 
 use super::app::{App, word};
 use super::error::{ApiError, Refuse};
-use super::{openai, tei};
+use super::{openai, rerank, slash, tei};
 
 pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(openai::routes())
         .merge(tei::routes())
-        .route("/livez", get(alive))
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready))
-        .route("/health", get(ready))
-        .route("/metrics", get(metrics))
+        .merge(slash::with([
+            ("/rerank", post(rerank::rerank)),
+            ("/livez", get(alive)),
+            ("/healthz", get(alive)),
+            ("/readyz", get(ready)),
+            ("/health", get(ready)),
+            ("/metrics", get(metrics)),
+        ]))
         .fallback(async |request: Request| astray(&request, ApiError::no_such_path))
         .method_not_allowed_fallback(async |request: Request| {
             astray(&request, ApiError::wrong_method)
@@ -36,9 +39,9 @@ fn astray(request: &Request, error: fn(&str, &str) -> ApiError) -> Response {
     family(path)(error(request.method().as_str(), path))
 }
 
-/// Paths under `/v1/` are OpenAI's.
+/// Paths with a version are OpenAI's, or Cohere's.
 fn family(path: &str) -> Refuse {
-    match path.starts_with("/v1/") {
+    match path.starts_with("/v1/") || path.starts_with("/v2/") {
         true => openai::refuse,
         false => tei::refuse,
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::app::{App, Served};
 use super::error::{ApiError, Fault};
+use super::inference::Arrived;
 use super::input::Entry;
 use crate::metrics;
 use crate::models::{Overlong, Part, Sequence, Text, TextTokenizer, TokenizeError};
@@ -35,12 +36,17 @@ pub struct Manner<'a> {
 }
 
 /// Reads the inputs of an embedding model.
-pub fn entries(app: &App, entries: Vec<Entry>, manner: &Manner) -> Result<Texts, ApiError> {
+pub fn entries(
+    app: &App,
+    body: &Arrived,
+    entries: Vec<Entry>,
+    manner: &Manner,
+) -> Result<Texts, ApiError> {
     let served = app.served()?;
     let field = manner.field;
     count(field, entries.len(), app.limits.max_texts.get())?;
     let prompt = served.prompt(manner.prompt)?;
-    let mut reading = Reading::begin(served, field, manner.overlong);
+    let mut reading = Reading::begin(served, body, field, manner.overlong);
     for entry in entries {
         match entry {
             Entry::Text(text) => reading.text(prompt, &text)?,
@@ -79,6 +85,7 @@ pub struct Query {
 /// Reads one text after the other.
 pub struct Reading<'a> {
     tokenizer: &'a TextTokenizer,
+    body: &'a Arrived,
     field: &'static str,
     /// Texts of this field so far.
     index: usize,
@@ -89,9 +96,15 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub fn begin(served: &'a Served, field: &'static str, overlong: Overlong) -> Reading<'a> {
+    pub fn begin(
+        served: &'a Served,
+        body: &'a Arrived,
+        field: &'static str,
+        overlong: Overlong,
+    ) -> Reading<'a> {
         Reading {
             tokenizer: &served.tokenizer,
+            body,
             field,
             index: 0,
             overlong,
@@ -109,6 +122,7 @@ impl<'a> Reading<'a> {
 
     /// A text with a prompt before it.
     pub fn text(&mut self, prompt: &str, text: &str) -> Result<(), ApiError> {
+        self.body.awaited()?;
         if text.is_empty() {
             let message = format!("{}[{}] is an empty string", self.field, self.index);
             return Err(ApiError::param(Fault::Empty, self.field, message));
@@ -131,6 +145,7 @@ impl<'a> Reading<'a> {
 
     /// Two texts that are judged together; one of them may be empty.
     pub fn pair(&mut self, first: &str, second: &str) -> Result<(), ApiError> {
+        self.body.awaited()?;
         if first.is_empty() && second.is_empty() {
             let message = format!("{}[{}] is empty", self.field, self.index);
             return Err(ApiError::param(Fault::Empty, self.field, message));
@@ -156,6 +171,7 @@ impl<'a> Reading<'a> {
 
     /// A document that is judged by how well it answers the query.
     pub fn document(&mut self, query: &Query, document: &str) -> Result<(), ApiError> {
+        self.body.awaited()?;
         let read = self
             .tokenizer
             .encode_second(&query.part, document, self.overlong);

@@ -187,8 +187,12 @@ fn compare(path: &Path, reference: &Judged, judged: &Judged) -> Result<Closeness
         let same_space = judged.origin_sha256 == reference.origin_sha256;
         return Ok(closeness::of_vectors(ours, theirs, same_space));
     }
-    if let (Task::Classification { labels: found }, Task::Classification { labels: expected }) =
-        (&judged.task, &reference.task)
+    if let (
+        Task::Classification { labels: found, .. },
+        Task::Classification {
+            labels: expected, ..
+        },
+    ) = (&judged.task, &reference.task)
         && found != expected
     {
         return Err(CompareError::OtherLabels {

@@ -20,6 +20,9 @@ pub use tidegate_agent::ProxyUrl;
 /// Where a worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
 
+/// Less than the HTTP library buffers in any case.
+const LEAST_HEADER_BYTES: usize = 8 << 10;
+
 /// Heartbeats that come faster are load, not news.
 const SHORTEST_BEAT: Duration = Duration::from_millis(100);
 
@@ -102,6 +105,10 @@ pub struct LimitsConfig {
     pub max_texts: NonZeroUsize,
     /// Bytes of one request's body.
     pub max_body_bytes: NonZeroUsize,
+    /// Bytes of all requests' bodies.
+    pub all_bodies_bytes: NonZeroUsize,
+    /// Bytes of all requests' results, from when they are computed until they are written.
+    pub all_results_bytes: NonZeroUsize,
     /// Time for one request's body to arrive.
     pub body_timeout: Duration,
     /// Rows of one answer that has a row for each token.
@@ -110,6 +117,10 @@ pub struct LimitsConfig {
     pub max_connections: NonZeroUsize,
     /// Time for a request's header to arrive, from when its connection has nothing else to do.
     pub header_timeout: Duration,
+    /// Bytes of a request's header.
+    pub max_header_bytes: NonZeroUsize,
+    /// Time for a client to take so much of an answer as its connection buffers.
+    pub write_timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -165,6 +176,20 @@ impl Check for LimitsConfig {
                 self.header_timeout,
                 "more than 0s",
             ));
+        }
+        if self.write_timeout.is_zero() {
+            let found = self.write_timeout;
+            return Err(Problem::new("write_timeout", found, "more than 0s"));
+        }
+        if self.max_header_bytes.get() < LEAST_HEADER_BYTES {
+            let expected = format!("at least {LEAST_HEADER_BYTES}");
+            let found = self.max_header_bytes;
+            return Err(Problem::new("max_header_bytes", found, expected));
+        }
+        if self.all_bodies_bytes < self.max_body_bytes {
+            let expected = format!("at least max_body_bytes, {}", self.max_body_bytes);
+            let found = self.all_bodies_bytes;
+            return Err(Problem::new("all_bodies_bytes", found, expected));
         }
         Ok(())
     }
@@ -235,10 +260,14 @@ impl Default for LimitsConfig {
         LimitsConfig {
             max_texts: const { NonZeroUsize::new(2048).unwrap() },
             max_body_bytes: const { NonZeroUsize::new(25 << 20).unwrap() },
+            all_bodies_bytes: const { NonZeroUsize::new(128 << 20).unwrap() },
+            all_results_bytes: const { NonZeroUsize::new(256 << 20).unwrap() },
             body_timeout: Duration::from_secs(30),
             max_rows: const { NonZeroUsize::new(32_768).unwrap() },
             max_connections: const { NonZeroUsize::new(1024).unwrap() },
             header_timeout: Duration::from_secs(60),
+            max_header_bytes: const { NonZeroUsize::new(32 << 10).unwrap() },
+            write_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -320,6 +349,11 @@ mod tests {
             ("[beat]\ntimeout = '0s'", "beat.timeout"),
             ("[limits]\nheader_timeout = '0s'", "limits.header_timeout"),
             ("[limits]\nmax_connections = 0", "max_connections"),
+            ("[limits]\nmax_header_bytes = 100", "at least 8192"),
+            (
+                "[limits]\nall_bodies_bytes = 100",
+                "at least max_body_bytes, 26214400",
+            ),
             ("[drain]\ndedline = '1s'", "did you mean \"deadline\""),
             ("model = 'hf://name'", "hf://ORG/NAME"),
             ("model = 's3://bucket/key'", "s3://BUCKET/KEY#sha256=HEX"),

@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -13,6 +14,36 @@ use super::ModelError;
 /// What is said of a file that has to be there and is not.
 pub const WHAT_A_DIRECTORY_HOLDS: &str =
     "a model directory holds config.json, tokenizer.json and model.safetensors";
+
+/// What is said of a file that git-lfs has not fetched yet.
+pub const POINTER: &str =
+    "it is a git-lfs pointer, not the file itself; fetch the files by `git lfs pull`";
+
+/// The largest file beside the weights; the largest tokenizer.json known has 34 MB.
+const LARGEST_BYTES: u64 = 256 << 20;
+
+/// Whether a file only says where git-lfs has it.
+pub fn is_pointer(content: &[u8]) -> bool {
+    content.starts_with(b"version https://git-lfs.github.com/spec/")
+}
+
+/// A file's content, if it is a file and not endless.
+fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    // Before it is opened: opening a pipe waits for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut content = Vec::new();
+    let mut bounded = File::open(path)?.take(LARGEST_BYTES + 1);
+    let length = bounded.read_to_end(&mut content)?;
+    match length as u64 > LARGEST_BYTES {
+        true => Err(std::io::Error::other(format!(
+            "it is larger than {} MB",
+            LARGEST_BYTES >> 20
+        ))),
+        false => Ok(content),
+    }
+}
 
 /// Files by their path within the model, such as `1_Pooling/config.json`.
 #[derive(Debug)]
@@ -49,7 +80,7 @@ impl Files {
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ModelError> {
         let content = match &self.inside {
             Some(files) => files.get(name).cloned(),
-            None => match std::fs::read(self.path(name)) {
+            None => match read_regular(&self.path(name)) {
                 Ok(content) => Some(content),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => {
@@ -60,6 +91,9 @@ impl Files {
                 }
             },
         };
+        if content.as_ref().is_some_and(|content| is_pointer(content)) {
+            return Err(self.invalid(name, POINTER));
+        }
         if content.is_some() {
             self.found.borrow_mut().insert(name.to_owned());
         }

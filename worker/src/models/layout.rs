@@ -9,6 +9,7 @@ use tidegate_kernels::Pooling;
 use tracing::warn;
 
 use super::ModelError;
+use super::families::or_default;
 use super::files::Files;
 use super::pooling::PoolingConfig;
 use super::tokenizer::Casing;
@@ -31,6 +32,8 @@ pub const SENTENCE_CONFIGS: [&str; 5] = [
 #[derive(Debug)]
 pub struct Layout {
     pub pooling: Pooling,
+    /// Folders of the Dense modules, in their order.
+    pub dense: Vec<String>,
     pub scaling: Scaling,
     pub prompts: Prompts,
     pub casing: Casing,
@@ -48,13 +51,18 @@ pub enum Scaling {
 /// Texts that are put in front of others, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Prompts {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     prompts: BTreeMap<String, String>,
     #[serde(default)]
     default_prompt_name: Option<String>,
 }
 
 impl Prompts {
+    /// Whether one of them is put before texts.
+    fn any(&self) -> bool {
+        self.prompts.values().any(|prompt| !prompt.is_empty())
+    }
+
     /// The prompt that a request asks for by name, or the default one; an error that names those
     /// there are.
     pub fn named(&self, asked: Option<&str>) -> Result<&str, String> {
@@ -122,16 +130,12 @@ pub fn read(files: &Files) -> Result<Layout, ModelError> {
         match module.kind.rsplit('.').next() {
             Some("Transformer") if module.path.is_empty() => {}
             Some("Transformer") => {
-                let problem = format!(
-                    "the transformer is in \"{}\"; expected it beside modules.json",
-                    module.path
-                );
-                return Err(files.invalid(MODULES_FILE, problem));
+                return Err(elsewhere(files, &module.path));
             }
             Some("Pooling") => {
                 let name = format!("{}/config.json", module.path);
                 let config: PoolingConfig = files.need_json(&name)?;
-                if config.leaves_prompts_out() && layout.prompts != Prompts::default() {
+                if config.leaves_prompts_out() && layout.prompts.any() {
                     let problem =
                         "include_prompt = false is not supported for a model with prompts";
                     return Err(files.invalid(&name, problem));
@@ -140,10 +144,17 @@ pub fn read(files: &Files) -> Result<Layout, ModelError> {
                     .pooling()
                     .map_err(|problem| files.invalid(&name, problem))?;
             }
+            Some("Dense") if layout.scaling == Scaling::None => layout.dense.push(module.path),
+            Some("Dense") => {
+                let problem = "a Dense module after a Normalize module is not supported";
+                return Err(files.invalid(MODULES_FILE, problem));
+            }
             Some("Normalize") => layout.scaling = Scaling::Unit,
+            // Does nothing but in training.
+            Some("Dropout") => {}
             _ => {
                 let problem = format!(
-                    "module type \"{}\" is not supported; expected Transformer, Pooling or Normalize",
+                    "module type \"{}\" is not supported; expected Transformer, Pooling, Dense, Normalize or Dropout",
                     module.kind
                 );
                 return Err(files.invalid(MODULES_FILE, problem));
@@ -171,6 +182,7 @@ fn plain(files: &Files) -> Result<Layout, ModelError> {
     }
     Ok(Layout {
         pooling: Pooling::Mean,
+        dense: Vec::new(),
         scaling: Scaling::None,
         prompts: Prompts::default(),
         casing: match sentence.do_lower_case {
@@ -179,6 +191,45 @@ fn plain(files: &Files) -> Result<Layout, ModelError> {
         },
         max_seq_length: sentence.max_seq_length,
     })
+}
+
+/// Refuses a directory whose transformer lies in a folder of its own, as old versions of
+/// sentence-transformers wrote it.
+pub fn check_place(files: &Files) -> Result<(), ModelError> {
+    let modules = files.json::<Vec<ModuleEntry>>(MODULES_FILE)?;
+    let transformer = modules
+        .into_iter()
+        .flatten()
+        .find(|module| module.kind.rsplit('.').next() == Some("Transformer"));
+    match transformer.filter(|module| !module.path.is_empty()) {
+        Some(module) => Err(elsewhere(files, &module.path)),
+        None => Ok(()),
+    }
+}
+
+fn elsewhere(files: &Files, path: &str) -> ModelError {
+    let problem = format!(
+        "the transformer is in \"{path}\"; expected it beside modules.json: move the files of \
+         {path}/ there and set its path to \"\""
+    );
+    files.invalid(MODULES_FILE, problem)
+}
+
+/// What to say where a directory has no tokenizer.json.
+pub fn other_tokenizer(files: &Files) -> &'static str {
+    let slow = [
+        "vocab.txt",
+        "vocab.json",
+        "sentencepiece.bpe.model",
+        "spiece.model",
+    ];
+    match slow.iter().any(|name| files.path(name).is_file()) {
+        true => {
+            "a slow tokenizer's files (vocab.txt and the like) have to be converted: \
+             `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes tokenizer.json"
+        }
+        false => super::files::WHAT_A_DIRECTORY_HOLDS,
+    }
 }
 
 /// What to say where a directory has weights in another form than [`WEIGHTS_FILE`].

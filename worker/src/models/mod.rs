@@ -4,6 +4,7 @@
 //! it.
 
 pub mod decoder;
+mod dense;
 mod families;
 mod files;
 mod hub;
@@ -28,13 +29,26 @@ pub use network::{Network, Sequence, Want};
 pub use package::{Package, Provenance, Quality, Spread, Stored, hex, sha256};
 pub use s3::{Address, S3Config, S3Error, fetch as fetch_from_s3};
 pub use source::{Source, SourceError};
-pub use tokenizer::{Frame, Overlong, Part, Text, TextTokenizer, Token, TokenizeError};
+pub use tokenizer::{
+    Frame, Overlong, Part, Text, TextTokenizer, Token, TokenizeError, reading_bytes,
+};
 pub use weights::{Matrix, SCALES, Tensors, Values, Weights};
 
+use self::dense::Dense;
 use self::families::Architecture;
 use self::files::Files;
 use self::layout::Layout;
 use self::tokenizer::Limits;
+
+/// What is said of results of which a number is infinite or none.
+pub const NOT_FINITE: &str =
+    "the model computes numbers that are not finite; its weights or its config are damaged";
+
+/// Whether all numbers are numbers.
+pub fn are_finite(rows: &[Vec<f32>]) -> bool {
+    let finite = |row: &Vec<f32>| row.iter().all(|number| number.is_finite());
+    rows.iter().all(finite)
+}
 
 /// A loaded model.
 pub struct Model {
@@ -61,9 +75,23 @@ pub enum Task {
     /// Vectors that are close where texts mean alike.
     Embedding { scaling: Scaling, prompts: Prompts },
     /// A score for each label.
-    Classification { labels: Vec<String> },
+    Classification {
+        labels: Vec<String>,
+        scoring: Scoring,
+    },
     /// One score: how well a document answers a query.
     Reranking { label: String },
+}
+
+/// How a classifier's labels go together, as its config says by `problem_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    /// One of them holds.
+    OneOf,
+    /// Each holds or not.
+    Each,
+    /// They are no labels: each score is a number that was learned.
+    Number,
 }
 
 /// What the linear layers and tables are stored in.
@@ -136,6 +164,9 @@ pub(crate) fn open(path: &Path) -> Result<Opened, ModelError> {
     let (files, weights, package) = if path.is_dir() {
         let files = Files::in_directory(path);
         let file = files.path(layout::WEIGHTS_FILE);
+        if !files.path(families::CONFIG_FILE).is_file() {
+            layout::check_place(&files)?;
+        }
         // Before the weights, so that a directory that is none is told by what it lacks first.
         files.need(families::CONFIG_FILE)?;
         if !file.is_file() {
@@ -176,6 +207,7 @@ impl Opened {
         let network = Network::build(
             &self.architecture,
             self.layout.pooling,
+            self.dense()?,
             self.max_tokens,
             &mut self.weights,
         )?;
@@ -184,6 +216,17 @@ impl Opened {
             network,
             card: self.card(),
         })
+    }
+
+    /// The Dense modules.
+    pub fn dense(&self) -> Result<Vec<Dense>, ModelError> {
+        let mut width = self.architecture.config.hidden_size;
+        let modules = self.layout.dense.iter().map(|path| {
+            let module = Dense::read(&self.files, path, width)?;
+            width = module.out();
+            Ok(module)
+        });
+        modules.collect()
     }
 
     /// What each tensor will hold in memory.
@@ -210,16 +253,19 @@ impl Opened {
     }
 
     pub fn tokenizer(&self) -> Result<TextTokenizer, ModelError> {
-        TextTokenizer::parse(
-            &self.files.need(layout::TOKENIZER_FILE)?,
-            &self.files.path(layout::TOKENIZER_FILE),
-            Limits {
-                tokens: self.max_tokens,
-                vocabulary: self.architecture.config.vocab_size,
-                kinds: self.architecture.kinds(),
-            },
-            self.layout.casing,
-        )
+        let file = self.files.path(layout::TOKENIZER_FILE);
+        let json = self.files.read(layout::TOKENIZER_FILE)?;
+        let json = json.ok_or_else(|| ModelError::Missing {
+            file: file.clone(),
+            hint: layout::other_tokenizer(&self.files),
+        })?;
+        let limits = Limits {
+            tokens: self.max_tokens,
+            vocabulary: self.architecture.config.vocab_size,
+            kinds: self.architecture.kinds(),
+            pairs_alone: matches!(self.task(), Task::Reranking { .. }),
+        };
+        TextTokenizer::parse(&json, &file, limits, self.layout.casing)
     }
 
     pub fn task(&self) -> Task {
@@ -230,7 +276,10 @@ impl Opened {
             },
             Some(labels) => match <[String; 1]>::try_from(labels) {
                 Ok([label]) => Task::Reranking { label },
-                Err(labels) => Task::Classification { labels },
+                Err(labels) => Task::Classification {
+                    labels,
+                    scoring: self.architecture.scoring(),
+                },
             },
         }
     }

@@ -11,6 +11,7 @@ use candle_nn::Linear;
 use tidegate_kernels::{Batch, Encoder, Output, Pooling, Workspace};
 
 use super::ModelError;
+use super::dense::Dense;
 use super::families::{Architecture, HeadActivation, Kinds};
 use super::weights::Tensors;
 
@@ -47,6 +48,8 @@ pub struct Network {
     encoder: Encoder,
     kinds: Kinds,
     pooling: Pooling,
+    /// On pooled vectors.
+    dense: Vec<Dense>,
     head: Option<Head>,
     /// The longest sequence, in tokens.
     longest: usize,
@@ -65,6 +68,7 @@ impl Network {
     pub fn build(
         architecture: &Architecture,
         pooling: Pooling,
+        dense: Vec<Dense>,
         longest: usize,
         tensors: &mut dyn Tensors,
     ) -> Result<Network, ModelError> {
@@ -75,6 +79,7 @@ impl Network {
             encoder,
             kinds: architecture.family.kinds,
             pooling,
+            dense,
             head: head.transpose()?,
             longest,
         })
@@ -84,7 +89,7 @@ impl Network {
     pub fn dimensions(&self) -> usize {
         match &self.head {
             Some(head) => head.labels,
-            None => self.encoder.width(),
+            None => (self.dense.last()).map_or(self.encoder.width(), Dense::out),
         }
     }
 
@@ -96,7 +101,8 @@ impl Network {
     /// Memory held by the weights.
     pub fn weights_bytes(&self) -> usize {
         let head = self.head.as_ref().map_or(0, Head::bytes);
-        self.encoder.bytes() + head
+        let dense: usize = self.dense.iter().map(Dense::bytes).sum();
+        self.encoder.bytes() + dense + head
     }
 
     /// Working memory for one thread.
@@ -132,8 +138,13 @@ impl Network {
         let tokens = ids.len();
         let ids = Tensor::from_vec(ids, tokens, &Device::Cpu)?;
         let mut rows = ids.apply_op1_no_bwd(&encode)?;
-        if let (Want::Result, Some(head)) = (want, &self.head) {
-            rows = head.forward(&rows)?;
+        if want == Want::Result {
+            for dense in &self.dense {
+                rows = dense.forward(&rows)?;
+            }
+            if let Some(head) = &self.head {
+                rows = head.forward(&rows)?;
+            }
         }
         let columns = rows.dim(1)?;
         let mut rows = rows.flatten_all()?.to_vec1()?;
@@ -236,6 +247,7 @@ impl Head {
         let inner = match self.activation {
             HeadActivation::Tanh => inner.tanh()?,
             HeadActivation::Relu => inner.relu()?,
+            HeadActivation::Gelu => inner.gelu_erf()?,
         };
         self.out.forward(&inner)
     }

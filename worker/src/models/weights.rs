@@ -13,7 +13,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use tidegate_kernels::{Dense, FloatLinear, Isa, Linear, ShapeError, Table};
 
-use super::ModelError;
+use super::{ModelError, files};
 
 /// What the scales of an int8 matrix are named, after the matrix.
 pub const SCALES: &str = ".scale";
@@ -124,6 +124,13 @@ impl Values {
     }
 }
 
+/// As many as show what a file is.
+fn first_bytes(file: &File, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length.min(64) as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
 /// The tensors of one safetensors file.
 #[derive(Debug)]
 pub struct Weights {
@@ -155,6 +162,9 @@ impl Weights {
         }
         file.read_exact_at(&mut prefix, 0).map_err(unreadable)?;
         let header_bytes = u64::from_le_bytes(prefix);
+        if files::is_pointer(&first_bytes(&file, length).map_err(unreadable)?) {
+            return Err(invalid(files::POINTER.to_owned()));
+        }
         if header_bytes > MAX_HEADER_BYTES || header_bytes > length - LENGTH_BYTES {
             return Err(invalid(format!(
                 "it is not a safetensors file, or cut off: its header would have {header_bytes} bytes, the file has {length}"
@@ -248,7 +258,20 @@ impl Weights {
     fn find(&self, name: &str) -> Result<&TensorInfo, ModelError> {
         self.header
             .info(name)
-            .ok_or_else(|| self.invalid(format!("tensor {name} is missing")))
+            .ok_or_else(|| self.invalid(format!("tensor {name} is missing{}", self.others(name))))
+    }
+
+    /// Where a tensor of this name stands under another prefix, for messages.
+    fn others(&self, name: &str) -> String {
+        let names = self.names();
+        // The layer's own name and what it has: "LayerNorm.weight".
+        let own = name.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
+        let end = &name[own..];
+        let alike = names.iter().find(|other| other.ends_with(end));
+        let shown = alike.or(names.first());
+        shown.map_or(String::new(), |other| {
+            format!("; the file's tensors are named like {other}: is their prefix another one?")
+        })
     }
 
     pub fn invalid(&self, problem: impl Into<String>) -> ModelError {

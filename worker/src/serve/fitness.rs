@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::config::{QualityConfig, WorkerConfig};
 use crate::engine::decoder;
-use crate::memory::{self, Plan};
+use crate::memory::{self, Plan, Shares};
 use crate::models::{Opened, Quality, Task};
 use crate::threads;
 use crate::units::Bytes;
@@ -69,17 +69,17 @@ impl Demands {
         }
     }
 
-    /// Before the weights are read.
-    pub(crate) fn check(&self, opened: &Opened) -> Result<(), Unfit> {
+    /// Before the weights are read. Where memory is limited, what is left of it for requests.
+    pub(crate) fn check(&self, opened: &Opened) -> Result<Option<Shares>, Unfit> {
         self.check_quality(opened)?;
         let plan = Plan::of(opened, self.threads);
-        match self.memory_limit.filter(|limit| plan.total() > *limit) {
-            Some(limit) => Err(Unfit::TooLarge {
+        match self.memory_limit {
+            Some(limit) if plan.total() > limit => Err(Unfit::TooLarge {
                 plan,
                 limit,
                 alternatives: plan.alternatives(limit),
             }),
-            None => Ok(()),
+            limit => Ok(limit.map(|limit| plan.shares(limit))),
         }
     }
 

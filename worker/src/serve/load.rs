@@ -15,6 +15,7 @@ use crate::api::{App, Served};
 use crate::config::{S3Config, WorkerConfig};
 use crate::engine::encoder::{Encoder, Lane};
 use crate::engine::{Deaths, Engine as _};
+use crate::memory::Shares;
 use crate::models::{self, Model, ModelError, Overlong, Source, Text, Want, Workspace};
 
 /// What computes the model.
@@ -49,7 +50,16 @@ pub async fn load(
         return decoder::load(app, path, demands, config, deaths).await;
     }
     let begun = Instant::now();
-    let (model, workspaces) = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
+    let loaded = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;
+    let Warm {
+        model,
+        workspaces,
+        shares,
+    } = loaded;
+    if let Some(shares) = shares {
+        app.bodies.shrink(shares.bodies);
+        app.results.shrink(shares.results);
+    }
     info!(
         seconds = begun.elapsed().as_secs_f32(),
         task = model.card.task.name(),
@@ -64,7 +74,7 @@ pub async fn load(
         network,
         card,
     } = model;
-    let width = network.width();
+    let (dimensions, width) = (network.dimensions(), network.width());
     let started = Encoder::start(network, workspaces, &config.batch, deaths);
     let (engine, lanes) = started.map_err(ServeError::Thread)?;
     let capacity = engine.capacity(config.slots.get());
@@ -73,6 +83,7 @@ pub async fn load(
     let _ = app.served.set(Served {
         tokenizer,
         card,
+        dimensions,
         width,
         engine,
     });
@@ -97,10 +108,18 @@ async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
     Ok(path)
 }
 
+/// A model that was computed with once.
+struct Warm {
+    model: Model,
+    workspaces: Vec<Workspace>,
+    /// What requests may hold, where memory is limited.
+    shares: Option<Shares>,
+}
+
 /// Loads the model, if it is fit to be served, and computes with each core's workspace once.
-fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Workspace>), ServeError> {
+fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<Warm, ServeError> {
     let opened = models::open(path)?;
-    demands.check(&opened)?;
+    let shares = demands.check(&opened)?;
     let model = opened.load()?;
     let text = model.tokenizer.encode(Text::One(WARM_UP), Overlong::CutEnd);
     let text = text.map_err(|error| ModelError::Invalid {
@@ -111,10 +130,20 @@ fn load_and_warm_up(path: &Path, demands: &Demands) -> Result<(Model, Vec<Worksp
         .map(|_| model.network.workspace())
         .collect();
     for workspace in workspaces.chunks_mut(1) {
-        model.network.compute(&[&text], Want::Result, workspace)?;
+        let rows = model.network.compute(&[&text], Want::Result, workspace)?;
+        if !models::are_finite(&rows) {
+            return Err(ServeError::Model(ModelError::Invalid {
+                file: path.to_owned(),
+                problem: models::NOT_FINITE.to_owned(),
+            }));
+        }
     }
     demands.check_held()?;
-    Ok((model, workspaces))
+    Ok(Warm {
+        model,
+        workspaces,
+        shares,
+    })
 }
 
 /// Runs what blocks for long on a thread that nobody waits for if the process has to end.

@@ -13,6 +13,7 @@ mod notices;
 mod stop;
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,7 @@ use tidegate_agent::{
 use tidegate_config::{TokenError, Tokens};
 use tidegate_http::{Limits, Server};
 use tidegate_protocol::VERSION;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tracing::info;
@@ -31,11 +33,11 @@ pub use self::fitness::Unfit;
 use self::metadata::{Metadata, MetadataError};
 use self::notices::Notices;
 pub use self::stop::{StandardInput, Stop};
-use crate::api::{self, App};
+use crate::api::{self, App, Pool};
 use crate::config::{LimitsConfig, WorkerConfig};
 use crate::engine::{self, Watch};
-use crate::metrics;
 use crate::models::{HubError, ModelError, S3Error};
+use crate::{metrics, threads};
 
 /// Time for the last answers to be written once all are computed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -90,6 +92,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     let source = config.model.clone().ok_or(ServeError::NoModel)?;
     let app = Arc::new(App {
         name: config.name.clone().unwrap_or_else(|| source.stem()),
+        answers: AtomicU64::new(0),
         created: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -101,6 +104,9 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
             tokens: None,
         }),
         life: Arc::new(Lifecycle::new()),
+        bodies: Pool::new(config.limits.all_bodies_bytes.get()),
+        results: Pool::new(config.limits.all_results_bytes.get()),
+        readers: Arc::new(Semaphore::new(threads::count(config.threads))),
         metrics: metrics::install()?,
         served: OnceLock::new(),
         generating: OnceLock::new(),
@@ -160,6 +166,8 @@ fn limits(config: &LimitsConfig) -> Limits {
     Limits {
         connections: config.max_connections.get(),
         header_time: *config.header_timeout,
+        buffer_bytes: config.max_header_bytes.get(),
+        write_time: *config.write_timeout,
         ..Limits::default()
     }
 }

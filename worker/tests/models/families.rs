@@ -9,7 +9,15 @@ use tidegate_worker::models::{self, Model, Overlong, Scaling, Sequence, Task, Te
 
 use crate::stand::{expected, fixture, quantized};
 
-const EMBEDDING: [&str; 5] = ["bert", "roberta", "xlm-roberta", "distilbert", "mpnet"];
+const EMBEDDING: [&str; 7] = [
+    "bert",
+    "bert-dense",
+    "electra",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+    "mpnet",
+];
 
 /// Largest difference from transformers' numbers, relative to the largest of them. The encoder's
 /// GELU alone is 1e-5 off.
@@ -117,6 +125,8 @@ fn embeddings_equal_those_of_transformers() {
 fn classifiers_and_rerankers_give_the_logits_of_transformers() {
     for (name, task) in [
         ("bert-cross-encoder", "reranker"),
+        ("electra-cross-encoder", "reranker"),
+        ("bert-multi-label", "classifier"),
         ("roberta-classifier", "classifier"),
         ("distilbert-classifier", "classifier"),
     ] {
@@ -180,7 +190,7 @@ fn a_quantized_head_keeps_its_labels() {
     let expected = expected("roberta-classifier");
     let quantized = quantized(fixture("roberta-classifier"));
     let model = load(&quantized.file);
-    let Task::Classification { labels } = &model.card.task else {
+    let Task::Classification { labels, .. } = &model.card.task else {
         panic!("{:?}", model.card.task);
     };
     assert_eq!(labels, &["negative", "neutral", "positive"]);

@@ -4,6 +4,7 @@
 
 mod commands;
 mod decoders;
+mod directories;
 mod families;
 mod hostile;
 mod serving;

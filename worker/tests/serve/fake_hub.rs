@@ -2,7 +2,7 @@
 //! off a download or ask for a token.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct FakeHub {
 struct Shared {
     files: PathBuf,
     token: Option<&'static str>,
+    /// Whether every file is answered whole, whatever range was asked for.
+    whole: AtomicBool,
     /// Bytes of the weights that are still handed out, those of the first part not counted.
     budget: AtomicU64,
     /// First bytes of the ranges of the weights that were asked for.
@@ -49,6 +51,7 @@ impl FakeHub {
         let shared = Arc::new(Shared {
             files,
             token,
+            whole: AtomicBool::new(false),
             budget: AtomicU64::new(u64::MAX),
             ranges: Mutex::default(),
         });
@@ -60,6 +63,11 @@ impl FakeHub {
             axum::serve(listener, routes).await.expect("it serves");
         });
         FakeHub { url, shared, task }
+    }
+
+    /// Answers no ranges from now on, as some mirrors do.
+    pub fn answer_whole(&self) {
+        self.shared.whole.store(true, Ordering::Relaxed);
     }
 
     /// Hands out this much more of the weights, and then breaks every connection off.
@@ -112,16 +120,18 @@ async fn file(
     let Ok(content) = std::fs::read(shared.files.join(&name)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let etag = format!("\"{:x}-{}\"", content.len(), name.replace('/', "-"));
+    if shared.whole.load(Ordering::Relaxed) {
+        let described = [("x-repo-commit", COMMIT.to_owned()), ("etag", etag)];
+        return (described, content).into_response();
+    }
     let Some((first, last)) = range(&headers, content.len()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let part = content[first..=last].to_vec();
     let described = [
         ("x-repo-commit", COMMIT.to_owned()),
-        (
-            "etag",
-            format!("\"{:x}-{}\"", content.len(), name.replace('/', "-")),
-        ),
+        ("etag", etag),
         (
             "content-range",
             format!("bytes {first}-{last}/{}", content.len()),

@@ -113,3 +113,19 @@ async fn the_token_opens_a_private_repository_and_its_lack_is_said() {
         .await;
     assert!(!worker.process.output().contains("hf_secret"));
 }
+
+#[tokio::test]
+async fn a_mirror_that_answers_no_ranges_is_taken_at_its_word() {
+    let files = tiny_model::directory(TINY);
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let hub = FakeHub::start(files.path().to_owned(), Some("secret")).await;
+    hub.answer_whole();
+    let url = hub.url.clone();
+    let plan = || fetching(&url, cache.path()).env("HF_TOKEN", "secret");
+    let first = plan().ready().await;
+    let (vector, _) = first.embed(json!("the cat")).await;
+    drop(first);
+    hub.close();
+    let offline = plan().ready().await;
+    assert_eq!(offline.embed(json!("the cat")).await.0, vector);
+}

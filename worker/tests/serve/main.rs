@@ -1,6 +1,7 @@
 //! The worker as its users meet it: the real binary, on a free port, asked over HTTP.
 
 mod admission;
+mod bounds;
 mod chat;
 mod command;
 mod connections;

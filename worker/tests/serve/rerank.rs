@@ -132,3 +132,45 @@ async fn what_cannot_be_ranked_is_refused() {
     let many = worker.post_to("/rerank", &many).await;
     many.tei_refusal(413, "Validation");
 }
+
+#[tokio::test]
+async fn every_route_answers_its_own_clients() {
+    let worker = worker::with_model(RERANKER).ready().await;
+    let body = json!({
+        "model": "tiny", "query": "a cat", "documents": DOCUMENTS, "top_n": 3,
+        "max_chunks_per_doc": 1, "max_tokens_per_doc": 4096, "rank_fields": ["text"],
+        "truncate_prompt_tokens": -1,
+    });
+    let first = worker.post_to("/v1/rerank", &body).await.body;
+    // Cohere's clients look for an id and what was billed.
+    assert!(first["id"].as_str().is_some_and(|id| !id.is_empty()));
+    assert_eq!(first["meta"]["api_version"]["version"], "1");
+    assert!(first["meta"]["billed_units"]["search_units"].is_number());
+    for path in ["/v2/rerank", "/rerank", "/v1/rerank/", "/rerank/"] {
+        let answer = worker.post_to(path, &body).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert_eq!(answer.body["results"], first["results"], "{path}");
+        assert_ne!(answer.body["id"], first["id"]);
+    }
+    let texts = json!({ "query": "a cat", "texts": DOCUMENTS });
+    let ranks: Vec<Rank> = worker.ask("/rerank", &texts).await;
+    assert_eq!(json!(ranks[0].index), first["results"][0]["index"]);
+}
+
+#[tokio::test]
+async fn what_would_change_a_ranking_and_is_not_served_is_refused() {
+    let worker = worker::with_model(RERANKER).ready().await;
+    for (field, value) in [
+        ("rank_fields", json!(["title", "text"])),
+        ("max_chunks_per_doc", json!(10)),
+        ("max_tokens_per_doc", json!(16)),
+        ("truncate_prompt_tokens", json!(16)),
+    ] {
+        let mut body = json!({ "query": "a", "documents": ["a"] });
+        body[field] = value;
+        let refused = worker.post_to("/v2/rerank", &body).await;
+        let message = refused.refusal(400, Value::Null);
+        assert!(message.contains(field), "{message}");
+        assert_eq!(refused.body["error"]["param"], field);
+    }
+}

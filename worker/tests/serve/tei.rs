@@ -1,5 +1,7 @@
 //! The routes of text-embeddings-inference: shapes, refusals, headers.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::tiny_model::{self, CLASSIFIER, RERANKER, SLOW, TINY};
@@ -312,4 +314,31 @@ async fn before_the_model_is_loaded_it_is_unhealthy_and_proxies_are_told() {
     early.tei_refusal(503, "Unhealthy");
     assert_eq!(early.header("x-tidegate-refused"), Some("not-ready"));
     worker.get("/info").await.tei_refusal(503, "Unhealthy");
+}
+
+#[tokio::test]
+async fn labels_that_may_hold_together_are_scored_one_by_one() {
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/families");
+    let model = families.join("bert-multi-label");
+    let expected = std::fs::read(model.join("expected.json")).expect("the fixture is there");
+    let expected: Value = serde_json::from_slice(&expected).expect("it is JSON");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let worker = worker::plan(home, &model).ready().await;
+    let text = &expected["texts"][1];
+    let body = json!({ "inputs": text });
+    let found = worker.post_to("/predict", &body).await.body;
+    for (label, logit) in ["calm", "loud", "late"].iter().zip(0..) {
+        let logit = expected["logits"][1][logit].as_f64().expect("a number");
+        let found = found.as_array().expect("a list").iter();
+        let mut found = found.filter(|prediction| prediction["label"] == **label);
+        let score = found
+            .next()
+            .and_then(|prediction| prediction["score"].as_f64());
+        let score = score.expect("each label has a score");
+        let sigmoid = 1.0 / (1.0 + (-logit).exp());
+        assert!(
+            (score - sigmoid).abs() < 1e-3,
+            "{label}: {score}, not {sigmoid}"
+        );
+    }
 }

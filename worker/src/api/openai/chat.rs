@@ -12,6 +12,7 @@ use super::generation::{
 };
 use crate::api::app::{App, Generating};
 use crate::api::error::{ApiError, Fault};
+use crate::api::inference::Arrived;
 use crate::engine::decoder::Piece;
 
 /// The most messages of one conversation.
@@ -69,9 +70,8 @@ struct Form {
     choices: usize,
 }
 
-pub fn read(app: &App, body: &[u8]) -> Result<Chat, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+pub fn read(app: &App, body: &Arrived) -> Result<Chat, ApiError> {
+    let request: Request = body.json()?;
     check_model(app, request.model.as_deref())?;
     let generating = app.generating()?;
     request.refuse_unsupported()?;

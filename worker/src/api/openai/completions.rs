@@ -16,6 +16,7 @@ use super::generation::{
 };
 use crate::api::app::{App, Generating};
 use crate::api::error::{ApiError, Fault};
+use crate::api::inference::Arrived;
 use crate::api::input::{Entry, Inputs};
 use crate::engine::decoder::Piece;
 
@@ -58,9 +59,8 @@ struct Echoed {
     first: u32,
 }
 
-pub fn read(app: &App, body: &[u8]) -> Result<Completion, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+pub fn read(app: &App, body: &Arrived) -> Result<Completion, ApiError> {
+    let request: Request = body.json()?;
     check_model(app, request.model.as_deref())?;
     let generating = app.generating()?;
     for (name, is_there) in [

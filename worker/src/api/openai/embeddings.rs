@@ -3,8 +3,6 @@
 //! Two extensions: `"truncate": true` leaves out what is too much of a long text at its end,
 //! without it such a text is refused; `"prompt_name"` takes another prompt than the default one.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
@@ -12,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{Usage, check_model};
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::inference::{Asked, Done, Route};
+use crate::api::inference::{Arrived, Asked, Done, Route};
 use crate::api::input::Inputs;
 use crate::api::numbers;
+use crate::api::reply::{Reply, json};
 use crate::api::texts::{self, Manner};
 use crate::models::{Overlong, Scaling, Want};
 
@@ -53,14 +52,6 @@ pub struct Form {
 }
 
 #[derive(Serialize)]
-struct Reply<'a> {
-    object: &'static str,
-    data: Vec<Item>,
-    model: &'a str,
-    usage: Usage,
-}
-
-#[derive(Serialize)]
 struct Item {
     object: &'static str,
     index: usize,
@@ -74,15 +65,14 @@ enum Vector {
     Base64(String),
 }
 
-fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+fn read(app: &App, body: &Arrived) -> Result<Asked<Form>, ApiError> {
+    let request: Request = body.json()?;
     check_model(app, request.model.as_deref())?;
     let served = app.served()?;
     let form = Form {
         format: request.encoding_format.unwrap_or_default(),
         scaling: served.scaling()?,
-        dimensions: numbers::dimensions(request.dimensions, served.width)?,
+        dimensions: numbers::dimensions(request.dimensions, served.dimensions)?,
     };
     let manner = Manner {
         field: "input",
@@ -93,15 +83,16 @@ fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
         },
     };
     Ok(Asked {
-        texts: texts::entries(app, request.input.0, &manner)?,
+        texts: texts::entries(app, body, request.input.0, &manner)?,
         want: Want::Result,
         form,
     })
 }
 
-fn reply(app: &App, done: Done<Form>) -> Result<Response, ApiError> {
+fn reply(app: &App, done: Done<Form>) -> Result<Reply, ApiError> {
     let form = done.form;
-    let item = |(index, mut vector)| {
+    let numbers = done.results.len() * form.dimensions;
+    let item = move |(index, mut vector)| {
         numbers::cut(&mut vector, form.dimensions, form.scaling);
         Item {
             object: "embedding",
@@ -109,13 +100,16 @@ fn reply(app: &App, done: Done<Form>) -> Result<Response, ApiError> {
             embedding: form.format.write(vector),
         }
     };
-    let reply = Reply {
-        object: "list",
-        data: done.results.into_iter().enumerate().map(item).collect(),
-        model: &app.name,
-        usage: Usage::of(&done.cost),
-    };
-    Ok(Json(reply).into_response())
+    let items = done.results.into_iter().enumerate().map(item);
+    let model = String::from_utf8_lossy(&json(&app.name)).into_owned();
+    let usage = String::from_utf8_lossy(&json(&Usage::of(&done.cost))).into_owned();
+    let after = format!("],\"model\":{model},\"usage\":{usage}}}");
+    Ok(Reply::list(
+        r#"{"object":"list","data":["#,
+        items,
+        after,
+        numbers,
+    ))
 }
 
 impl Format {

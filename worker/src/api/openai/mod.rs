@@ -7,7 +7,7 @@ mod completions;
 mod embeddings;
 mod error;
 mod generation;
-mod rerank;
+pub mod rerank;
 
 use std::sync::Arc;
 
@@ -24,15 +24,18 @@ use super::admit::authorize;
 use super::app::App;
 use super::error::ApiError;
 use super::inference::{Call, Cost};
+use super::slash;
 
 pub fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/completions", post(complete))
-        .route("/v1/embeddings", post(embed))
-        .route("/v1/rerank", post(rerank))
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*id}", get(model))
+    slash::with([
+        ("/v1/chat/completions", post(chat)),
+        ("/v1/completions", post(complete)),
+        ("/v1/embeddings", post(embed)),
+        ("/v1/rerank", post(rerank)),
+        ("/v2/rerank", post(rerank)),
+        ("/v1/models", get(models)),
+    ])
+    .route("/v1/models/{*id}", get(model))
 }
 
 /// Tokens, as they are billed elsewhere.

@@ -1,15 +1,14 @@
 //! `POST /embed`: a vector for each input; `POST /embed_all`: a vector for each of its tokens.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Truncation;
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
-use crate::api::inference::{Asked, Done, Route};
+use crate::api::inference::{Arrived, Asked, Done, Route};
 use crate::api::input::Inputs;
 use crate::api::numbers;
+use crate::api::reply::{Reply, json};
 use crate::api::texts::{self, Manner, Texts};
 use crate::models::{Scaling, Want};
 
@@ -45,48 +44,54 @@ pub struct Form {
     scaling: Scaling,
 }
 
-fn parse(app: &App, body: &[u8]) -> Result<Request, ApiError> {
-    let request = serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+fn parse(app: &App, body: &Arrived) -> Result<Request, ApiError> {
+    let request = body.json()?;
     app.served()?.scaling()?;
     Ok(request)
 }
 
 impl Request {
-    fn texts(self, app: &App) -> Result<Texts, ApiError> {
+    fn texts(self, app: &App, body: &Arrived) -> Result<Texts, ApiError> {
         let manner = Manner {
             field: "inputs",
             prompt: self.prompt_name.as_deref(),
             overlong: self.truncation.overlong(),
         };
-        texts::entries(app, self.inputs.0, &manner)
+        texts::entries(app, body, self.inputs.0, &manner)
     }
 }
 
-fn read_embed(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
+fn read_embed(app: &App, body: &Arrived) -> Result<Asked<Form>, ApiError> {
     let request = parse(app, body)?;
     let form = Form {
-        dimensions: numbers::dimensions(request.dimensions, app.served()?.width)?,
+        dimensions: numbers::dimensions(request.dimensions, app.served()?.dimensions)?,
         scaling: match request.normalize {
             Some(false) => Scaling::None,
             _ => Scaling::Unit,
         },
     };
     Ok(Asked {
-        texts: request.texts(app)?,
+        texts: request.texts(app, body)?,
         want: Want::Result,
         form,
     })
 }
 
-fn reply_embed(_: &App, mut done: Done<Form>) -> Result<Response, ApiError> {
-    for vector in &mut done.results {
-        numbers::cut(vector, done.form.dimensions, done.form.scaling);
-    }
-    Ok(Json(done.results).into_response())
+fn reply_embed(_: &App, done: Done<Form>) -> Result<Reply, ApiError> {
+    let Form {
+        dimensions,
+        scaling,
+    } = done.form;
+    let numbers = done.results.len() * dimensions;
+    let vectors = done.results.into_iter().map(move |mut vector| {
+        numbers::cut(&mut vector, dimensions, scaling);
+        vector
+    });
+    Ok(Reply::list("[", vectors, "]", numbers))
 }
 
-fn read_embed_all(app: &App, body: &[u8]) -> Result<Asked<()>, ApiError> {
-    let texts = parse(app, body)?.texts(app)?;
+fn read_embed_all(app: &App, body: &Arrived) -> Result<Asked<()>, ApiError> {
+    let texts = parse(app, body)?.texts(app, body)?;
     let (tokens, most) = (texts.tokens(), app.limits.max_rows.get());
     if tokens > most {
         let message = format!("`inputs` has {tokens} tokens, vectors are sent of at most {most}");
@@ -99,9 +104,28 @@ fn read_embed_all(app: &App, body: &[u8]) -> Result<Asked<()>, ApiError> {
     })
 }
 
-fn reply_embed_all(app: &App, done: Done<()>) -> Result<Response, ApiError> {
+fn reply_embed_all(app: &App, done: Done<()>) -> Result<Reply, ApiError> {
     let width = app.served()?.width;
-    let rows = done.results.iter().map(|rows| rows.chunks(width).collect());
-    let rows: Vec<Vec<&[f32]>> = rows.collect();
-    Ok(Json(rows).into_response())
+    let numbers = done.results.iter().map(Vec::len).sum();
+    let texts = done.results.into_iter().enumerate();
+    let rows = texts.flat_map(move |(text, numbers)| {
+        let count = numbers.len() / width;
+        (0..count).map(move |row| {
+            let mut out = Vec::new();
+            match (text, row) {
+                (0, 0) => out.extend(b"[["),
+                (_, 0) => out.extend(b",["),
+                _ => out.push(b','),
+            }
+            out.append(&mut json(&&numbers[row * width..][..width]));
+            if row + 1 == count {
+                out.push(b']');
+            }
+            out
+        })
+    });
+    Ok(Reply::fragments(
+        numbers,
+        rows.chain(std::iter::once(b"]".to_vec())),
+    ))
 }

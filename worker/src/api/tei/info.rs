@@ -86,7 +86,7 @@ fn model_type(card: &Card) -> ModelType {
                 Pooling::Max => "max",
             },
         },
-        Task::Classification { labels } => ModelType::Classifier(numbered(labels)),
+        Task::Classification { labels, .. } => ModelType::Classifier(numbered(labels)),
         Task::Reranking { label } => ModelType::Reranker(numbered(std::slice::from_ref(label))),
     }
 }

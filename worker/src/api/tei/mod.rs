@@ -1,5 +1,6 @@
 //! The routes of text-embeddings-inference, so that its clients work unchanged: `/embed`,
-//! `/embed_all`, `/similarity`, `/predict`, `/rerank`, `/tokenize`, `/info`, and `/`, which is
+//! `/embed_all`, `/similarity`, `/predict`, `/rerank` (see [`super::rerank`]), `/tokenize`, `/info`, and
+//! `/`, which is
 //! whichever of embed, predict and rerank the model is for.
 //!
 //! What differs: texts that are too long are cut unless `"truncate": false` is sent, which `/info`
@@ -9,7 +10,7 @@ mod embed;
 mod error;
 mod info;
 mod predict;
-mod rerank;
+pub mod rerank;
 mod similarity;
 mod tokenize;
 
@@ -23,18 +24,19 @@ use serde::Deserialize;
 pub use self::error::refuse;
 use super::app::App;
 use super::inference::Call;
+use super::slash;
 use crate::models::{Overlong, Task};
 
 pub fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/", post(root))
-        .route("/embed", post(embed))
-        .route("/embed_all", post(embed_all))
-        .route("/similarity", post(similarity))
-        .route("/predict", post(predict))
-        .route("/rerank", post(rerank))
-        .route("/tokenize", post(tokenize))
-        .route("/info", get(info::info))
+    slash::with([
+        ("/embed", post(embed)),
+        ("/embed_all", post(embed_all)),
+        ("/similarity", post(similarity)),
+        ("/predict", post(predict)),
+        ("/tokenize", post(tokenize)),
+        ("/info", get(info::info)),
+    ])
+    .route("/", post(root))
 }
 
 /// What to do with long texts, in every body.

@@ -1,14 +1,13 @@
 //! `POST /predict`: how much each label fits a text or a pair of texts.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Truncation;
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
-use crate::api::inference::{Asked, Done, Route};
+use crate::api::inference::{Arrived, Asked, Done, Route};
 use crate::api::numbers;
+use crate::api::reply::{Reply, json};
 use crate::api::texts::{self, Reading};
 use crate::models::Want;
 
@@ -62,9 +61,8 @@ struct Prediction<'a> {
     label: &'a str,
 }
 
-fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+fn read(app: &App, body: &Arrived) -> Result<Asked<Form>, ApiError> {
+    let request: Request = body.json()?;
     let served = app.served()?;
     served.labels()?;
     let (shape, inputs) = match request.inputs {
@@ -73,7 +71,7 @@ fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
         Inputs::Batch(batch) => (Shape::Batch, batch),
     };
     texts::count("inputs", inputs.len(), app.limits.max_texts.get())?;
-    let mut reading = Reading::begin(served, "inputs", request.truncation.overlong());
+    let mut reading = Reading::begin(served, body, "inputs", request.truncation.overlong());
     for (index, input) in inputs.iter().enumerate() {
         match input.as_slice() {
             [text] => reading.text("", text)?,
@@ -102,19 +100,25 @@ fn neither_text_nor_pair(index: usize, found: usize) -> ApiError {
     ApiError::param(Fault::Unreadable, "inputs", message)
 }
 
-fn reply(app: &App, mut done: Done<Form>) -> Result<Response, ApiError> {
-    let labels = app.served()?.labels()?;
+fn reply(app: &App, mut done: Done<Form>) -> Result<Reply, ApiError> {
+    let (labels, scoring) = app.served()?.labels()?;
     if done.form.scores == Scores::Probabilities {
         for logits in &mut done.results {
-            numbers::probabilities(logits);
+            numbers::probabilities(logits, scoring);
         }
     }
-    let mut predictions: Vec<Vec<Prediction>> = (done.results.into_iter())
-        .map(|scores| predictions(labels, scores))
-        .collect();
+    let mut texts = done.results.into_iter();
     Ok(match done.form.shape {
-        Shape::One => Json(predictions.pop()).into_response(),
-        Shape::Batch => Json(predictions).into_response(),
+        Shape::One => {
+            let scores = texts.next().unwrap_or_default();
+            Reply::whole(&predictions(labels, scores))
+        }
+        Shape::Batch => {
+            let numbers = 2 * labels.len() * texts.len();
+            let labels = labels.to_vec();
+            let lists = texts.map(move |scores| json(&predictions(&labels, scores)));
+            Reply::joined("[", lists, "]", numbers)
+        }
     })
 }
 

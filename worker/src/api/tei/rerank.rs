@@ -1,14 +1,13 @@
 //! `POST /rerank`: texts in the order in which they answer a query.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Truncation;
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
-use crate::api::inference::{Asked, Done, Route};
+use crate::api::inference::{Arrived, Asked, Done, Route};
 use crate::api::numbers;
+use crate::api::reply::Reply;
 use crate::api::texts::{self, Reading};
 use crate::models::Want;
 
@@ -20,7 +19,7 @@ pub const RERANK: Route<Form> = Route {
 };
 
 #[derive(Deserialize)]
-struct Request {
+pub struct Request {
     query: String,
     texts: Vec<String>,
     #[serde(flatten)]
@@ -45,9 +44,12 @@ struct Rank {
     score: f32,
 }
 
-fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+fn read(app: &App, body: &Arrived) -> Result<Asked<Form>, ApiError> {
+    ask(app, body, body.json()?)
+}
+
+/// From a request to what is computed.
+pub fn ask(app: &App, body: &Arrived, request: Request) -> Result<Asked<Form>, ApiError> {
     let served = app.served()?;
     served.reranking()?;
     texts::count("texts", request.texts.len(), app.limits.max_texts.get())?;
@@ -55,7 +57,7 @@ fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
         let message = "`query` is an empty string";
         return Err(ApiError::param(Fault::Empty, "query", message));
     }
-    let mut reading = Reading::begin(served, "texts", request.truncation.overlong());
+    let mut reading = Reading::begin(served, body, "texts", request.truncation.overlong());
     let query = reading.query(&request.query)?;
     for text in &request.texts {
         reading.document(&query, text)?;
@@ -73,7 +75,7 @@ fn read(app: &App, body: &[u8]) -> Result<Asked<Form>, ApiError> {
     })
 }
 
-fn reply(_: &App, done: Done<Form>) -> Result<Response, ApiError> {
+pub fn reply(_: &App, done: Done<Form>) -> Result<Reply, ApiError> {
     let Form { scale, mut texts } = done.form;
     let scores = done.results.iter().flatten().copied();
     let ranks: Vec<Rank> = (numbers::ranking(scores.map(scale)).into_iter())
@@ -85,5 +87,5 @@ fn reply(_: &App, done: Done<Form>) -> Result<Response, ApiError> {
             score,
         })
         .collect();
-    Ok(Json(ranks).into_response())
+    Ok(Reply::whole(&ranks))
 }

@@ -1,14 +1,13 @@
 //! `POST /similarity`: how alike a sentence is to each of others.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Truncation;
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::inference::{Asked, Done, Route};
+use crate::api::inference::{Arrived, Asked, Done, Route};
 use crate::api::numbers;
+use crate::api::reply::Reply;
 use crate::api::texts::{self, Reading};
 use crate::models::{Scaling, Want};
 
@@ -38,9 +37,8 @@ struct Parameters {
     prompt_name: Option<String>,
 }
 
-fn read(app: &App, body: &[u8]) -> Result<Asked<()>, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+fn read(app: &App, body: &Arrived) -> Result<Asked<()>, ApiError> {
+    let request: Request = body.json()?;
     let served = app.served()?;
     served.scaling()?;
     let Sentences {
@@ -51,7 +49,7 @@ fn read(app: &App, body: &[u8]) -> Result<Asked<()>, ApiError> {
     let parameters = request.parameters.unwrap_or_default();
     let prompt = served.prompt(parameters.prompt_name.as_deref())?;
     let overlong = parameters.truncation.overlong();
-    let mut reading = Reading::begin(served, "source_sentence", overlong);
+    let mut reading = Reading::begin(served, body, "source_sentence", overlong);
     reading.text(prompt, &source_sentence)?;
     reading.field("sentences");
     for sentence in &sentences {
@@ -64,8 +62,8 @@ fn read(app: &App, body: &[u8]) -> Result<Asked<()>, ApiError> {
     })
 }
 
-fn reply(app: &App, mut done: Done<()>) -> Result<Response, ApiError> {
-    let width = app.served()?.width;
+fn reply(app: &App, mut done: Done<()>) -> Result<Reply, ApiError> {
+    let width = app.served()?.dimensions;
     for vector in &mut done.results {
         numbers::cut(vector, width, Scaling::Unit);
     }
@@ -75,5 +73,5 @@ fn reply(app: &App, mut done: Done<()>) -> Result<Response, ApiError> {
             .collect(),
         None => Vec::new(),
     };
-    Ok(Json(cosines).into_response())
+    Ok(Reply::whole(&cosines))
 }

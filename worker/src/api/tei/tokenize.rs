@@ -3,16 +3,16 @@
 
 use std::time::Instant;
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
+use crate::api::inference::Arrived;
 use crate::api::input::{Entry, Inputs};
+use crate::api::reply::Reply;
 use crate::api::texts;
 use crate::metrics;
-use crate::models::{Frame, Token};
+use crate::models::{Frame, Token, TokenizeError};
 
 #[derive(Deserialize)]
 struct Request {
@@ -43,9 +43,8 @@ impl From<Token> for SimpleToken {
     }
 }
 
-pub fn answer(app: &App, body: &[u8]) -> Result<Response, ApiError> {
-    let request: Request =
-        serde_json::from_slice(body).map_err(|error| ApiError::unreadable(&error))?;
+pub fn answer(app: &App, body: &Arrived) -> Result<Reply, ApiError> {
+    let request: Request = body.json()?;
     let entries = request.inputs.0;
     texts::count("inputs", entries.len(), app.limits.max_texts.get())?;
     let served = app.served()?;
@@ -59,13 +58,20 @@ pub fn answer(app: &App, body: &[u8]) -> Result<Response, ApiError> {
     let (begun, mut count) = (Instant::now(), 0);
     let mut read: Vec<Vec<SimpleToken>> = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
+        body.awaited()?;
         let Entry::Text(text) = entry else {
             let message = format!("inputs[{index}] is token ids already; expected a text");
             return Err(refused(Fault::Invalid, message));
         };
-        let tokens = served.tokenizer.tokens(&format!("{prompt}{text}"), frame);
-        let tokens = tokens
-            .map_err(|error| refused(Fault::Tokenizer, format!("inputs[{index}]: {error}")))?;
+        let tokens = format!("{prompt}{text}");
+        let tokens = served.tokenizer.tokens(&tokens, frame, most);
+        let tokens = tokens.map_err(|error| {
+            let fault = match error {
+                TokenizeError::TooMany { .. } => Fault::TooMany,
+                _ => Fault::Tokenizer,
+            };
+            refused(fault, format!("inputs[{index}]: {error}"))
+        })?;
         count += tokens.len();
         if count > most {
             let message = format!("`inputs` has more than {most} tokens, so many are told at most");
@@ -74,5 +80,7 @@ pub fn answer(app: &App, body: &[u8]) -> Result<Response, ApiError> {
         read.push(tokens.into_iter().map(SimpleToken::from).collect());
     }
     metrics::tokenized(read.iter().map(Vec::len), begun.elapsed());
-    Ok(Json(read).into_response())
+    // Some numbers and a text for each.
+    let numbers = 8 * count;
+    Ok(Reply::list("[", read.into_iter(), "]", numbers))
 }

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use tidegate_kernels::useful_threads;
 use tracing::error;
 
+use super::Rows;
 use super::job::{Job, Piece};
 use super::queue::Queue;
 use crate::config::BatchConfig;
 use crate::engine::Deaths;
-use crate::models::{ModelError, Network, Sequence, Want, Workspace};
+use crate::models::{self, ModelError, Network, Sequence, Want, Workspace};
 use crate::{metrics, threads};
 
 /// What the lanes and those who fill the queue share.
@@ -261,7 +262,7 @@ impl<N: Compute> Cores<N> {
                 let mut results = results.into_iter();
                 for piece in pieces {
                     let own = results.by_ref().take(piece.texts.len()).collect();
-                    piece.finish(Ok(own), now);
+                    piece.finish(finite(own), now);
                 }
             }
             Err(problem) => {
@@ -271,6 +272,14 @@ impl<N: Compute> Cores<N> {
                 }
             }
         }
+    }
+}
+
+/// Rows, unless a number in them is none.
+fn finite(rows: Rows) -> Result<Rows, String> {
+    match models::are_finite(&rows) {
+        true => Ok(rows),
+        false => Err(models::NOT_FINITE.to_owned()),
     }
 }
 
@@ -289,7 +298,6 @@ mod tests {
     use tidegate_agent::{Admission, Capacity};
     use tokio::sync::mpsc::Receiver;
 
-    use super::super::Rows;
     use super::*;
     use crate::engine::{Event, Failure, deaths};
 

@@ -11,44 +11,56 @@ use crate::models::Sequence;
 
 #[derive(Debug, Default)]
 pub struct Queue {
-    jobs: VecDeque<Arc<Job>>,
-    /// Texts of the first job that were already taken.
+    entries: VecDeque<Entry>,
+    /// Of all entries.
+    tokens: usize,
+}
+
+/// A job that waits, whole or in part.
+#[derive(Debug)]
+struct Entry {
+    job: Arc<Job>,
+    /// Texts of it that were already taken.
     taken: usize,
+    /// Of the texts that were not.
+    tokens: usize,
 }
 
 impl Queue {
     pub fn push(&mut self, job: Arc<Job>) {
-        self.jobs.push_back(job);
+        let tokens = job.texts.iter().map(Sequence::len).sum();
+        self.tokens += tokens;
+        self.entries.push_back(Entry {
+            job,
+            taken: 0,
+            tokens,
+        });
     }
 
     /// Jobs that wait, whole or in part.
     pub fn len(&self) -> usize {
-        self.jobs.len()
+        self.entries.len()
     }
 
     /// When the oldest of them was queued.
     pub fn oldest(&self) -> Option<Instant> {
-        self.jobs.front().map(|job| job.queued)
+        self.entries.front().map(|entry| entry.job.queued)
     }
 
     /// Tokens that wait.
     pub fn tokens(&self) -> usize {
-        let all: usize = (self.jobs.iter().flat_map(|job| &job.texts))
-            .map(Sequence::len)
-            .sum();
-        let taken = self
-            .jobs
-            .front()
-            .map_or(&[][..], |job| &job.texts[..self.taken]);
-        all - taken.iter().map(Sequence::len).sum::<usize>()
+        self.tokens
     }
 
     /// Drops the jobs that nobody waits for any more.
     pub fn forget_unwanted(&mut self, now: Instant) {
-        if self.jobs.front().is_some_and(|job| !job.is_wanted(now)) {
-            self.taken = 0;
-        }
-        self.jobs.retain(|job| job.is_wanted(now));
+        let mut tokens = 0;
+        self.entries.retain(|entry| {
+            let wanted = entry.job.is_wanted(now);
+            tokens += if wanted { entry.tokens } else { 0 };
+            wanted
+        });
+        self.tokens = tokens;
     }
 
     /// The next batch: whole texts in order while they fit into `budget` tokens, and at least
@@ -56,26 +68,29 @@ impl Queue {
     pub fn take(&mut self, budget: usize, now: Instant) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut left = budget;
-        while let Some(job) = self.jobs.front() {
-            let first = self.taken;
+        while let Some(entry) = self.entries.front_mut() {
+            let first = entry.taken;
             let mut end = first;
-            for text in &job.texts[first..] {
+            let mut tokens = 0;
+            for text in &entry.job.texts[first..] {
                 let starts_batch = pieces.is_empty() && end == first;
                 if text.len() > left && !starts_batch {
                     break;
                 }
                 left = left.saturating_sub(text.len());
+                tokens += text.len();
                 end += 1;
             }
+            self.tokens -= tokens;
+            entry.tokens -= tokens;
+            entry.taken = end;
             if end > first {
-                pieces.push(Piece::begin(job.clone(), first..end, now));
+                pieces.push(Piece::begin(entry.job.clone(), first..end, now));
             }
-            if end < job.texts.len() {
-                self.taken = end;
+            if end < entry.job.texts.len() {
                 break;
             }
-            self.jobs.pop_front();
-            self.taken = 0;
+            self.entries.pop_front();
         }
         pieces
     }

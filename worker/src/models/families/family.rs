@@ -48,6 +48,7 @@ pub struct HeadNames {
 pub enum HeadActivation {
     Tanh,
     Relu,
+    Gelu,
 }
 
 const BERT: Family = Family {
@@ -72,8 +73,18 @@ const BERT: Family = Family {
     },
 };
 
-pub const FAMILIES: [Family; 4] = [
+pub const FAMILIES: [Family; 5] = [
     BERT,
+    Family {
+        types: &["electra"],
+        prefix: "electra.",
+        head: HeadNames {
+            dense: "classifier.dense",
+            activation: HeadActivation::Gelu,
+            out: "classifier.out_proj",
+        },
+        ..BERT
+    },
     Family {
         types: &["roberta", "xlm-roberta", "camembert"],
         prefix: "roberta.",

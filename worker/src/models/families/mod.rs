@@ -1,6 +1,6 @@
 //! Encoder families: what config.json says of a model, and what each family calls its tensors.
 //!
-//! BERT, RoBERTa (with XLM-R and CamemBERT), DistilBERT and MPNet are one structure under
+//! BERT, ELECTRA, RoBERTa (with XLM-R and CamemBERT), DistilBERT and MPNet are one structure under
 //! different names; what differs is said here, and the encoder is built once for all of them.
 
 mod build;
@@ -13,10 +13,11 @@ use serde::Deserialize;
 use tidegate_kernels::Activation;
 
 use self::config::Config;
+pub use self::config::or_default;
 use self::family::{FAMILIES, Family};
 pub use self::family::{HeadActivation, Kinds};
-use super::ModelError;
 use super::files::Files;
+use super::{ModelError, Scoring};
 
 /// The file that says what a model is.
 pub const CONFIG_FILE: &str = "config.json";
@@ -59,7 +60,7 @@ pub fn read(files: &Files) -> Result<Architecture, ModelError> {
     };
     let config: Config = files.need_json(CONFIG_FILE)?;
     let activation = match config.hidden_act.as_str() {
-        "gelu" => Activation::Gelu,
+        "gelu" | "gelu_python" => Activation::Gelu,
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
         "relu" => Activation::Relu,
         "silu" | "swish" => Activation::Silu,
@@ -106,6 +107,31 @@ impl Architecture {
             return Err(format!(
                 "hidden_size {} is not a multiple of num_attention_heads {}",
                 config.hidden_size, config.num_attention_heads
+            ));
+        }
+        const PROBLEMS: [&str; 3] = [
+            "single_label_classification",
+            "multi_label_classification",
+            "regression",
+        ];
+        let problem = config.problem_type.as_deref();
+        if let Some(problem) = problem.filter(|problem| !PROBLEMS.contains(problem)) {
+            return Err(format!(
+                "problem_type \"{problem}\" is not supported; expected one of {}",
+                PROBLEMS.join(", ")
+            ));
+        }
+        if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
+            return Err(format!(
+                "layer_norm_eps is {}; expected more than 0 and less than 1",
+                config.layer_norm_eps
+            ));
+        }
+        let embedded = config.embedding_size.unwrap_or(config.hidden_size);
+        if self.family.types.contains(&"electra") && embedded != config.hidden_size {
+            return Err(format!(
+                "embedding_size {embedded} is not supported; expected hidden_size, {}",
+                config.hidden_size
             ));
         }
         let labels = self.label_count();
@@ -161,6 +187,15 @@ impl Architecture {
                 0 => config.num_labels.unwrap_or(2),
                 named => named,
             })
+    }
+
+    /// How the labels go together, as transformers takes it.
+    pub fn scoring(&self) -> Scoring {
+        match self.config.problem_type.as_deref() {
+            Some("multi_label_classification") => Scoring::Each,
+            Some("regression") => Scoring::Number,
+            _ => Scoring::OneOf,
+        }
     }
 
     /// Kinds that a token may have.

@@ -4,19 +4,23 @@
 //! `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` mean what they mean there.
 //! An interrupted download goes on where it stopped, in this process or the next.
 
+mod plain;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hf_hub::api::tokio::{Api, ApiBuilder, ApiError, ApiRepo, Progress};
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use self::plain::PlainError;
+
 /// What a worker reads of a repository, when it is there. The weights come last, so that a
 /// snapshot which has them has all the rest.
-const FILES: [&str; 12] = [
+const FILES: [&str; 14] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -28,6 +32,8 @@ const FILES: [&str; 12] = [
     "sentence_xlm-roberta_config.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
+    "2_Dense/config.json",
+    "2_Dense/model.safetensors",
     WEIGHTS,
 ];
 const WEIGHTS: &str = "model.safetensors";
@@ -63,6 +69,13 @@ pub enum HubError {
         file: &'static str,
         error: ApiError,
     },
+    #[error("{file} of {repository}@{revision} cannot be downloaded whole: {error}")]
+    Plain {
+        repository: String,
+        revision: String,
+        file: &'static str,
+        error: PlainError,
+    },
     #[error("there is no home directory to keep it in; set HF_HOME")]
     NoCache,
     #[error("the hub client cannot be set up: {0}")]
@@ -96,12 +109,20 @@ fn find_cache() -> Result<Cache, HubError> {
     Ok(Cache::from_env())
 }
 
+/// An environment variable that is not empty.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn token(cache: &Cache) -> Option<String> {
+    set("HF_TOKEN").or_else(|| cache.token())
+}
+
 fn connect(cache: &Cache) -> Result<Api, HubError> {
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut builder = ApiBuilder::from_cache(cache.clone())
         .with_progress(false)
         .with_chunk_size(Some(CHUNK_BYTES))
-        .with_token(set("HF_TOKEN").or_else(|| cache.token()));
+        .with_token(token(cache));
     if let Some(endpoint) = set("HF_ENDPOINT") {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
     }
@@ -156,7 +177,8 @@ impl Hub {
                 continue;
             }
             if cached.get(file).is_none() {
-                self.download_file(&remote, file).await?;
+                self.download_file(&remote, &cached, &described.commit, file)
+                    .await?;
             }
         }
         let Some(weights) = cached.get(WEIGHTS) else {
@@ -177,13 +199,34 @@ impl Hub {
         Ok(directory_of(weights))
     }
 
-    async fn download_file(&self, remote: &ApiRepo, file: &'static str) -> Result<(), HubError> {
+    async fn download_file(
+        &self,
+        remote: &ApiRepo,
+        cached: &CacheRepo,
+        commit: &str,
+        file: &'static str,
+    ) -> Result<(), HubError> {
         let mut tries = 1;
         loop {
             let error = match remote.download_with_progress(file, Log::default()).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
+            if plain::is_whole(&error) {
+                info!(
+                    file,
+                    "the hub answers no ranges; downloading the file whole"
+                );
+                let url = remote.url(file);
+                let token = token(&self.cache);
+                let done = plain::download(&url, token.as_deref(), cached, commit, file).await;
+                return done.map_err(|error| HubError::Plain {
+                    repository: self.repository.clone(),
+                    revision: self.revision.clone(),
+                    file,
+                    error,
+                });
+            }
             if tries == TRIES {
                 return Err(HubError::Download {
                     repository: self.repository.clone(),
