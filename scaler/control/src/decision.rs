@@ -77,14 +77,6 @@ pub struct Reason {
     pub guards: Vec<Guard>,
 }
 
-impl Reason {
-    /// How many workers are asked for, before windows, steps and bounds.
-    pub fn need(&self) -> u32 {
-        let largest = self.winner.and_then(|at| self.asks.get(at));
-        largest.and_then(|ask| ask.workers).unwrap_or(0)
-    }
-}
-
 /// What one term asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
@@ -383,9 +375,9 @@ impl fmt::Display for Guard {
             Guard::Missing { signal } => {
                 write!(f, "{signal} is not known, so none is removed")
             }
-            Guard::MassSilence => {
-                f.write_str("most workers fell silent together, so none is replaced or removed")
-            }
+            Guard::MassSilence => f.write_str(
+                "most workers fell silent together, so none is replaced before fleet.mass_silence",
+            ),
             Guard::Watching { for_ms } => {
                 write!(f, "none is removed in the first {}s", seconds(for_ms))
             }

@@ -90,7 +90,7 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
     let (mut loops, mut ticks, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
     for policy in policies {
         let label = policy.label.clone();
-        let fleet_loop = async { FleetLoop::new(policy, accepted.clone(), mode, clock) };
+        let fleet_loop = async { FleetLoop::new(policy, accepted.clone(), mode, clock.clone()) };
         let (fleet_loop, inbox) = of_fleet(label.clone(), fleet_loop).await?;
         ticks.push(fleet_loop.ticks.subscribe());
         inboxes.push(inbox);
@@ -146,6 +146,7 @@ impl FleetLoop {
         loop {
             tokio::select! {
                 _ = interval.tick() => {
+                    scaler.follow_clock(self.clock.follow());
                     scaler.tick(self.clock.now()).await;
                     self.ticks.send_replace(Some(Instant::now()));
                 }

@@ -291,3 +291,24 @@ async fn every_tick_is_in_the_ledger_with_what_came_of_it() {
     assert_eq!(text.matches("\"launched\":[\"w-").count(), 2);
     assert!(!text.contains(crate::stage::TOKEN));
 }
+
+#[tokio::test]
+async fn arrivals_before_a_fleet_that_cannot_be_seen_are_counted_by_the_next_tick() {
+    let mut stand = Stand::new(1).await;
+    let mut counted = 0;
+    for tick in 0..20 {
+        stand.proxies[0].state().signal.models[0].arrivals_total += 10;
+        lock(&stand.fleet.0).unseen = tick % 2 == 1;
+        stand.tick().await;
+    }
+    lock(&stand.fleet.0).unseen = false;
+    stand.tick().await;
+    let ledger = std::fs::read_to_string(stand.directory.path().join("ledger.jsonl"));
+    for line in ledger.expect("it is there").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+        let seen = &line["observation"]["proxies"][0]["seen"];
+        counted += seen["arrivals"].as_u64().unwrap_or(0);
+    }
+    // The first tick has nothing to subtract from.
+    assert_eq!(counted, 190);
+}
