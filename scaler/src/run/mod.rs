@@ -84,7 +84,12 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
         return Ok(());
     };
     let clock = Clock::start();
-    let listener = server::bind(first.file.scaler.listen).await?;
+    let listen = first.file.scaler.listen;
+    let files = policies
+        .iter()
+        .map(|policy| policy.path.display().to_string());
+    let files: Vec<String> = files.collect();
+    let listener = server::bind(listen).await?;
     let handle = metrics::install()?;
     let accepted = AcceptedPolicies::new(&policies);
     let (mut loops, mut ticks, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
@@ -97,6 +102,12 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
         loops.push(of_fleet(label, fleet_loop.work()));
     }
     let server = server::serve(listener, handle, ticks, inboxes);
+    tracing::info!(
+        "tidegate-scaler {} runs {} on {}",
+        env!("CARGO_PKG_VERSION"),
+        files.join(", "),
+        listen
+    );
     join_all(loops).await;
     server.abort();
     Ok(())

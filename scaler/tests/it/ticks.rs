@@ -20,7 +20,7 @@ async fn it_grows_under_load_and_says_why() {
     assert_eq!(
         stand.events(),
         [
-            "0 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1",
+            "0 -> 1 worker: fleet.min is 1; requests asks for 0 (max 0.0 over 2s, 4 per worker)",
             "w-1 is ready after 1.0s",
             "1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",
         ]
@@ -43,7 +43,7 @@ async fn it_drains_at_every_proxy_before_it_removes() {
     assert_eq!(
         stand.events(),
         [
-            "2 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
+            "2 -> 1 worker: fleet.min is 1; requests asks for 0 (max 0.0 over 2s, 4 per worker); \
              drains w-2",
             "w-2 has stopped",
         ]
@@ -90,7 +90,7 @@ async fn a_drain_is_taken_back_when_demand_returns_and_at_its_limit() {
     assert_eq!(
         stand.events(),
         [
-            "1 -> 2 workers: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
+            "1 -> 2 workers: fleet.min is 1; requests asks for 0 (max 0.0 over 2s, 4 per worker); \
              w-2 did not finish within fleet.drain_limit; takes back w-2"
         ]
     );
