@@ -63,7 +63,7 @@ impl Formula {
             let found = format!("{} at position {place}", quoted(text));
             wrong(found, &format!("an expression: {why}"))
         })?;
-        let needed = steps(program.expression());
+        let needed = steps(&program.expression().expr);
         if needed > MOST_STEPS {
             let expected = format!("at most {MOST_STEPS} steps to evaluate");
             return Err(wrong(format!("{} with more", quoted(text)), &expected));
