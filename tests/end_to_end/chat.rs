@@ -71,7 +71,7 @@ async fn a_client_that_leaves_frees_its_slot_at_the_worker() {
     eventually("the slot is free", async || {
         let signal = stand.signal().await;
         (signal.workers.iter())
-            .all(|worker| worker.busy == 0)
+            .all(|worker| worker.permits + worker.elsewhere == 0)
             .then_some(())
     })
     .await;

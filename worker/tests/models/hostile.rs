@@ -188,7 +188,10 @@ fn sealed_lies_are_found_out() {
         ("tokenizer.json", b"{\"decoder\": {\"type\": \"\\ud800\"}}"),
         ("tokenizer.json", b"{\"decoder\": "),
         ("config.json", b"[[[[[["),
-        ("modules.json", b"[{\"path\": \"\", \"type\": \"a.Dense\"}]"),
+        (
+            "modules.json",
+            b"[{\"path\": \"\", \"type\": \"a.WeightedLayerPooling\"}]",
+        ),
     ] {
         let mut parts = Parts::of(&file);
         parts.set_file(name, content);
