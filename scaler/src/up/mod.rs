@@ -90,7 +90,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
 
     let clock = Clock::start();
     let directory = RunDirectory::new()?;
-    let terminal = Terminal::new(clock.clone());
+    let terminal = Terminal::new(clock);
     let mut stop = Stops::new()?;
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
     let mut proxy = Proxy::new(binary, &rules, &names, &directory);
@@ -98,7 +98,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     let max = models.iter().map(|model| model.file.fleet.max).sum();
     let (mut served, mut inboxes) = (Vec::new(), Vec::new());
     for (model, share) in models.iter().zip(shares) {
-        let one = async { Served::new(model, (share, max), &clock, &directory, &terminal) };
+        let one = async { Served::new(model, (share, max), clock, &directory, &terminal) };
         let (one, inbox) = of_fleet(model.label.clone(), one).await?;
         served.push((model.label.clone(), one));
         inboxes.push(inbox);
@@ -114,7 +114,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     if started.is_ok() && !stop.was_asked {
         let greeting = Greeting::new(&models, &directory);
         terminal.say(&greeting.begin);
-        work(&mut served, &mut proxy, &greeting, &mut stop, &clock).await;
+        work(&mut served, &mut proxy, &greeting, &mut stop, clock).await;
         terminal.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
     }
     end(&mut proxy, &mut served, &mut stop).await;
@@ -134,7 +134,7 @@ async fn work(
     proxy: &mut Proxy,
     greeting: &Greeting,
     stop: &mut Stops,
-    clock: &Clock,
+    clock: Clock,
 ) {
     let serves = Cell::new(!greeting.waits);
     let (stopping, stopped) = watch::channel(false);
@@ -153,8 +153,8 @@ async fn work(
 }
 
 /// Watches the proxy, and greets once clients can be served.
-async fn keep(proxy: &mut Proxy, greeting: &Greeting, serves: &Cell<bool>, clock: &Clock) {
-    let terminal = Terminal::new(clock.clone());
+async fn keep(proxy: &mut Proxy, greeting: &Greeting, serves: &Cell<bool>, clock: Clock) {
+    let terminal = Terminal::new(clock);
     let mut greeted = false;
     let mut reminder = tokio::time::interval_at(Instant::now() + PATIENCE, PATIENCE);
     let mut interval = tokio::time::interval(WATCH_EVERY);

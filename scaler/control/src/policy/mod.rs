@@ -9,7 +9,6 @@ mod forecast;
 mod formula;
 mod schedule;
 mod signal;
-mod steps;
 mod value;
 
 use std::fmt;
