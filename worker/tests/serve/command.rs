@@ -95,8 +95,8 @@ async fn a_model_that_does_not_load_is_said_with_the_file_and_exits_1() {
         },
         Spoiled {
             file: "modules.json",
-            content: Some(r#"[{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]"#),
-            says: &["modules.json: module type", "Dense"],
+            content: Some(r#"[{"path": "2_LSTM", "type": "sentence_transformers.models.LSTM"}]"#),
+            says: &["modules.json: module type", "LSTM"],
         },
     ] {
         let home = tiny_model::directory(TINY);
