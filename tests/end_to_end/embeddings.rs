@@ -143,7 +143,7 @@ async fn what_a_worker_serves_is_reached_and_refused_in_the_shape_of_its_path() 
     let wrong_method = stand.client().get("/embed").await;
     assert_eq!(
         (wrong_method.status, &wrong_method.headers["allow"]),
-        (405, &"POST".parse().expect("a value"))
+        (405, &"POST, OPTIONS".parse().expect("a value"))
     );
     let broken = http.post(url("/embed")).body("{").send().await;
     let broken = broken.expect("the proxy answers");
