@@ -73,12 +73,12 @@ impl AsgRules {
         self.endpoint().check()?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let expected = format!("more than 0 and at most \"{LONGEST_TIMEOUT}\"");
-            let found = quoted(&self.timeout.to_string());
+            let found = quoted(self.timeout.to_string());
             return Err(Problem::new("timeout", found, expected));
         }
         if self.describe_every < SHORTEST_INTERVAL || self.describe_every > LONGEST_INTERVAL {
             let expected = format!("\"{SHORTEST_INTERVAL}\" to \"{LONGEST_INTERVAL}\"");
-            let found = quoted(&self.describe_every.to_string());
+            let found = quoted(self.describe_every.to_string());
             return Err(Problem::new("describe_every", found, expected));
         }
         Ok(())

@@ -109,7 +109,7 @@ impl CloudWatchRules {
             ),
         ] {
             if !(least..=most).contains(&duration) {
-                let found = quoted(&duration.to_string());
+                let found = quoted(duration.to_string());
                 return Err(Problem::new(key, found, format!("{least} to {most}")));
             }
         }
@@ -119,7 +119,7 @@ impl CloudWatchRules {
         }
         match &self.emf {
             Some(EmfTarget::File(file)) if !file.is_absolute() => {
-                let found = quoted(&file.display().to_string());
+                let found = quoted(file.display().to_string());
                 Err(Problem::new(
                     "emf",
                     found,

@@ -116,9 +116,10 @@ impl Blocks {
             let panel = tile.channel / (2 * S::LANES) * x.blocks * self.record;
             let mut record = self.bytes[panel..].as_ptr();
             let mut acts = x.quants.add(tile.row * x.stride).cast_const();
-            let mut at = tile.row * x.blocks;
+            let first_block = tile.row * x.blocks;
             let mut acc = [[s.splat(0.0); 2]; R];
-            for _ in 0..x.blocks {
+            for block in 0..x.blocks {
+                let at = first_block + block;
                 let dots = match BITS {
                     4 => s.block_u4::<R>(record, acts, x.stride, self.groups),
                     5 => s.block_u5::<R>(record, acts, x.stride, self.groups),
@@ -152,7 +153,6 @@ impl Blocks {
                 }
                 record = record.add(self.record);
                 acts = acts.add(RUN);
-                at += 1;
             }
             let factor = s.splat(self.factor);
             for (r, acc) in acc.into_iter().enumerate() {
