@@ -7,6 +7,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+/// What leads to a page, and the page's tokens.
+type Beginning = (Chain, Box<[u32]>);
+
 /// The content of a full page and of all before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chain(u64);
@@ -21,9 +24,9 @@ pub struct Pages {
     /// With content and without a user, by when they were last used.
     idle: BTreeMap<u64, u32>,
     idle_since: Vec<u64>,
-    known: HashMap<(Chain, Box<[u32]>), (u32, Chain)>,
+    known: HashMap<Beginning, (u32, Chain)>,
     /// What a page is known by.
-    keys: Vec<Option<(Chain, Box<[u32]>)>>,
+    keys: Vec<Option<Beginning>>,
     next: u64,
 }
 
