@@ -40,7 +40,7 @@ pub(super) struct Exchange<'r> {
 }
 
 impl Exchange<'_> {
-    pub(super) async fn new(
+    pub(super) async fn ask(
         worker: SocketAddr,
         stream: TcpStream,
         head: &[u8],

@@ -99,7 +99,7 @@ impl Backend {
                 NoConnection::Unreachable => AttemptError::Unreachable,
                 NoConnection::TooMany => AttemptError::Full,
             })?;
-            match Exchange::new(worker, stream, head, body).await {
+            match Exchange::ask(worker, stream, head, body).await {
                 Ok(answer) => return Ok(answer),
                 Err(NoAnswer { sent }) if reused => was_sent |= sent,
                 Err(_) => return Err(AttemptError::Died),

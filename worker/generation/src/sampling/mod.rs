@@ -126,6 +126,7 @@ pub fn top(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -238,7 +238,7 @@ impl TextTokenizer {
         let mut pieces = Pieces::new(text, side, self.piece, self.words);
         let mut read = Vec::new();
         let mut tokens = 0;
-        while let Some(piece) = pieces.next() {
+        for piece in pieces.by_ref() {
             let mut encoding = self.tokenizer.encode_fast(self.cased(piece), false)?;
             let kept = tokens;
             tokens += encoding.len();

@@ -102,7 +102,7 @@ impl<'a> Pieces<'a> {
         (best.0 > Place::WithinWord).then_some(best.1)
     }
 
-    fn from_start(&mut self) -> &'a str {
+    fn next_from_start(&mut self) -> &'a str {
         let window = &self.rest[..self.rest.floor_char_boundary(self.size)];
         if let Some(at) = self.cut(window) {
             let (piece, rest) = self.rest.split_at(at);
@@ -122,7 +122,7 @@ impl<'a> Pieces<'a> {
         window
     }
 
-    fn from_end(&mut self) -> &'a str {
+    fn next_from_end(&mut self) -> &'a str {
         let start = self.rest.ceil_char_boundary(self.rest.len() - self.size);
         let window = &self.rest[start..];
         if let Some(at) = self.cut(window) {
@@ -155,8 +155,8 @@ impl<'a> Iterator for Pieces<'a> {
             return Some(std::mem::take(&mut self.rest));
         }
         Some(match self.from {
-            From::Start => self.from_start(),
-            From::End => self.from_end(),
+            From::Start => self.next_from_start(),
+            From::End => self.next_from_end(),
         })
     }
 }
