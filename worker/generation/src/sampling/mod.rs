@@ -128,6 +128,8 @@ pub fn top(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::f32::consts::LN_2;
+
     use super::*;
 
     fn chosen(sampling: Sampling, logits: &[f32], times: usize) -> Vec<u32> {
@@ -155,7 +157,7 @@ mod tests {
     }
 
     /// Probabilities 0.5, 0.25, 0.125, 0.125.
-    const HALVES: [f32; 4] = [2.0794415, 1.3862944, 0.6931472, 0.6931472];
+    const HALVES: [f32; 4] = [3.0 * LN_2, 2.0 * LN_2, LN_2, LN_2];
 
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
