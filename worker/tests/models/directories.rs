@@ -81,7 +81,9 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn what_changes_nothing_in_serving_is_served() {
     let prompts = "config_sentence_transformers.json";
-    let cases: [(&str, fn(&Copy)); 5] = [
+    /// What is said of a change, and the change.
+    type Case = (&'static str, fn(&Copy));
+    let cases: [Case; 5] = [
         (
             "prompts that are empty, and left out of the pooling",
             |copy| {
