@@ -3,6 +3,7 @@
 //! equal its own. One thing is not done: white space around a text is not cut off.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use serde::Deserialize;
 use tidegate_kernels::Pooling;
@@ -127,6 +128,11 @@ pub fn read(files: &Files) -> Result<Layout, ModelError> {
         return Ok(layout);
     };
     for module in modules {
+        let kind = module.kind.rsplit('.').next();
+        if matches!(kind, Some("Pooling" | "Dense")) && !is_folder(&module.path) {
+            let problem = format!("\"{}\" is not a folder of the model", module.path);
+            return Err(files.invalid(MODULES_FILE, problem));
+        }
         match module.kind.rsplit('.').next() {
             Some("Transformer") if module.path.is_empty() => {}
             Some("Transformer") => {
@@ -191,6 +197,12 @@ fn plain(files: &Files) -> Result<Layout, ModelError> {
         },
         max_seq_length: sentence.max_seq_length,
     })
+}
+
+/// Whether a path leads to something inside the model.
+fn is_folder(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Refuses a directory whose transformer lies in a folder of its own, as old versions of

@@ -192,6 +192,9 @@ fn sealed_lies_are_found_out() {
             "modules.json",
             b"[{\"path\": \"\", \"type\": \"a.WeightedLayerPooling\"}]",
         ),
+        // Neither leads to a file outside the model.
+        ("modules.json", b"[{\"path\": \"\", \"type\": \"a.Dense\"}]"),
+        ("modules.json", b"[{\"path\": \"../x\", \"type\": \"a.Pooling\"}]"),
     ] {
         let mut parts = Parts::of(&file);
         parts.set_file(name, content);

@@ -240,6 +240,7 @@ impl TextTokenizer {
         let mut tokens = 0;
         for piece in pieces.by_ref() {
             let mut encoding = self.tokenizer.encode_fast(self.cased(piece), false)?;
+            unmark(&mut encoding, piece, text);
             let kept = tokens;
             tokens += encoding.len();
             cut(
@@ -338,12 +339,13 @@ impl TextTokenizer {
         // Of the text up to the piece that was read last.
         let (mut bytes, mut characters) = (0, 0);
         for piece in Pieces::new(text, Side::Start, self.piece, self.words) {
-            let begin = piece.as_ptr().addr() - text.as_ptr().addr();
+            let begin = place(piece, text);
             characters += text[bytes..begin].chars().count();
             bytes = begin;
-            let encoding = self
+            let mut encoding = self
                 .tokenizer
                 .encode_char_offsets(self.cased(piece), false)?;
+            unmark(&mut encoding, piece, text);
             tokens.extend(described(&encoding, characters));
             if tokens.len() > most {
                 return Err(TokenizeError::TooMany { most });
@@ -419,6 +421,24 @@ fn words(tokenizer: &Tokenizer) -> Words {
             Words::UnknownBeyond(model.max_input_chars_per_word)
         }
         _ => Words::Any,
+    }
+}
+
+/// Where a piece of a text begins, in bytes.
+fn place(piece: &str, text: &str) -> usize {
+    piece.as_ptr().addr() - text.as_ptr().addr()
+}
+
+/// Drops the mark of a word's beginning that SentencePiece's tokenizers put before every text, where
+/// the text is a piece that begins within a word.
+fn unmark(encoding: &mut Encoding, piece: &str, text: &str) {
+    let within_word = place(piece, text) > 0 && !piece.starts_with(char::is_whitespace);
+    let is_marked = encoding
+        .get_tokens()
+        .first()
+        .is_some_and(|token| token == "▁");
+    if within_word && is_marked {
+        cut(encoding, encoding.len() - 1, Overlong::CutStart);
     }
 }
 
@@ -534,6 +554,11 @@ mod tests {
         for family in FAMILIES {
             let tokenizer = tokenizer(family, 64, 2048);
             for text in &texts {
+                // A run of what XLM-R's fixture does not know is one unknown token when it is read
+                // whole, and one a piece otherwise.
+                if family == "xlm-roberta" && text.starts_with('漢') {
+                    continue;
+                }
                 let begin = &text[..text.floor_char_boundary(2000)];
                 let cut = |text: &str| {
                     let read = tokenizer.encode(Text::One(text), Overlong::CutEnd);
@@ -551,6 +576,15 @@ mod tests {
                 assert!(more && tokens < 5000, "{family}: {tokens} tokens are read");
             }
         }
+    }
+
+    #[test]
+    fn a_piece_within_a_word_is_not_marked_as_a_words_beginning() {
+        let text = "tidegate".repeat(50);
+        let read = tokenizer("xlm-roberta", 1000, 16).part(&text, Overlong::CutEnd);
+        let read = read.expect("it is read");
+        let marks = read.encoding.get_tokens().iter().skip(1);
+        assert_eq!(marks.filter(|token| *token == "▁").count(), 0);
     }
 
     #[test]
