@@ -86,14 +86,6 @@ pub(super) fn check(classes: &[ClassRules], default_class: &str) -> Result<(), P
         let expected = format!("1 to {MOST_CLASSES} of them");
         return Err(Problem::new("classes", names.len(), expected));
     }
-    if !names.contains(&default_class) {
-        let expected = format!("one of {}", names.join(", "));
-        return Err(Problem::new(
-            "default_class",
-            format!("\"{default_class}\""),
-            expected,
-        ));
-    }
     let mut least = 0.0;
     for (at, class) in classes.iter().enumerate() {
         let within = |problem: Problem| problem.within_item("classes", at);
@@ -109,6 +101,14 @@ pub(super) fn check(classes: &[ClassRules], default_class: &str) -> Result<(), P
             return Err(within(Problem::new("headroom", class.headroom, expected)));
         }
         least = class.headroom;
+    }
+    if !names.contains(&default_class) {
+        let expected = format!("one of {}", names.join(", "));
+        return Err(Problem::new(
+            "default_class",
+            format!("\"{default_class}\""),
+            expected,
+        ));
     }
     Ok(())
 }
