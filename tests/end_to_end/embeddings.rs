@@ -148,10 +148,12 @@ async fn what_a_worker_serves_is_reached_and_refused_in_the_shape_of_its_path() 
     let broken = http.post(url("/embed")).body("{").send().await;
     let broken = broken.expect("the proxy answers");
     assert_eq!(broken.status(), 422);
-    let rerank = http.post(url("/v1/rerank"));
-    let rerank = rerank.json(&json!({"query": "a", "documents": ["b"]}));
-    let rerank = rerank.send().await.expect("the proxy answers");
-    assert_eq!(rerank.status(), 400);
-    let body: Value = rerank.json().await.expect("it is JSON");
-    assert_eq!(body["error"]["code"], "wrong_model_type");
+    for path in ["/v1/rerank", "/v2/rerank"] {
+        let rerank = http.post(url(path));
+        let rerank = rerank.json(&json!({"query": "a", "documents": ["b"]}));
+        let rerank = rerank.send().await.expect("the proxy answers");
+        assert_eq!(rerank.status(), 400, "{path}");
+        let body: Value = rerank.json().await.expect("it is JSON");
+        assert_eq!(body["error"]["code"], "wrong_model_type", "{path}");
+    }
 }

@@ -67,11 +67,12 @@ const fn post(path: &'static str, kind: Kind) -> ApiRoute {
 }
 
 /// The routes that go to workers.
-pub const ROUTES: [ApiRoute; 12] = [
+pub const ROUTES: [ApiRoute; 13] = [
     post("/v1/chat/completions", Kind::Generate),
     post("/v1/completions", Kind::Generate),
     post("/v1/embeddings", Kind::Embed),
     post("/v1/rerank", Kind::Rerank),
+    post("/v2/rerank", Kind::Rerank),
     post("/", Kind::Embed),
     post("/embed", Kind::Embed),
     post("/embed_all", Kind::Embed),
