@@ -99,6 +99,7 @@ impl Dispatcher {
             ask,
             turn,
             held: None,
+            second: None,
             had_turn: false,
             outcome: Outcome::Aborted,
         })
@@ -169,6 +170,8 @@ pub struct Place {
     ask: Ask,
     turn: oneshot::Receiver<Placement>,
     held: Option<Placement>,
+    /// Of a second try beside the first.
+    second: Option<Placement>,
     had_turn: bool,
     outcome: Outcome,
 }
@@ -190,6 +193,34 @@ impl Place {
             // The sender is dropped with this place alone.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// How long the try may take before it counts as late; `None` if it has no second.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        self.dispatcher
+            .read(|registry| registry.hedge_after(self.queue, self.ticket))
+    }
+
+    /// A permit for a second try beside the first, if a worker is idle.
+    pub fn hedge(&mut self) -> Option<Placement> {
+        let (queue, ticket) = (self.queue, self.ticket);
+        let mut state = self.dispatcher.lock();
+        let now = self.dispatcher.now();
+        self.second = state.registry.hedge(now, queue, ticket);
+        self.second
+    }
+
+    /// Gives one of two tries up, and what it held.
+    pub fn abandon(&mut self, given_up: Placement) {
+        let (queue, ticket) = (self.queue, self.ticket);
+        if self.held == Some(given_up) {
+            self.held = self.second;
+        }
+        self.second = None;
+        let mut state = self.dispatcher.lock();
+        let now = self.dispatcher.now();
+        (state.registry).abandon(now, queue, ticket, given_up.endpoint);
+        state.hand_out(now, queue);
     }
 
     /// Time that the client still waits.
@@ -219,10 +250,15 @@ impl Place {
     /// Notes the error that was one too many; the request keeps its permit until it leaves.
     pub fn blame(&self, attempt_error: AttemptError) {
         if let Some(placement) = &self.held {
-            let (queue, endpoint) = (self.queue, placement.endpoint);
-            self.dispatcher
-                .change(|registry, now| registry.blame(now, queue, endpoint, attempt_error));
+            self.blame_for(placement, attempt_error);
         }
+    }
+
+    /// Notes the error of one of two tries.
+    pub fn blame_for(&self, placement: &Placement, attempt_error: AttemptError) {
+        let (queue, endpoint) = (self.queue, placement.endpoint);
+        self.dispatcher
+            .change(|registry, now| registry.blame(now, queue, endpoint, attempt_error));
     }
 
     /// Leaves; the permit, if one is held, is free from now on.
@@ -233,6 +269,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if let Some(second) = self.second {
+            self.abandon(second);
+        }
         let mut state = self.dispatcher.lock();
         let now = self.dispatcher.now();
         let (queue, ticket, outcome) = (self.queue, self.ticket, self.outcome);

@@ -120,3 +120,31 @@ async fn an_answer_that_breaks_off_is_not_tried_again() {
     let model = stand.signal().await.models[0].clone();
     assert_eq!((model.failed_total, model.retries_total), (1, 0));
 }
+
+#[tokio::test]
+async fn a_worker_that_hangs_keeps_no_request_that_others_can_answer() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let mut workers = Vec::new();
+    for id in ["a", "b", "c"] {
+        workers.push(stand.timed_worker(id, &["--slots", "4"]).await);
+    }
+    let client = stand.client();
+    let requests: Vec<_> = (0..300)
+        .map(|at| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(10 * at)).await;
+                client.timed(30).await
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    workers[0].freeze();
+    for answer in join_all(requests).await {
+        let answer = answer.expect("no request panics");
+        answer.timed();
+        let took = answer.took;
+        assert!(took < Duration::from_secs(3), "it was kept for {took:?}");
+    }
+    assert!(stand.signal().await.models[0].retries_total > 0);
+}

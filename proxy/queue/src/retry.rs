@@ -1,4 +1,6 @@
-//! The retry budget: retries are a share of the traffic, so that they cannot multiply an outage.
+//! The retry budget: retries, and second tries beside late ones, are a share of the traffic, so that they cannot multiply an outage.
+
+use std::time::Duration;
 
 /// How many tries may be moved to another worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -8,6 +10,9 @@ pub struct RetryConfig {
     /// Most retries that can be saved up, and the number to begin with; should cover the slots
     /// of one worker, which all fail together when it dies.
     pub burst: u32,
+    /// A try that has not answered for this long, and for longer than nearly all before it, gets
+    /// another beside it; `None`: never.
+    pub hedge_after: Option<Duration>,
 }
 
 impl Default for RetryConfig {
@@ -15,6 +20,7 @@ impl Default for RetryConfig {
         RetryConfig {
             ratio: 0.2,
             burst: 128,
+            hedge_after: None,
         }
     }
 }

@@ -25,6 +25,9 @@ const SHORTEST_S: f64 = 1e-3;
 /// Deviation that is assumed at least.
 const LEAST_DEVIATION: f64 = 0.2;
 
+/// Deviations above the mean that one normal variable in a thousand exceeds.
+const ONE_IN_A_THOUSAND: f64 = 3.09;
+
 /// What is known of one endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Speed {
@@ -74,10 +77,21 @@ impl Speed {
         }
     }
 
+    /// Whether a service was longer than this endpoint's are.
+    pub fn is_raised_by(&self, service: Duration) -> bool {
+        self.samples == 0.0 || log_of(service) > self.mean
+    }
+
     /// Whether a service was as the fast ones' are rather than as this endpoint's.
     pub fn is_surprised_by(&self, service: Duration, reference: f64) -> bool {
         log_of(service) < (reference + self.mean) / 2.0
     }
+}
+
+/// What one service in a thousand exceeds, if their logarithms are normal with this mean and deviation.
+pub(crate) fn longest(mean: f64, deviation: f64) -> Duration {
+    let log = mean + ONE_IN_A_THOUSAND * deviation.max(LEAST_DEVIATION);
+    Duration::try_from_secs_f64(log.exp()).unwrap_or(Duration::MAX)
 }
 
 fn log_of(service: Duration) -> f64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tidegate_queue::{
     Ask, Capacity, ClassConfig, EndpointId, Grant, Moment, Outcome, Queue, QueueConfig, Refusal,
-    Ticket, Usage,
+    RetryConfig, Ticket, Usage,
 };
 
 fn ms(value: u64) -> Duration {
@@ -271,4 +271,89 @@ proptest! {
         prop_assert_eq!(signal.latency.count(), over + signal.shed_total);
         prop_assert_eq!(signal.waiting_bytes, signal.waiting * 10);
     }
+}
+
+/// Two endpoints of four slots that have answered a hundred requests each in 100 ms, with hedging.
+fn hedging(burst: u32) -> (Queue, Vec<EndpointId>, Moment) {
+    let config = QueueConfig {
+        retry: RetryConfig {
+            burst,
+            hedge_after: Some(ms(50)),
+            ..RetryConfig::default()
+        },
+        ..QueueConfig::default()
+    };
+    let (mut queue, endpoints) = queue_with(config, &[4, 4]);
+    let mut now = ms(0);
+    for _ in 0..100 {
+        let tickets = [(); 8].map(|()| queue.arrive(now, ask(now)).expect("room"));
+        while queue.hand_out(now).is_some() {}
+        now += ms(100);
+        tickets.map(|ticket| queue.end(now, ticket, Outcome::Answered));
+    }
+    (queue, endpoints, now)
+}
+
+fn idempotent(now: Moment) -> Ask {
+    Ask {
+        idempotent: true,
+        ..ask(now)
+    }
+}
+
+#[test]
+fn a_late_try_gets_a_second_one_of_another_endpoint_and_the_first_answer_counts() {
+    let (mut queue, endpoints, now) = hedging(128);
+    let ticket = queue.arrive(now, idempotent(now)).expect("room");
+    let first = queue.hand_out(now).expect("a slot is free").endpoint;
+    let after = queue.hedge_after(ticket).expect("both are known");
+    assert!((ms(150)..ms(250)).contains(&after), "{after:?}");
+    let late = now + after;
+    let second = queue.hedge(late, ticket).expect("the other one is idle");
+    assert_ne!(first, second);
+    assert_eq!(queue.hedge(late, ticket), None, "two are enough");
+    assert_eq!(
+        endpoints
+            .iter()
+            .map(|id| queue.endpoints().permits(*id))
+            .sum::<u32>(),
+        2
+    );
+    queue.abandon(late, ticket, first);
+    assert_eq!(queue.endpoints().permits(first), 0);
+    queue.abandon(late, ticket, second);
+    assert_eq!(queue.endpoints().permits(second), 1, "the last try stays");
+    queue.end(late, ticket, Outcome::Answered);
+    assert_eq!(queue.endpoints().free_slots(), 8);
+}
+
+#[test]
+fn an_end_gives_both_tries_back() {
+    let (mut queue, _, now) = hedging(128);
+    let ticket = queue.arrive(now, idempotent(now)).expect("room");
+    queue.hand_out(now).expect("a slot is free");
+    queue.hedge(now + ms(300), ticket).expect("one is idle");
+    queue.end(now + ms(400), ticket, Outcome::Aborted);
+    assert_eq!(queue.endpoints().free_slots(), 8);
+    assert_eq!(queue.in_flight(), 0);
+}
+
+#[test]
+fn nothing_is_asked_twice_that_must_not_be_or_while_others_wait_or_without_budget() {
+    let (mut queue, _, now) = hedging(128);
+    let once = queue.arrive(now, ask(now)).expect("room");
+    queue.hand_out(now).expect("a slot is free");
+    assert_eq!(queue.hedge_after(once), None);
+    assert_eq!(queue.hedge(now + ms(300), once), None);
+
+    let tickets = [(); 8].map(|()| queue.arrive(now, idempotent(now)).expect("room"));
+    while queue.hand_out(now).is_some() {}
+    assert_eq!(queue.waiting(), 1);
+    assert_eq!(queue.hedge(now + ms(300), tickets[0]), None, "one waits");
+
+    let (mut queue, _, now) = hedging(0);
+    let ticket = queue.arrive(now, idempotent(now)).expect("room");
+    queue.hand_out(now).expect("a slot is free");
+    assert!(queue.hedge_after(ticket).is_some());
+    assert_eq!(queue.hedge(now + ms(300), ticket), None, "no retry is left");
 }

@@ -102,6 +102,9 @@ pub struct RetryRules {
     pub burst: u32,
     /// A request on which this many workers died is given up.
     pub deaths: u32,
+    /// A try without an answer for this long, and for longer than nearly all before it, gets a second
+    /// one beside it, of an idle worker; zero: never.
+    pub hedge_after: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -214,6 +217,7 @@ impl Default for RetryRules {
             ratio: 0.2,
             burst: 128,
             deaths: 2,
+            hedge_after: Duration::from_millis(50),
         }
     }
 }
@@ -271,6 +275,7 @@ impl Config {
                 retry: RetryConfig {
                     ratio: self.retry.ratio,
                     burst: self.retry.burst,
+                    hedge_after: Some(*self.retry.hedge_after).filter(|it| !it.is_zero()),
                 },
             }),
             ..RegistryConfig::default()

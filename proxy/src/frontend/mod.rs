@@ -4,12 +4,12 @@
 mod body;
 mod client;
 mod head;
+mod hedge;
 mod relay;
 mod reply;
 mod request;
 mod routes;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tidegate_http1::Version;
 use tidegate_protocol::TIMEOUT_HEADER;
-use tidegate_queue::{Ask, AttemptError, Class, Outcome, Placement};
+use tidegate_protocol::api::ApiRoute;
+use tidegate_queue::{Ask, AttemptError, Class, Outcome};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::body::{Body, BodyReader, NoBody, model_of};
@@ -257,6 +258,7 @@ impl Frontend {
             bytes: request.body().len() as u64,
             cost: cost_of(path, &body.bytes),
             class,
+            idempotent: ApiRoute::kind_of(path).is_idempotent(),
         };
         let place = self.dispatcher.enter(model.as_deref(), ask);
         let place = place.map_err(|error| match error {
@@ -314,9 +316,9 @@ impl Frontend {
     async fn answer(&self, place: &mut Place, request: &Outgoing) -> Option<Answer> {
         let mut deaths = 0;
         loop {
-            match self.try_once(place, request).await {
-                ControlFlow::Break(answer) => return Some(answer),
-                ControlFlow::Continue(attempt_error) => {
+            match self.try_once(place, request, &mut deaths).await {
+                Ok(answer) => return Some(answer),
+                Err(attempt_error) => {
                     deaths += u32::from(attempt_error == AttemptError::Died);
                     if deaths >= self.config.retry.deaths {
                         place.blame(attempt_error);
@@ -326,21 +328,6 @@ impl Frontend {
                         return None;
                     }
                 }
-            }
-        }
-    }
-
-    async fn try_once(
-        &self,
-        place: &mut Place,
-        request: &Outgoing,
-    ) -> ControlFlow<Answer, AttemptError> {
-        let Placement { address, .. } = place.turn().await;
-        match self.backend.ask(address, request, place.left()).await {
-            Ok(answer) => ControlFlow::Break(answer),
-            Err(attempt_error) => {
-                tracing::debug!(%address, ?attempt_error, "a try failed");
-                ControlFlow::Continue(attempt_error)
             }
         }
     }

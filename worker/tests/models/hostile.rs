@@ -194,7 +194,10 @@ fn sealed_lies_are_found_out() {
         ),
         // Neither leads to a file outside the model.
         ("modules.json", b"[{\"path\": \"\", \"type\": \"a.Dense\"}]"),
-        ("modules.json", b"[{\"path\": \"../x\", \"type\": \"a.Pooling\"}]"),
+        (
+            "modules.json",
+            b"[{\"path\": \"../x\", \"type\": \"a.Pooling\"}]",
+        ),
     ] {
         let mut parts = Parts::of(&file);
         parts.set_file(name, content);

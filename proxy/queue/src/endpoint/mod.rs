@@ -181,6 +181,12 @@ impl Endpoints {
         free.find(|id| self.endpoints.get(id).is_some_and(|it| it.fits(cost)))
     }
 
+    /// As [`Endpoints::least_busy`], another one than this.
+    pub(crate) fn least_busy_but(&self, but: EndpointId, cost: u64) -> Option<EndpointId> {
+        let mut others = self.free.iter().map(|(_, id)| *id).filter(|id| *id != but);
+        others.find(|id| self.fits(*id, cost))
+    }
+
     /// Whether a request of this cost fits an endpoint, its slots aside.
     pub(crate) fn fits(&self, id: EndpointId, cost: u64) -> bool {
         self.endpoints.get(&id).is_some_and(|it| it.fits(cost))

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{EndpointId, Endpoints};
-use crate::speed::Spread;
+use crate::speed::{self, Spread};
 
 /// Of so many requests one is given to a slow endpoint to see whether it still is.
 const PROBE_EVERY: u64 = 1_000;
@@ -133,6 +133,26 @@ impl Endpoints {
         if self.slow.until_look == 0 {
             self.look_at_all();
         }
+    }
+
+    /// Learns from a try that was given up after so long: its answer would have taken longer. An
+    /// endpoint that is slower than that already is not taken for faster by it.
+    pub(crate) fn learn_at_least(&mut self, id: EndpointId, so_far: Duration) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        if endpoint.speed.is_raised_by(so_far) {
+            endpoint.speed.record(so_far);
+            self.judge(id);
+        }
+    }
+
+    /// What nearly no service of a fast endpoint takes; `None` while no two endpoints are known.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        let deviation = self.slow.spread.deviation();
+        self.slow
+            .reference
+            .map(|mean| speed::longest(mean, deviation))
     }
 
     /// Finds the speed of the fast ones anew, and who is slow by it.

@@ -1,10 +1,12 @@
 //! One model's requests, from arrival to end.
 //!
-//! A request either waits for its turn or holds one permit for its current try, never both.
+//! A request either waits for its turn or holds the permit of its current try, never both; a try that
+//! takes long may get a second one beside it.
 //! Requests are ordered by class and then by arrival: one that comes back from a failed try keeps
 //! its ticket and so stands at the head of its class again.
 
 mod admission;
+mod hedge;
 mod order;
 mod signal;
 
@@ -56,6 +58,8 @@ pub struct Ask {
     /// What it takes of a worker's capacity beside a slot.
     pub cost: u64,
     pub class: Class,
+    /// Whether it may be computed twice.
+    pub idempotent: bool,
 }
 
 impl Ask {
@@ -67,6 +71,7 @@ impl Ask {
             bytes: 0,
             cost: 1,
             class: Class::default(),
+            idempotent: false,
         }
     }
 }
@@ -108,6 +113,8 @@ pub enum Outcome {
 struct Request {
     ask: Ask,
     permit: Option<Permit>,
+    /// Of a second try beside the first.
+    second: Option<Permit>,
     was_granted: bool,
 }
 
@@ -174,6 +181,7 @@ impl Queue {
         let request = Request {
             ask,
             permit: None,
+            second: None,
             was_granted: false,
         };
         self.requests.insert(ticket, request);
@@ -263,6 +271,9 @@ impl Queue {
         };
         let ask = request.ask;
         let age = now.saturating_sub(ask.arrived);
+        if let Some(second) = request.second {
+            self.give_back(second, &ask);
+        }
         match request.permit {
             Some(permit) => {
                 self.give_back(permit, &ask);
@@ -286,7 +297,7 @@ impl Queue {
         self.waiting
     }
 
-    /// Permits held.
+    /// Requests that hold a permit.
     pub fn in_flight(&self) -> usize {
         self.requests.len() - self.waiting
     }

@@ -201,6 +201,30 @@ impl Registry {
         is_back
     }
 
+    /// As [`crate::Queue::hedge_after`].
+    pub fn hedge_after(&self, queue: QueueId, ticket: Ticket) -> Option<Duration> {
+        self.queues.get(queue)?.queue.hedge_after(ticket)
+    }
+
+    /// As [`crate::Queue::hedge`], with the address of the worker.
+    pub fn hedge(&mut self, now: Moment, queue: QueueId, ticket: Ticket) -> Option<Placement> {
+        let endpoint = self.queues.get_mut(queue)?.queue.hedge(now, ticket)?;
+        let worker = self.workers.get((queue, endpoint))?;
+        Some(Placement {
+            ticket,
+            endpoint,
+            address: worker.said.address,
+        })
+    }
+
+    /// As [`crate::Queue::abandon`].
+    pub fn abandon(&mut self, now: Moment, queue: QueueId, ticket: Ticket, endpoint: EndpointId) {
+        if let Some(held) = self.queues.get_mut(queue) {
+            held.queue.abandon(now, ticket, endpoint);
+        }
+        self.clear(queue, endpoint);
+    }
+
     /// Notes the error of a try whose request is given up.
     pub fn blame(
         &mut self,

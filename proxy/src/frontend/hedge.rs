@@ -1,0 +1,71 @@
+//! One try, and a second one of another worker beside it when the first takes longer than nearly
+//! all do: a worker that hangs without dying keeps nothing that others could answer. The first
+//! answer counts, and the other try is given up.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tidegate_queue::{AttemptError, Placement};
+
+use super::Frontend;
+use crate::backend::{Answer, Outgoing};
+use crate::dispatch::Place;
+
+impl Frontend {
+    /// Waits for a turn and asks the worker. `deaths` counts workers that died of a try beside which
+    /// another went on.
+    pub(super) async fn try_once(
+        &self,
+        place: &mut Place,
+        request: &Outgoing,
+        deaths: &mut u32,
+    ) -> Result<Answer, AttemptError> {
+        let first = place.turn().await;
+        let Some(after) = place.hedge_after() else {
+            return self.ask(first, request, place.left()).await;
+        };
+        let mut first_try = pin!(self.ask(first, request, place.left()));
+        let second = loop {
+            tokio::select! {
+                answer = &mut first_try => return answer,
+                () = tokio::time::sleep(after) => {}
+            }
+            if let Some(second) = place.hedge() {
+                break second;
+            }
+        };
+        let mut second_try = pin!(self.ask(second, request, place.left()));
+        let (answer, by, other) = tokio::select! {
+            answer = &mut first_try => (answer, first, second),
+            answer = &mut second_try => (answer, second, first),
+        };
+        match answer {
+            Ok(answer) => {
+                place.abandon(other);
+                Ok(answer)
+            }
+            Err(attempt_error) => {
+                *deaths += u32::from(attempt_error == AttemptError::Died);
+                place.blame_for(&by, attempt_error);
+                place.abandon(by);
+                match by == first {
+                    true => second_try.await,
+                    false => first_try.await,
+                }
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        Placement { address, .. }: Placement,
+        request: &Outgoing,
+        left: Duration,
+    ) -> Result<Answer, AttemptError> {
+        let answer = self.backend.ask(address, request, left).await;
+        if let Err(attempt_error) = &answer {
+            tracing::debug!(%address, ?attempt_error, "a try failed");
+        }
+        answer
+    }
+}
