@@ -6,13 +6,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use tidegate_config::read_text;
 use tidegate_http1::Fields;
 
 /// Each is compared with each request's key: together some 0.1 ms.
@@ -55,8 +56,7 @@ pub enum KeyError {
     )]
     Exposed { file: PathBuf, mode: u32 },
     #[error(
-        "clients.api_keys_file {}: is larger than {LARGEST_FILE_BYTES} bytes or holds {found} keys, \
-         expected 1 to {MOST_KEYS}",
+        "clients.api_keys_file {}: holds {found} keys, expected 1 to {MOST_KEYS}",
         file.display()
     )]
     Count { file: PathBuf, found: usize },
@@ -148,10 +148,11 @@ fn stamp(file: &Path) -> Option<(u64, i64, i64, u64)> {
 
 fn read(file: &Path) -> Result<Vec<Known>, KeyError> {
     let owned = || file.to_owned();
-    let (text, mode) = read_private(file).map_err(|cause| KeyError::Unreadable {
-        file: owned(),
-        cause,
-    })?;
+    let (text, mode) =
+        read_text(file, LARGEST_FILE_BYTES).map_err(|cause| KeyError::Unreadable {
+            file: owned(),
+            cause,
+        })?;
     if mode & 0o077 != 0 {
         let file = owned();
         return Err(KeyError::Exposed { file, mode });
@@ -170,20 +171,9 @@ fn read(file: &Path) -> Result<Vec<Known>, KeyError> {
     }
     let (file, found) = (owned(), keys.len());
     match found {
-        1..=MOST_KEYS if text.len() as u64 <= LARGEST_FILE_BYTES => Ok(keys),
+        1..=MOST_KEYS => Ok(keys),
         _ => Err(KeyError::Count { file, found }),
     }
-}
-
-/// The file's text, one byte more than it may have at most, and its permission bits.
-fn read_private(file: &Path) -> io::Result<(String, u32)> {
-    let opened = File::open(file)?;
-    let mode = opened.metadata()?.permissions().mode() & 0o777;
-    let mut text = String::new();
-    opened
-        .take(LARGEST_FILE_BYTES + 1)
-        .read_to_string(&mut text)?;
-    Ok((text, mode))
 }
 
 fn hash_of(key: &str) -> Hash {

@@ -30,6 +30,7 @@ mod document;
 mod duration;
 mod error;
 mod fault;
+mod file;
 mod read;
 mod tokens;
 
@@ -41,20 +42,25 @@ pub use addresses::{Addresses, Changes, KEPT_FOR, RESOLVED_EVERY, RESOLVED_WITHI
 pub use check::{Check, Problem};
 pub use duration::Duration;
 pub use error::{ConfigError, Mistake, nearest};
+pub use file::read_text;
 pub use tokens::{TokenError, Tokens};
 
 /// Exit code of a daemon that was given a configuration it cannot use (`EX_CONFIG`).
 pub const BAD_CONFIG: u8 = 78;
+
+/// Largest configuration file: thousands of times what the examples have.
+const LARGEST_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Reads and checks a configuration file.
 ///
 /// `T` should refuse unknown keys (`#[serde(deny_unknown_fields)]`). Serde's `flatten` and
 /// internally tagged enums lose the key path of what they hold; use nested tables instead.
 pub fn load<T: DeserializeOwned + Check>(file: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|cause| ConfigError::Unreadable {
-        file: file.to_owned(),
-        cause,
-    })?;
+    let (text, _) =
+        read_text(file, LARGEST_CONFIG_BYTES).map_err(|cause| ConfigError::Unreadable {
+            file: file.to_owned(),
+            cause,
+        })?;
     parse(&text, file)
 }
 

@@ -5,12 +5,11 @@
 //! Nothing here prints a token.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::read_text;
 
 const MOST_TOKENS: usize = 2;
 const SHORTEST_TOKEN: usize = 16;
@@ -60,10 +59,11 @@ pub enum TokenError {
 impl Tokens {
     /// Reads a token file, which nobody but its owner may read.
     pub fn read(file: &Path) -> Result<Tokens, TokenError> {
-        let (text, mode) = read_private(file).map_err(|cause| TokenError::Unreadable {
-            file: file.to_owned(),
-            cause,
-        })?;
+        let (text, mode) =
+            read_text(file, LARGEST_FILE_BYTES).map_err(|cause| TokenError::Unreadable {
+                file: file.to_owned(),
+                cause,
+            })?;
         if mode & 0o077 != 0 {
             let file = file.to_owned();
             return Err(TokenError::Exposed { file, mode });
@@ -112,15 +112,6 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// The file's text and its permission bits, taken from the same open file.
-fn read_private(file: &Path) -> std::io::Result<(String, u32)> {
-    let opened = File::open(file)?;
-    let mode = opened.metadata()?.permissions().mode() & 0o777;
-    let mut text = String::new();
-    opened.take(LARGEST_FILE_BYTES).read_to_string(&mut text)?;
-    Ok((text, mode))
-}
-
 fn check_token(token: &str, line: usize, file: &Path) -> Result<(), TokenError> {
     let file = || file.to_owned();
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -139,6 +130,7 @@ fn check_token(token: &str, line: usize, file: &Path) -> Result<(), TokenError> 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
