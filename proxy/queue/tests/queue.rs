@@ -289,7 +289,9 @@ fn hedging(burst: u32) -> (Queue, Vec<EndpointId>, Moment) {
         let tickets = [(); 8].map(|()| queue.arrive(now, ask(now)).expect("room"));
         while queue.hand_out(now).is_some() {}
         now += ms(100);
-        tickets.map(|ticket| queue.end(now, ticket, Outcome::Answered));
+        for ticket in tickets {
+            queue.end(now, ticket, Outcome::Answered);
+        }
     }
     (queue, endpoints, now)
 }
