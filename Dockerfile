@@ -1,4 +1,4 @@
-# Three images from one file: docker build --target proxy (or scaler, or worker) .
+# Four images from one file: docker build --target proxy (or scaler, worker, batch) .
 #
 # Each holds a binary, the shared objects that it loads and certificate authorities, and nothing
 # else: no shell, no package manager. They run as 65532:65532 and on a read-only file system.
@@ -20,7 +20,7 @@ FROM ${TOOLCHAIN} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates cmake
 WORKDIR /source
 COPY . .
-RUN cargo build --locked --profile dist --bin tidegate-proxy --bin tidegate-scaler --bin tidegate-backtest --bin tidegate-worker \
+RUN cargo build --locked --profile dist --bin tidegate-proxy --bin tidegate-scaler --bin tidegate-backtest --bin tidegate-worker --bin tidegate-batch \
     && make roots BIN=target/dist ROOTS=/roots
 
 FROM ${BINARIES} AS binaries
@@ -54,3 +54,14 @@ EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s CMD ["/usr/bin/tidegate-worker", "probe"]
 ENTRYPOINT ["/usr/bin/tidegate-worker"]
 CMD ["serve"]
+
+# Files and batches on 8081, for the proxy's `batch.url`; `--proxy URL` says where it asks. Mount a
+# volume at /var/lib/tidegate, or what it keeps goes with the container.
+FROM scratch AS batch
+COPY --from=binaries /roots/batch /
+COPY --from=binaries --chown=65532:65532 /roots/ledger /var/lib/tidegate
+USER 65532:65532
+EXPOSE 8081
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["/usr/bin/tidegate-batch", "probe"]
+ENTRYPOINT ["/usr/bin/tidegate-batch"]
+CMD ["serve", "--config", "/etc/tidegate/batch.toml", "--listen", "0.0.0.0:8081"]

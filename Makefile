@@ -59,16 +59,16 @@ in-engine: images
 
 # Images of this machine's binaries.
 images: build roots
-	for image in proxy scaler worker; do \
+	for image in proxy scaler worker batch; do \
 		DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --build-arg BINARIES=host \
 			--target $$image --tag tidegate-$$image . || exit 1; \
 	done
 
-# A binary, the shared objects that it loads, certificate authorities; the proxy's config as well.
+# A binary, the shared objects that it loads, certificate authorities; the configs of proxy and batch as well.
 roots:
 	@rm -rf $(ROOTS)
 	@mkdir -p $(ROOTS)/ledger
-	@for daemon in proxy scaler worker; do \
+	@for daemon in proxy scaler worker batch; do \
 		binary=$(BIN)/tidegate-$$daemon root=$(ROOTS)/$$daemon; \
 		install -D --strip $$binary $$root/usr/bin/tidegate-$$daemon && \
 		cp --parents --dereference $$(ldd $$binary | grep --only-matching '/[^ ]*') \
@@ -76,6 +76,7 @@ roots:
 	done
 	@install --strip $(BIN)/tidegate-backtest $(ROOTS)/scaler/usr/bin/tidegate-backtest
 	@install -D --mode 644 configs/proxy.toml $(ROOTS)/proxy/etc/tidegate/proxy.toml
+	@install -D --mode 644 configs/batch.toml $(ROOTS)/batch/etc/tidegate/batch.toml
 
 # The module against its provider's schema and the binaries, then against checkov's rules, offline.
 # Needs no AWS account. What asks the terraform CLI is skipped where there is none.

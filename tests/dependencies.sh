@@ -35,8 +35,8 @@ forbid tidegate-proxy tidegate_control "the proxy measures, the scaler decides"
 forbid tidegate-worker 'pingora_.*' "pingora is known to the proxy alone"
 forbid tidegate-scaler 'pingora_.*|candle_.*' "pingora and candle are known to proxy and worker alone"
 forbid tidegate-proxy 'candle_.*' "candle is known to the worker alone"
-for daemon in tidegate-proxy tidegate-scaler tidegate-worker; do
-    forbid "$daemon" 'tidegate_(proxy|scaler|worker)' "daemons meet as processes"
+for daemon in tidegate-proxy tidegate-scaler tidegate-worker tidegate-batch; do
+    forbid "$daemon" 'tidegate_(proxy|scaler|worker|batch)' "daemons meet as processes"
     forbid "$daemon" 'aws_lc_rs|aws_lc_sys|openssl|openssl_sys|native_tls' "one TLS provider: rustls with ring"
 done
 

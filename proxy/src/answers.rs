@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
 
-use crate::route::WorkerRoute;
+use crate::route::{BATCH_ROUTES, WorkerRoute, batch_route};
 
 /// The statuses that are counted, 100 to 599.
 const STATUSES: usize = 500;
@@ -34,7 +34,8 @@ impl Answers {
             .iter()
             .map(|route| (route.method.clone(), route.path.clone()));
         let other = (Method::GET, OTHER.to_owned());
-        let rows = std::iter::once(other).chain(own).chain(listed);
+        let batch = BATCH_ROUTES.iter().flat_map(|route| route.rows());
+        let rows = std::iter::once(other).chain(own).chain(listed).chain(batch);
         Answers {
             rows: rows.map(|(method, path)| Row::new(method, path)).collect(),
         }
@@ -46,9 +47,10 @@ impl Answers {
             Method::HEAD => &Method::GET,
             _ => method,
         };
-        let path = match path.starts_with("/v1/models/") {
-            true => "/v1/models",
-            false => path,
+        let path = match batch_route(path) {
+            Some(route) => route.path,
+            None if path.starts_with("/v1/models/") => "/v1/models",
+            None => path,
         };
         let row = |method: &Method| {
             let mut rows = self.rows.iter().skip(1);

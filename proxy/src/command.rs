@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tidegate_config::ConfigError;
 
-use crate::config::Config;
+use crate::config::{BatchUrl, Config};
 
 /// Takes every request, holds it in one queue per model, and hands it to the next free worker slot.
 #[derive(Debug, Parser)]
@@ -39,6 +39,9 @@ pub struct Command {
     /// Instead of `models` in the config; may be given several times.
     #[arg(long, value_name = "NAME")]
     model: Vec<String>,
+    /// Instead of `batch.url` in the config.
+    #[arg(long, value_name = "URL")]
+    batch: Option<BatchUrl>,
     /// End as by SIGTERM when standard input closes.
     #[arg(long)]
     pub watch_stdin: bool,
@@ -69,6 +72,9 @@ impl Command {
         replace(&mut config.admin, &self.admin);
         replace(&mut config.tokens.worker, &self.worker_tokens);
         replace(&mut config.tokens.operator, &self.operator_tokens);
+        if self.batch.is_some() {
+            config.batch.url.clone_from(&self.batch);
+        }
         if !self.model.is_empty() {
             config.models.clone_from(&self.model);
         }

@@ -1,4 +1,4 @@
-//! What goes to workers: a method and a path, in the config as "GET /info", or "/embed" for POST.
+//! What goes to the batch service; and what goes to workers: a method and a path, in the config as "GET /info", or "/embed" for POST.
 
 use std::fmt;
 
@@ -8,6 +8,48 @@ use tidegate_protocol::api::{self, ApiRoute, ROUTES};
 
 /// `GET` paths that the proxy answers itself.
 pub const OWN_PATHS: [&str; 5] = ["/v1/models", "/livez", "/readyz", "/health", "/healthz"];
+
+/// Paths that the batch service answers, with all below them.
+pub static BATCH_ROUTES: [BatchRoute; 3] = [
+    BatchRoute {
+        path: "/v1/files",
+        methods: &[Method::GET, Method::POST, Method::DELETE],
+        is_signed: false,
+    },
+    BatchRoute {
+        path: "/v1/batches",
+        methods: &[Method::GET, Method::POST],
+        is_signed: false,
+    },
+    BatchRoute {
+        path: "/endpoints",
+        methods: &[Method::POST],
+        is_signed: true,
+    },
+];
+
+#[derive(Debug)]
+pub struct BatchRoute {
+    pub path: &'static str,
+    pub methods: &'static [Method],
+    /// Its clients sign what they send, which the service verifies; they have no key to bring.
+    pub is_signed: bool,
+}
+
+impl BatchRoute {
+    /// Under which its answers are counted.
+    pub fn rows(&self) -> impl Iterator<Item = (Method, String)> {
+        (self.methods.iter()).map(|method| (method.clone(), self.path.to_owned()))
+    }
+}
+
+/// The route of the batch service that a path belongs to.
+pub fn batch_route(path: &str) -> Option<&'static BatchRoute> {
+    BATCH_ROUTES.iter().find(|route| {
+        let rest = path.strip_prefix(route.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -1,5 +1,6 @@
 //! Measurements through the real binaries: `make bench`. Exits with 2 when a promise is missed.
 
+mod batches;
 mod departures;
 mod encoders;
 mod overhead;
@@ -7,7 +8,7 @@ mod peers;
 
 use std::process::ExitCode;
 
-const PARTS: [&str; 4] = ["encoders", "overhead", "peers", "departures"];
+const PARTS: [&str; 5] = ["encoders", "overhead", "peers", "departures", "batches"];
 
 /// All parts, or those that are named.
 #[tokio::main]
@@ -33,6 +34,9 @@ async fn main() -> ExitCode {
     }
     if wanted("departures") {
         held &= departures::measure().await;
+    }
+    if wanted("batches") {
+        held &= batches::measure().await;
     }
     match held {
         true => ExitCode::SUCCESS,

@@ -6,7 +6,12 @@ use tidegate_tests::{default_model, within};
 
 use crate::stack::docker;
 
-const IMAGES: [&str; 3] = ["tidegate-proxy", "tidegate-scaler", "tidegate-worker"];
+const IMAGES: [&str; 4] = [
+    "tidegate-proxy",
+    "tidegate-scaler",
+    "tidegate-worker",
+    "tidegate-batch",
+];
 
 const MOST_BYTES: u64 = 60_000_000;
 

@@ -8,7 +8,7 @@ mod stand;
 mod up;
 
 pub use load::{Answer, Client, Dice, Timed};
-pub use moto::{ENVIRONMENT, Moto, REGION};
+pub use moto::{ENVIRONMENT, Moto, REGION, python as clients_python};
 pub use process::{Process, binary};
 pub use stand::{Stand, StandConfig, default_model};
 pub use up::{Up, children_of};

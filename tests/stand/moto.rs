@@ -75,7 +75,7 @@ impl Drop for Moto {
 }
 
 /// A script in `tests/clients`, in the environment that `make test` installs for them.
-fn python(script: &str) -> Command {
+pub fn python(script: &str) -> Command {
     let own = std::env::current_exe().expect("a process knows its own path");
     let places = own
         .ancestors()

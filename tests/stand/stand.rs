@@ -152,6 +152,11 @@ impl Stand {
         );
     }
 
+    /// A file for its owner alone in the stand's directory.
+    pub fn write_secret(&self, name: &str, secret: &str) {
+        write_secret(&self.dir.path().join(name), secret);
+    }
+
     pub fn client(&self) -> Client {
         Client::new(format!("http://{}", self.listen))
     }

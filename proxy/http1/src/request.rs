@@ -121,6 +121,16 @@ impl RequestHead {
         };
         std::str::from_utf8(bytes).unwrap_or_default()
     }
+
+    /// Path and query as they were sent; `*` for the server as a whole.
+    pub fn path_and_query<'b>(&self, head: &'b [u8]) -> &'b str {
+        let Target::Path(Some(path)) = &self.target else {
+            return self.path(head);
+        };
+        let rest = head.get(path.start..).unwrap_or_default();
+        let length = memchr::memchr(b' ', rest).unwrap_or(path.len());
+        std::str::from_utf8(&rest[..length]).unwrap_or_default()
+    }
 }
 
 struct RequestLine {

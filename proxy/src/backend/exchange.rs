@@ -81,7 +81,7 @@ impl Exchange<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<ResponseHead>> {
         self.poll_send(context);
         loop {
-            if let Some(head) = self.head()? {
+            if let Some(head) = final_head(&mut self.inbound)? {
                 return Poll::Ready(Ok(head));
             }
             let read = buffer::poll_read(&mut self.stream, context, &mut self.inbound, PIECE);
@@ -89,24 +89,6 @@ impl Exchange<'_> {
                 0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 _ => continue,
             }
-        }
-    }
-
-    /// The head of the answer, after those that only say that it is on its way. Nobody asked for
-    /// another protocol, so 101 is no answer.
-    fn head(&mut self) -> io::Result<Option<ResponseHead>> {
-        loop {
-            let read = ResponseHead::read(&self.inbound, &LIMITS);
-            let Some(head) = read.map_err(io::Error::other)? else {
-                return Ok(None);
-            };
-            if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Err(io::Error::other("a protocol that nobody asked for"));
-            }
-            if !head.status.is_informational() {
-                return Ok(Some(head));
-            }
-            self.inbound.drain(..head.len());
         }
     }
 
@@ -124,5 +106,23 @@ impl Exchange<'_> {
                 Poll::Pending => return,
             }
         }
+    }
+}
+
+/// The head of an answer, after those that only say that it is on its way, if it is whole. Nobody
+/// asked for another protocol, so 101 is no answer.
+pub(super) fn final_head(inbound: &mut Vec<u8>) -> io::Result<Option<ResponseHead>> {
+    loop {
+        let read = ResponseHead::read(inbound, &LIMITS);
+        let Some(head) = read.map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(io::Error::other("a protocol that nobody asked for"));
+        }
+        if !head.status.is_informational() {
+            return Ok(Some(head));
+        }
+        inbound.drain(..head.len());
     }
 }

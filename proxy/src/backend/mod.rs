@@ -4,6 +4,7 @@
 mod answer;
 mod exchange;
 mod outgoing;
+mod passage;
 mod pool;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use self::answer::Answer;
 use self::exchange::{Exchange, NoAnswer};
 use self::outgoing::Introduction;
 pub use self::outgoing::Outgoing;
+pub use self::passage::Passage;
 use self::pool::{NoConnection, Pool, PoolConfig};
 use crate::config::WorkerRules;
 
@@ -74,6 +76,13 @@ impl Backend {
             }
             None => Ok(answer),
         }
+    }
+
+    /// Begins a request to another service, whose body follows piece by piece; `None` when it
+    /// cannot be reached.
+    pub async fn pass(&self, to: SocketAddr, head: Vec<u8>) -> Option<Passage> {
+        let (stream, _) = self.pool.get(to).await.ok()?;
+        Some(Passage::new(to, stream, head))
     }
 
     /// Keeps the connection of an answer if that was read to its end and may be used again.

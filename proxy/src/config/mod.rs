@@ -1,5 +1,6 @@
 //! The proxy's TOML file. Every limit has a default; configs/proxy.toml gives the reasons.
 
+mod batch;
 mod classes;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};
 use tidegate_queue::{QueueConfig, RegistryConfig, RetryConfig, is_name};
 
+pub use self::batch::{BatchRules, BatchUrl};
 pub use self::classes::ClassRules;
 use crate::descriptors;
 use crate::route::WorkerRoute;
@@ -44,6 +46,7 @@ pub struct Config {
     pub retry: RetryRules,
     pub clients: ClientRules,
     pub access: AccessRules,
+    pub batch: BatchRules,
     /// How long the unfinished requests may take after SIGTERM.
     pub drain_limit: Duration,
 }
@@ -170,6 +173,7 @@ impl Default for Config {
             retry: RetryRules::default(),
             clients: ClientRules::default(),
             access: AccessRules::default(),
+            batch: BatchRules::default(),
             drain_limit: Duration::from_secs(60),
         }
     }

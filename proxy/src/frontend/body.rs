@@ -13,7 +13,7 @@ use super::request::Request;
 use crate::allowance::{Allowance, Share};
 use crate::config::ClientRules;
 
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How long the rest of a refused body may take to be read.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -129,7 +129,7 @@ impl BodyReader {
 }
 
 /// Takes what has been read of the body; what is behind it stays.
-fn take(client: &mut Client, request: &mut Request, data: &mut Vec<u8>) -> Result<(), NoBody> {
+pub fn take(client: &mut Client, request: &mut Request, data: &mut Vec<u8>) -> Result<(), NoBody> {
     let whole = request.body.left() == Some(client.inbound.len() as u64);
     if whole && data.is_empty() {
         request.body.advance(client.inbound.len());

@@ -1,6 +1,7 @@
 //! The frontend: where clients come in. Reads a request whole, finds its queue, waits for its turn
 //! and passes the answer on, watching all the while whether the client is still there.
 
+mod batch;
 mod body;
 mod client;
 mod head;
@@ -178,6 +179,7 @@ impl Frontend {
             Destination::Queue { path, class } => {
                 self.serve_queue(&mut exchange, &path, class).await
             }
+            Destination::Batch(url) => self.serve_batch(&mut exchange, &url).await,
         };
         let Exchange {
             client,
@@ -300,7 +302,13 @@ impl Frontend {
             () = exchange.client.has_left() => return Err(Gone),
         };
         match answer {
-            Ok(Some(answer)) => self.pass_on(exchange, place, answer).await,
+            Ok(Some(answer)) => {
+                let passed = self.pass_on(exchange, Some(place), answer).await;
+                match passed {
+                    Err(Cut::NotBegun) => self.reply(exchange, Reply::workers_failed()).await,
+                    passed => passed.map_err(|_| Gone),
+                }
+            }
             Ok(None) => {
                 place.leave(Outcome::Failed);
                 self.reply(exchange, Reply::workers_failed()).await
@@ -332,23 +340,22 @@ impl Frontend {
         }
     }
 
+    /// Passes an answer on, and counts it once it has begun.
     async fn pass_on(
         &self,
         exchange: &mut Exchange<'_>,
-        place: Place,
+        place: Option<Place>,
         answer: Answer,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Cut> {
         exchange.terms.persistent &= !self.drain.has_begun();
         let status = answer.status();
         let (client, rules) = (&mut *exchange.client, &self.answer_rules);
         let relay = Relay::new(client, &self.backend, rules, answer, place);
-        match relay.run(&mut exchange.terms).await {
-            Err(Cut::NotBegun) => self.reply(exchange, Reply::workers_failed()).await,
-            passed => {
-                self.answers.count(exchange.route, status);
-                passed.map_err(|_| Gone)
-            }
+        let passed = relay.run(&mut exchange.terms).await;
+        if passed != Err(Cut::NotBegun) {
+            self.answers.count(exchange.route, status);
         }
+        passed
     }
 
     /// A client that takes nothing for too long counts as gone.

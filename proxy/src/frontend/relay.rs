@@ -73,8 +73,10 @@ pub struct Relay<'a> {
     client: &'a mut Client,
     backend: &'a Backend,
     rules: &'a AnswerRules,
-    /// Until the worker's last byte is in.
-    source: Option<(Answer, Place)>,
+    /// Until its last byte is in: the answer, and the place of a worker's.
+    source: Option<(Answer, Option<Place>)>,
+    /// Bytes that are read ahead.
+    ahead: usize,
     /// What the client has not taken yet.
     pending: VecDeque<Vec<u8>>,
     pending_bytes: usize,
@@ -98,13 +100,18 @@ impl<'a> Relay<'a> {
         backend: &'a Backend,
         rules: &'a AnswerRules,
         answer: Answer,
-        place: Place,
+        place: Option<Place>,
     ) -> Self {
         let now = Instant::now();
         Relay {
             client,
             backend,
             rules,
+            // Reading ahead frees a worker; where there is none it would only fill the memory.
+            ahead: match place {
+                Some(_) => rules.ahead,
+                None => 2 * PIECE,
+            },
             source: Some((answer, place)),
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -147,7 +154,7 @@ impl<'a> Relay<'a> {
             },
         });
         if first.await.is_err() {
-            place.leave(Outcome::Failed);
+            leave(place, Outcome::Failed);
             return Err(Cut::NotBegun);
         }
         let length = answer
@@ -201,7 +208,7 @@ impl<'a> Relay<'a> {
             }
             Poll::Ready(Err(_)) => {
                 if let Some((_, place)) = self.source.take() {
-                    place.leave(Outcome::Failed);
+                    leave(place, Outcome::Failed);
                 }
                 Err(Cut::ByWorker)
             }
@@ -211,8 +218,7 @@ impl<'a> Relay<'a> {
     /// Whether another piece fits. One always does beside an empty buffer.
     fn has_room(&mut self) -> bool {
         let wanted = self.pending_bytes + PIECE;
-        let room =
-            self.pending.is_empty() || (wanted <= self.rules.ahead && self.share.widen(wanted));
+        let room = self.pending.is_empty() || (wanted <= self.ahead && self.share.widen(wanted));
         match room {
             true => self.held_since = None,
             false => self.held_since = self.held_since.or_else(|| Some(Instant::now())),
@@ -288,7 +294,7 @@ impl<'a> Relay<'a> {
             return;
         }
         if let Some((answer, place)) = self.source.take() {
-            place.leave(Outcome::Answered);
+            leave(place, Outcome::Answered);
             self.backend.release(answer);
         }
         if self.chunked && !self.head_only {
@@ -320,7 +326,9 @@ impl<'a> Relay<'a> {
     }
 
     fn held_limit(&self) -> Option<Instant> {
-        self.held_since.map(|since| since + self.rules.hold_timeout)
+        let worker_waits = matches!(&self.source, Some((_, Some(_))));
+        let since = self.held_since.filter(|_| worker_waits);
+        since.map(|since| since + self.rules.hold_timeout)
     }
 
     fn check_limits(&mut self) -> Result<(), Cut> {
@@ -332,11 +340,17 @@ impl<'a> Relay<'a> {
         let waits = self.source.is_some() && self.held_since.is_none();
         if waits && self.last_read + self.backend.answer_gap() <= now {
             if let Some((_, place)) = self.source.take() {
-                place.leave(Outcome::Failed);
+                leave(place, Outcome::Failed);
             }
             return Err(Cut::ByWorker);
         }
         Ok(())
+    }
+}
+
+fn leave(place: Option<Place>, outcome: Outcome) {
+    if let Some(place) = place {
+        place.leave(outcome);
     }
 }
 

@@ -43,6 +43,11 @@ impl Content {
                 });
                 (status, json!({ "error": error }))
             }
+            // As clients of SageMaker read it.
+            Content::Error { message, .. } if path.starts_with("/endpoints/") => (
+                status,
+                json!({"Code": sagemaker_code(status), "Message": message}),
+            ),
             Content::Error { code, message } => {
                 let (status, error_type) = tei_status_and_type(status, code);
                 (status, json!({"error": message, "error_type": error_type}))
@@ -57,6 +62,14 @@ fn openai_type(status: StatusCode) -> &'static str {
         StatusCode::GATEWAY_TIMEOUT => "timeout_error",
         status if status.is_client_error() => "invalid_request_error",
         _ => "server_error",
+    }
+}
+
+fn sagemaker_code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "ServiceUnavailable",
+        status if status.is_client_error() => "ValidationError",
+        _ => "InternalFailure",
     }
 }
 
@@ -213,6 +226,21 @@ impl Reply {
     pub fn workers_failed() -> Self {
         let message = "the workers that tried this request failed".to_owned();
         Reply::error(StatusCode::BAD_GATEWAY, "worker_failed", message)
+    }
+
+    pub fn no_batch_service() -> Self {
+        let message = "the batch service cannot be reached".to_owned();
+        Reply::overloaded("batch_unavailable", message, Duration::from_secs(1))
+    }
+
+    pub fn batch_broke_off() -> Self {
+        let message = "the batch service broke off".to_owned();
+        Reply::error(StatusCode::BAD_GATEWAY, "batch_failed", message)
+    }
+
+    pub fn batch_timeout(limit: Duration) -> Self {
+        let message = format!("nothing was sent or answered for {limit:?}");
+        Reply::error(StatusCode::GATEWAY_TIMEOUT, "batch_timeout", message)
     }
 
     pub fn draining() -> Self {

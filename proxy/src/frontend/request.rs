@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use tidegate_http1::{
-    BodyDecoder, Expectation, Fault, Fields, Limits, RequestHead, RequestReader, Version,
+    BodyDecoder, Expectation, Fault, Fields, Framing, Limits, RequestHead, RequestReader, Version,
 };
 use tokio::sync::Notify;
 
@@ -142,6 +142,16 @@ impl Request {
     /// As it was sent, without query.
     pub fn path(&self) -> &str {
         self.head.path(&self.bytes)
+    }
+
+    /// As it was sent, with its query.
+    pub fn path_and_query(&self) -> &str {
+        self.head.path_and_query(&self.bytes)
+    }
+
+    /// How the end of the body is found.
+    pub fn framing(&self) -> Framing {
+        self.head.framing
     }
 
     pub fn version(&self) -> Version {

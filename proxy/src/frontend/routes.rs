@@ -12,6 +12,8 @@ use super::Frontend;
 use super::reply::Reply;
 use super::request::Request;
 use crate::answers::RouteId;
+use crate::config::BatchUrl;
+use crate::route::{BatchRoute, batch_route};
 
 /// Where a request goes.
 pub(super) enum Destination {
@@ -19,6 +21,8 @@ pub(super) enum Destination {
     Here(Reply),
     /// For a worker, at this path and in this class.
     Queue { path: String, class: Class },
+    /// For the batch service.
+    Batch(BatchUrl),
 }
 
 /// A destination, and the name under which answers are counted.
@@ -43,9 +47,11 @@ impl Frontend {
         if let Some(reply) = self.health(method, &path) {
             return here(reply);
         }
+        let batch = self.batch_route(&path);
+        let is_signed = batch.is_some_and(|(_, route)| route.is_signed);
         let key = match &self.keys {
             // A browser asks beforehand without its key.
-            Some(_) if preflight => None,
+            Some(_) if preflight || is_signed => None,
             Some(keys) => match keys.admits(request.fields()) {
                 Some(name) => Some(name),
                 None => {
@@ -66,6 +72,10 @@ impl Frontend {
         }
         if let Some(reply) = self.about_models(method, &path) {
             return here(reply);
+        }
+        if let Some((url, _)) = batch {
+            let destination = Destination::Batch(url.clone());
+            return Routed { route, destination };
         }
         let asked = request.fields().get(PRIORITY_HEADER);
         match self.classes.choose(asked, &path, key.as_deref()) {
@@ -88,6 +98,9 @@ impl Frontend {
         ) || path.starts_with(MODEL);
         let listed = self.config.routes.iter().filter(|route| route.path == path);
         let mut methods: Vec<Method> = listed.map(|route| route.method.clone()).collect();
+        if let Some((_, route)) = self.batch_route(path) {
+            methods.extend_from_slice(route.methods);
+        }
         if own && !methods.contains(&Method::GET) {
             methods.push(Method::GET);
         }
@@ -101,6 +114,11 @@ impl Frontend {
             methods.push(Method::OPTIONS);
         }
         methods
+    }
+
+    /// The batch service, if there is one and the path is among its own.
+    fn batch_route(&self, path: &str) -> Option<(&BatchUrl, &'static BatchRoute)> {
+        self.config.batch.url.as_ref().zip(batch_route(path))
     }
 
     fn health(&self, method: &Method, path: &str) -> Option<Reply> {

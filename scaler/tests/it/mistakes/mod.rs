@@ -15,7 +15,13 @@ fn configs() -> PathBuf {
 }
 
 /// Files in configs/ that other daemons read.
-const OF_OTHERS: [&str; 4] = ["Cargo.toml", "proxy.toml", "scenario.toml", "worker.toml"];
+const OF_OTHERS: [&str; 5] = [
+    "Cargo.toml",
+    "batch.toml",
+    "proxy.toml",
+    "scenario.toml",
+    "worker.toml",
+];
 
 #[test]
 fn every_policy_in_configs_is_valid() {

@@ -1,0 +1,289 @@
+//! The TOML file of `serve`. Every limit has a default; configs/batch.toml gives the reasons.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+use tidegate_config::{Check, Duration, Problem};
+
+use crate::input::FileLimits;
+
+/// Of a file of keys.
+const LARGEST_KEYS_BYTES: u64 = 256 << 10;
+
+/// Why a file that the configuration names cannot be used.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Unusable(pub String);
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients ask.
+    pub listen: SocketAddr,
+    /// Directory of files, answers and the database.
+    pub store: PathBuf,
+    /// How long lines that were asked may take to be answered after SIGTERM.
+    pub drain_limit: Duration,
+    pub proxy: ProxyRules,
+    pub files: FileRules,
+    pub batches: BatchRules,
+    pub quota: Quota,
+    pub sagemaker: SageMakerRules,
+}
+
+/// How lines are asked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyRules {
+    pub url: String,
+    /// File of mode 0600 with this service's own key, where the proxy wants one.
+    pub key_file: Option<PathBuf>,
+    /// Most lines asked at once.
+    pub concurrency: usize,
+    /// Most bytes of their bodies.
+    pub in_flight_bytes: usize,
+    /// How long a line may wait at the proxy and be worked on.
+    pub line_timeout: Duration,
+    /// Largest answer that is kept.
+    pub answer_bytes: usize,
+    /// Tries of a line that fails at a worker.
+    pub tries: u32,
+    /// Tries beyond each line's first, as a share of all lines.
+    pub retry_ratio: f64,
+    /// Most of them that can be saved up.
+    pub retry_burst: u32,
+}
+
+/// What a file may be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileRules {
+    pub bytes: u64,
+    pub lines: u32,
+    pub line_bytes: usize,
+    /// How long an upload may take.
+    pub upload_timeout: Duration,
+    /// A file is removed after this, unless it says otherwise.
+    pub keep: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchRules {
+    /// Batches that are worked on at once, oldest first.
+    pub at_once: usize,
+    /// The longest `completion_window`.
+    pub longest_window: Duration,
+}
+
+/// What each key may have at once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quota {
+    pub files: u64,
+    pub bytes: u64,
+    /// Lines of batches that have not ended.
+    pub lines: u64,
+}
+
+/// Clients of SageMaker's runtime.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SageMakerRules {
+    pub callers: Callers,
+    /// File of mode 0600 with an access key id and its secret a line.
+    pub access_keys_file: Option<PathBuf>,
+    /// Largest body.
+    pub body_bytes: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// The model behind an endpoint whose name is another.
+    pub endpoints: BTreeMap<String, String>,
+}
+
+/// Who may call SageMaker's routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Callers {
+    /// There are no such routes.
+    Nobody,
+    /// Whoever signs with a known key.
+    Signed,
+    /// Signatures are not looked at.
+    Anyone,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            store: "/var/lib/tidegate/batch".into(),
+            drain_limit: Duration::from_secs(20),
+            proxy: ProxyRules::default(),
+            files: FileRules::default(),
+            batches: BatchRules::default(),
+            quota: Quota::default(),
+            sagemaker: SageMakerRules::default(),
+        }
+    }
+}
+
+impl Default for SageMakerRules {
+    fn default() -> Self {
+        SageMakerRules {
+            callers: Callers::Nobody,
+            access_keys_file: None,
+            body_bytes: 25 << 20,
+            timeout: Duration::from_secs(60),
+            endpoints: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for ProxyRules {
+    fn default() -> Self {
+        ProxyRules {
+            url: "http://127.0.0.1:8080".to_owned(),
+            key_file: None,
+            concurrency: 256,
+            in_flight_bytes: 256 << 20,
+            line_timeout: Duration::from_secs(600),
+            answer_bytes: 64 << 20,
+            tries: 3,
+            retry_ratio: 0.2,
+            retry_burst: 512,
+        }
+    }
+}
+
+impl Default for FileRules {
+    fn default() -> Self {
+        FileRules {
+            bytes: 200_000_000,
+            lines: 50_000,
+            line_bytes: 10 << 20,
+            upload_timeout: Duration::from_secs(600),
+            keep: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for BatchRules {
+    fn default() -> Self {
+        BatchRules {
+            at_once: 4,
+            longest_window: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Quota {
+            files: 500,
+            bytes: 10_000_000_000,
+            lines: 500_000,
+        }
+    }
+}
+
+/// The text of a file that nobody but its owner may read; `key` is the configuration's.
+pub fn read_private(key: &str, file: &Path) -> Result<String, Unusable> {
+    let name = file.display();
+    let (text, mode) = tidegate_config::read_text(file, LARGEST_KEYS_BYTES)
+        .map_err(|error| Unusable(format!("{key} {name} cannot be read: {error}")))?;
+    match mode & 0o077 {
+        0 => Ok(text),
+        _ => Err(Unusable(format!(
+            "{key} {name}: mode {mode:04o} lets others read it; run: chmod 600 {name}"
+        ))),
+    }
+}
+
+impl FileRules {
+    pub fn limits(&self) -> FileLimits {
+        FileLimits {
+            lines: self.lines,
+            line_bytes: self.line_bytes,
+        }
+    }
+}
+
+impl Check for Config {
+    fn check(&self) -> Result<(), Problem> {
+        let at_least_one = [
+            ("proxy.concurrency", self.proxy.concurrency as u64),
+            ("proxy.tries", self.proxy.tries.into()),
+            ("proxy.answer_bytes", self.proxy.answer_bytes as u64),
+            ("files.bytes", self.files.bytes),
+            ("files.lines", self.files.lines.into()),
+            ("files.line_bytes", self.files.line_bytes as u64),
+            ("batches.at_once", self.batches.at_once as u64),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(Problem::new(key, 0, "1 or more"));
+        }
+        let url = reqwest::Url::parse(&self.proxy.url);
+        if !url.is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
+            let expected = "a base URL such as \"http://127.0.0.1:8080\"";
+            return Err(Problem::new(
+                "proxy.url",
+                format!("\"{}\"", self.proxy.url),
+                expected,
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.proxy.retry_ratio) {
+            let found = self.proxy.retry_ratio;
+            return Err(Problem::new("proxy.retry_ratio", found, "0.0 to 1.0"));
+        }
+        if self.proxy.answer_bytes > u32::MAX as usize {
+            let found = self.proxy.answer_bytes;
+            return Err(Problem::new(
+                "proxy.answer_bytes",
+                found,
+                "at most 4294967295",
+            ));
+        }
+        if self.proxy.in_flight_bytes < self.files.line_bytes {
+            let expected = format!("at least files.line_bytes, {}", self.files.line_bytes);
+            let found = self.proxy.in_flight_bytes;
+            return Err(Problem::new("proxy.in_flight_bytes", found, expected));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_complete_and_has_the_defaults() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/batch.toml");
+        let config: Config = tidegate_config::load(&file).expect("it is valid");
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let refusal = |text: &str| {
+            let read = tidegate_config::parse::<Config>(text, Path::new("batch.toml"));
+            read.expect_err("refused").to_string()
+        };
+        for (text, words) in [
+            ("[proxy]\nurl = 'ftp://x'", "proxy.url: found \"ftp://x\""),
+            (
+                "[proxy]\ntries = 0",
+                "proxy.tries: found 0, expected 1 or more",
+            ),
+            ("[files]\nline_bytes = 999999999", "proxy.in_flight_bytes"),
+            ("[batchs]", "did you mean \"batches\"?"),
+        ] {
+            let said = refusal(text);
+            assert!(said.contains(words), "{said}");
+        }
+    }
+}

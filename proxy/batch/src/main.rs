@@ -1,0 +1,91 @@
+//! tidegate-batch: answers files of requests through the proxy, in its class for batches.
+//!
+//! Exit codes: 0; 1 failed; 2 `run` is through and lines of it failed; 78 the configuration cannot be
+//! used. Shutdown of `serve`, on SIGTERM or Ctrl-C: it asks nothing more and takes no new
+//! connections; lines that were asked are answered within `drain_limit`; the rest goes on with
+//! the next start.
+
+mod answer;
+mod ask;
+mod clock;
+mod command;
+mod config;
+mod disk;
+mod id;
+mod input;
+mod journal;
+mod metrics;
+mod pace;
+mod run;
+mod sagemaker;
+mod serve;
+mod store;
+mod work;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tidegate_config::{BAD_CONFIG, ConfigError};
+use tracing_subscriber::EnvFilter;
+
+use crate::command::{Command, RunArgs, Verb};
+use crate::config::Unusable;
+use crate::store::StoreError;
+
+/// Some lines have no answer but an error.
+const LINES_FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    match on_runtime(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tidegate-batch: {error:#}");
+            exit_code(&error)
+        }
+    }
+}
+
+fn on_runtime(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(act(command));
+    runtime.shutdown_background();
+    result
+}
+
+async fn act(command: Command) -> anyhow::Result<ExitCode> {
+    match command.verb {
+        Verb::Serve(args) => serve::serve(&args).await?,
+        Verb::Run(args) => return run_once(&args).await,
+        Verb::Probe { listen } => serve::probe(listen).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_once(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    // On a thread of the runtime's own, which may block.
+    let counts = run::run(args).await?;
+    Ok(match counts.error {
+        0 => ExitCode::SUCCESS,
+        _ => LINES_FAILED.into(),
+    })
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let store = error.downcast_ref::<StoreError>();
+    let is_bad_config = error.is::<ConfigError>() || error.is::<Unusable>();
+    if is_bad_config || store.is_some_and(StoreError::is_bad_config) {
+        return BAD_CONFIG.into();
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,269 @@
+//! How many lines are asked at once: as many as the fleet takes, found by asking.
+//!
+//! The number grows by one for each answer until the first refusal, from then on by one for each
+//! round of answers, and is cut by a third when a round is refused (additive increase,
+//! multiplicative decrease: Chiu and Jain 1989). A refusal that says when to come back is obeyed;
+//! one that does not is waited out for twice as long as the one before.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+/// What is left of the number after a refused round.
+const CUT: f64 = 2.0 / 3.0;
+
+/// The number to begin with.
+const FIRST: f64 = 4.0;
+
+/// After a refusal that does not say when to come back; doubled with each that follows.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Refused rounds without an answer after which it is said.
+const WORTH_SAYING: u32 = 3;
+
+/// However much later a refusal says.
+const LONGEST_OBEYED: Duration = Duration::from_secs(600);
+
+/// The rule, without a clock.
+#[derive(Debug)]
+pub struct Pace {
+    limit: f64,
+    most: f64,
+    /// Nothing was refused yet.
+    is_first_rise: bool,
+    /// Refusals since the last answer.
+    refusals: u32,
+    held_until: Option<Instant>,
+}
+
+impl Pace {
+    pub fn new(most: usize) -> Pace {
+        let most = most.max(1) as f64;
+        Pace {
+            limit: FIRST.min(most),
+            most,
+            is_first_rise: true,
+            refusals: 0,
+            held_until: None,
+        }
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// An answer came while `in_flight` were asked, itself included.
+    pub fn answered(&mut self, in_flight: usize) {
+        self.refusals = 0;
+        // What is not used says nothing about what could be.
+        if in_flight >= self.limit() {
+            let step = if self.is_first_rise {
+                1.0
+            } else {
+                1.0 / self.limit
+            };
+            self.limit = (self.limit + step).min(self.most);
+        }
+    }
+
+    /// Nobody took it, and it may be asked again after `retry_after`. Gives the number of refused
+    /// rounds since the last answer, when this is the first word of one.
+    pub fn refused(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<u32> {
+        // Those that were under way when the first was refused are of the same round.
+        let is_same_round = self.held_until.is_some_and(|until| now < until);
+        if !is_same_round {
+            self.limit = (self.limit * CUT).max(1.0);
+            self.is_first_rise = false;
+            self.refusals = self.refusals.saturating_add(1);
+        }
+        let doubled = SHORTEST_WAIT.saturating_mul(1 << (self.refusals.clamp(1, 16) - 1));
+        let wait = retry_after.unwrap_or(doubled.min(LONGEST_WAIT));
+        let until = now + wait.min(LONGEST_OBEYED);
+        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+        (!is_same_round).then_some(self.refusals)
+    }
+
+    /// How long nothing may be asked.
+    pub fn held_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.held_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// The one place that lines pass on their way to the proxy, whatever batch they are of.
+pub struct Gate {
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+struct State {
+    pace: Pace,
+    in_flight: usize,
+}
+
+/// A line that may be asked now.
+pub struct Permit<'a> {
+    gate: &'a Gate,
+}
+
+impl Gate {
+    pub fn new(most: usize) -> Gate {
+        Gate {
+            state: Mutex::new(State {
+                pace: Pace::new(most),
+                in_flight: 0,
+            }),
+            freed: Notify::new(),
+        }
+    }
+
+    /// How many lines it makes sense to have ready.
+    pub fn limit(&self) -> usize {
+        self.state().pace.limit()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.state().in_flight
+    }
+
+    /// Whether the fleet takes nothing at the moment.
+    pub fn is_held(&self) -> bool {
+        self.state().pace.held_for(Instant::now()).is_some()
+    }
+
+    /// Waits until one more may be asked.
+    pub async fn enter(&self) -> Permit<'_> {
+        loop {
+            let held = match self.try_enter() {
+                Ok(permit) => return permit,
+                Err(held) => held,
+            };
+            match held {
+                Some(held) => tokio::time::sleep(held).await,
+                None => self.freed.notified().await,
+            }
+        }
+    }
+
+    /// `Err` holds how long nothing may be asked, if it is known.
+    fn try_enter(&self) -> Result<Permit<'_>, Option<Duration>> {
+        let mut state = self.state();
+        if let Some(held) = state.pace.held_for(Instant::now()) {
+            return Err(Some(held));
+        }
+        if state.in_flight >= state.pace.limit() {
+            return Err(None);
+        }
+        state.in_flight += 1;
+        Ok(Permit { gate: self })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit<'_> {
+    /// To be called with an answer.
+    pub fn answered(self) {
+        let mut state = self.gate.state();
+        let in_flight = state.in_flight;
+        let before = state.pace.limit();
+        state.pace.answered(in_flight);
+        let grown = state.pace.limit() > before;
+        drop(state);
+        if grown {
+            self.gate.freed.notify_one();
+        }
+    }
+
+    /// To be called when nobody took it.
+    pub fn refused(self, retry_after: Option<Duration>) {
+        let rounds = self.gate.state().pace.refused(Instant::now(), retry_after);
+        if rounds == Some(WORTH_SAYING) {
+            warn!("the proxy takes no line at the moment; they wait");
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.gate.state().in_flight -= 1;
+        self.gate.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_finds_what_a_fleet_takes_and_stays_near() {
+        let (slots, now) = (50, Instant::now());
+        let mut pace = Pace::new(1000);
+        let (mut asked, mut taken) = (0, 0);
+        for round in 0..400 {
+            let now = now + Duration::from_secs(round);
+            let limit = pace.limit();
+            if limit > slots {
+                pace.refused(now, Some(Duration::from_millis(10)));
+            }
+            let in_flight = limit.min(slots);
+            for _ in 0..in_flight {
+                pace.answered(limit);
+            }
+            if round >= 20 {
+                (asked, taken) = (asked + slots, taken + in_flight);
+            }
+        }
+        let share = taken as f64 / asked as f64;
+        assert!(share > 0.75, "{share}");
+    }
+
+    #[test]
+    fn a_refusal_is_obeyed_and_counts_once_a_round() {
+        let now = Instant::now();
+        let mut pace = Pace::new(100);
+        (0..40).for_each(|_| pace.answered(100));
+        assert_eq!(pace.limit(), 44);
+        for _ in 0..44 {
+            pace.refused(now, Some(Duration::from_secs(7)));
+        }
+        assert_eq!(pace.limit(), 29);
+        assert_eq!(pace.held_for(now), Some(Duration::from_secs(7)));
+        assert_eq!(pace.held_for(now + Duration::from_secs(7)), None);
+    }
+
+    #[test]
+    fn without_a_word_it_waits_longer_each_time() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(100);
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            pace.refused(now, None);
+            let held = pace.held_for(now).expect("held");
+            waits.push(held.as_millis());
+            now += held;
+        }
+        assert_eq!(
+            waits,
+            [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]
+        );
+        assert_eq!(pace.limit(), 1);
+        pace.answered(1);
+        assert_eq!(pace.limit(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_free_when_it_is_dropped() {
+        let gate = Gate::new(1);
+        let first = gate.enter().await;
+        assert!(gate.try_enter().is_err());
+        drop(first);
+        gate.enter().await.answered();
+        assert_eq!(gate.in_flight(), 0);
+    }
+}

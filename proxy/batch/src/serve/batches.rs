@@ -1,0 +1,183 @@
+//! `/v1/batches`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::files::page;
+use super::http::App;
+use super::listed::Listed;
+use super::owner::Owner;
+use crate::input::Endpoint;
+use crate::store::{Batch, NewBatch, Page, SortOrder};
+
+const LISTED: u32 = 20;
+const MOST_LISTED: u32 = 100;
+
+/// OpenAI's own limits.
+const MOST_METADATA: usize = 16;
+const LONGEST_METADATA_KEY: usize = 64;
+const LONGEST_METADATA_VALUE: usize = 512;
+
+/// What a client sends; other keys are ignored.
+#[derive(Deserialize)]
+struct Asked {
+    input_file_id: String,
+    endpoint: String,
+    completion_window: String,
+    metadata: Option<BTreeMap<String, String>>,
+    output_expires_after: Option<ExpiresAfter>,
+}
+
+#[derive(Deserialize)]
+struct ExpiresAfter {
+    seconds: u64,
+}
+
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Owner(owner): Owner,
+    body: Bytes,
+) -> Result<Json<Batch>, ApiError> {
+    let asked: Asked = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::invalid("body", error.to_string()))?;
+    let new = understand(asked, &app)?;
+    let batch = app
+        .store
+        .call(move |store| store.add_batch(&owner, new))
+        .await?;
+    app.schedule.look();
+    Ok(Json(batch))
+}
+
+fn understand(asked: Asked, app: &App) -> Result<NewBatch, ApiError> {
+    let endpoint: Endpoint =
+        (asked.endpoint.parse()).map_err(|error: crate::input::NoEndpoint| {
+            ApiError::invalid("endpoint", error.to_string())
+        })?;
+    let longest = app.config.batches.longest_window;
+    let window_seconds = window(&asked.completion_window)
+        .filter(|seconds| *seconds <= longest.as_secs())
+        .ok_or_else(|| {
+            let found = &asked.completion_window;
+            let message =
+                format!("found {found:?}, expected \"24h\", or another time of at most {longest}");
+            ApiError::invalid("completion_window", message)
+        })?;
+    check_metadata(asked.metadata.as_ref())?;
+    let keep = asked.output_expires_after.map(|after| after.seconds);
+    Ok(NewBatch {
+        endpoint,
+        input_file_id: asked.input_file_id,
+        completion_window: asked.completion_window,
+        window_seconds,
+        metadata: asked.metadata,
+        keep_seconds: keep.unwrap_or(app.config.files.keep.as_secs()),
+    })
+}
+
+/// `24h` is what OpenAI takes; here it may be any whole number of seconds, minutes, hours or days.
+fn window(text: &str) -> Option<u64> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|seconds| *seconds > 0)
+}
+
+fn check_metadata(metadata: Option<&BTreeMap<String, String>>) -> Result<(), ApiError> {
+    let is_small = metadata.is_none_or(|all| {
+        all.len() <= MOST_METADATA
+            && all.iter().all(|(key, value)| {
+                key.len() <= LONGEST_METADATA_KEY && value.len() <= LONGEST_METADATA_VALUE
+            })
+    });
+    match is_small {
+        true => Ok(()),
+        false => Err(ApiError::invalid(
+            "metadata",
+            format!(
+                "expected at most {MOST_METADATA} entries, keys of {LONGEST_METADATA_KEY} and \
+                 values of {LONGEST_METADATA_VALUE} bytes"
+            ),
+        )),
+    }
+}
+
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Owner(owner): Owner,
+    listed: Listed,
+) -> Result<Json<Value>, ApiError> {
+    let limit = listed.limit(LISTED, MOST_LISTED)?;
+    let found = app.store.call(move |store| {
+        let page = Page {
+            after: listed.after.as_deref(),
+            limit,
+            order: SortOrder::NewestFirst,
+        };
+        store.batches(&owner, page)
+    });
+    let (mut batches, has_more) = found.await?;
+    for batch in &mut batches {
+        app.schedule.count(batch);
+    }
+    Ok(page(&batches, |batch| &batch.id, has_more))
+}
+
+pub async fn retrieve(
+    State(app): State<Arc<App>>,
+    Owner(owner): Owner,
+    Path(id): Path<String>,
+) -> Result<Json<Batch>, ApiError> {
+    let mut batch = app
+        .store
+        .call(move |store| store.batch(&owner, &id))
+        .await?;
+    app.schedule.count(&mut batch);
+    Ok(Json(batch))
+}
+
+pub async fn cancel(
+    State(app): State<Arc<App>>,
+    Owner(owner): Owner,
+    Path(id): Path<String>,
+) -> Result<Json<Batch>, ApiError> {
+    let mut batch = app
+        .store
+        .call(move |store| store.cancel(&owner, &id))
+        .await?;
+    app.schedule.look();
+    app.schedule.count(&mut batch);
+    Ok(Json(batch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_have_a_unit() {
+        assert_eq!(window("24h"), Some(86_400));
+        assert_eq!(window("7d"), Some(7 * 86_400));
+        assert_eq!(window("2s"), Some(2));
+        for wrong in ["", "24", "h", "0h", "24 h", "99999999999999999999h"] {
+            assert_eq!(window(wrong), None, "{wrong:?}");
+        }
+    }
+}

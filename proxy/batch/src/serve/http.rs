@@ -1,0 +1,61 @@
+//! Routes, and what stands beside files and batches: health and metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::schedule::Schedule;
+use super::{batches, files};
+use crate::config::Config;
+use crate::metrics;
+use crate::store::Store;
+
+pub struct App {
+    pub store: Arc<Store>,
+    pub schedule: Arc<Schedule>,
+    pub config: Config,
+    pub metrics: PrometheusHandle,
+}
+
+pub fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/files", post(files::create).get(files::list))
+        .route("/v1/files/{id}", get(files::retrieve).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/batches", post(batches::create).get(batches::list))
+        .route("/v1/batches/{id}", get(batches::retrieve))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel))
+        .route("/livez", get(alive))
+        .route("/readyz", get(alive))
+        .route("/healthz", get(alive))
+        .route("/metrics", get(show_metrics))
+        .fallback(async |uri: Uri| {
+            let message = format!("there is nothing at {}", uri.path());
+            ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+        })
+        .with_state(app)
+}
+
+async fn alive() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+async fn show_metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let running = app.schedule.counts();
+    let backlog = app.store.call(move |store| store.backlog(&running)).await?;
+    metrics::backlog(&backlog);
+    let gate = app.schedule.gate();
+    metrics::at_the_proxy(gate.in_flight(), gate.is_held());
+    let plain = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    Ok((plain, app.metrics.render()).into_response())
+}

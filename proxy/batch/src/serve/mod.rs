@@ -1,0 +1,144 @@
+//! `serve`: files and batches over HTTP, as OpenAI's clients ask for them.
+//!
+//! A client's key names the owner of its files and batches and is not checked. So `listen` is for
+//! loopback, or a private network whose callers are all trusted.
+
+mod batches;
+mod error;
+mod files;
+mod http;
+mod listed;
+mod owner;
+mod schedule;
+mod upload;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tidegate_http::{Limits, Server};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use self::http::App;
+pub use self::schedule::Schedule;
+use crate::ask::Asker;
+use crate::command::ServeArgs;
+use crate::metrics;
+use crate::sagemaker::{self, Deferred, Runtime};
+use crate::store::Store;
+use crate::work::Shared;
+
+/// How often the store is looked through for files whose time is over.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+/// Time for the last answers to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a probe waits.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Serves until told to stop.
+pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = args.config()?;
+    if args.check {
+        let file = args.config.clone().unwrap_or_default();
+        println!("{} is valid", file.display());
+        return Ok(());
+    }
+    let store = tokio::task::block_in_place(|| Store::open(&config.store, config.quota.clone()))?;
+    let store = Arc::new(store);
+    let asker = Asker::new(&config.proxy)?;
+    let runtime = Runtime::new(&config.sagemaker, &asker)?.map(Arc::new);
+    let limits = config.files.limits();
+    let shared = Shared::new(
+        asker,
+        config.proxy.in_flight_bytes,
+        limits,
+        *config.drain_limit,
+    );
+    let metrics = metrics::install().context("cannot record metrics")?;
+    let listener = TcpListener::bind(config.listen).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {} (`listen`)", config.listen))?;
+    let schedule = Schedule::new(Arc::clone(&store), Arc::new(shared), &config.batches);
+    let (stop, stopped) = watch::channel(false);
+    let app = Arc::new(App {
+        store: Arc::clone(&store),
+        schedule: Arc::clone(&schedule),
+        config: config.clone(),
+        metrics,
+    });
+    let at_work = tokio::spawn(Arc::clone(&schedule).run(stopped));
+    let purge = tokio::spawn(purge(Arc::clone(&store)));
+    let mut routes = http::routes(app);
+    if let Some(runtime) = runtime {
+        routes = routes.merge(sagemaker::routes(Deferred {
+            runtime,
+            store: Arc::clone(&store),
+            schedule: Arc::clone(&schedule),
+            keep_seconds: config.files.keep.as_secs(),
+        }));
+    }
+    let server = Server::on(listener, routes, &Limits::default());
+    info!(listen = %config.listen, store = %config.store.display(), proxy = config.proxy.url, "serving");
+    asked_to_stop(args.watch_stdin).await?;
+    info!("stopping: what is asked is waited for");
+    stop.send_replace(true);
+    at_work.await.context("the batches at work")?;
+    purge.abort();
+    // A client that reads a large file slowly is not waited for.
+    server.finish(LAST_WORDS).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Removes files whose time is over.
+async fn purge(store: Arc<Store>) {
+    let mut interval = tokio::time::interval(PURGE_EVERY);
+    loop {
+        interval.tick().await;
+        match store.call(Store::remove_expired).await {
+            Ok(0) => {}
+            Ok(files) => info!(files, "files whose time is over were removed"),
+            Err(error) => warn!(%error, "files whose time is over could not be removed"),
+        }
+    }
+}
+
+async fn asked_to_stop(watch_stdin: bool) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let closed = async {
+        let mut byte = [0];
+        let mut input = tokio::io::stdin();
+        while watch_stdin && matches!(input.read(&mut byte).await, Ok(1..)) {}
+        if !watch_stdin {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = closed => {}
+    }
+    Ok(())
+}
+
+/// Asks the service of this machine whether it serves.
+pub async fn probe(listen: SocketAddr) -> anyhow::Result<()> {
+    let url = format!("http://{listen}/readyz");
+    let client = reqwest::Client::builder().timeout(PROBE_LIMIT).build()?;
+    let answer = client.get(url).send().await;
+    let status = answer
+        .with_context(|| format!("nothing answers on {listen}"))?
+        .status();
+    match status.is_success() {
+        true => Ok(()),
+        false => bail!("not serving: {status}"),
+    }
+}

@@ -1,0 +1,96 @@
+//! What a service keeps between its starts: files, batches, and the answers of unfinished ones.
+//!
+//!     STORE/batch.db    which files and batches there are, and whose (SQLite)
+//!     STORE/files/ID    contents of files
+//!     STORE/answers/ID  journals of unfinished batches
+//!     STORE/uploads/    what is not whole yet
+//!     STORE/lock        held by the one process that may be here
+//!
+//! A row is written after the file that it stands for, and removed before it: whatever a killed
+//! process leaves without a row is removed by the next start.
+
+mod batch;
+mod batches;
+mod deferred;
+mod error;
+mod files;
+mod open;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+pub use batch::{Batch, Row, Status};
+pub use batches::{NewBatch, Unfinished};
+pub use deferred::NewDeferred;
+pub use error::StoreError;
+pub use files::{FileObject, NewFile};
+
+use crate::config::Quota;
+
+pub struct Store {
+    directory: PathBuf,
+    database: Mutex<Connection>,
+    quota: Quota,
+    /// Unlocked with the end of the process.
+    _lock: std::fs::File,
+}
+
+/// A page of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The id of the last one on the page before.
+    pub after: Option<&'a str>,
+    pub limit: u32,
+    pub order: SortOrder,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortOrder {
+    OldestFirst,
+    NewestFirst,
+}
+
+impl Store {
+    /// Runs what reads or writes on a thread that may block.
+    pub async fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || act(&store)).await;
+        done.unwrap_or_else(|error| Err(StoreError::Task(error)))
+    }
+
+    pub fn file_path(&self, id: &str) -> PathBuf {
+        self.directory.join("files").join(id)
+    }
+
+    pub fn journal_path(&self, batch: &str) -> PathBuf {
+        self.directory.join("answers").join(batch)
+    }
+
+    /// A name for what is not whole yet.
+    pub fn upload_path(&self, name: &str) -> PathBuf {
+        self.directory.join("uploads").join(name)
+    }
+
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        act(&mut self.database.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Io {
+            path: path.to_owned(),
+            cause,
+        }),
+        _ => Ok(()),
+    }
+}

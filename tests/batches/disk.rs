@@ -1,0 +1,113 @@
+//! Stores that cannot be used, and disks without room.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use tidegate_tests::{Process, Stand, StandConfig, eventually};
+
+use crate::service::{self, Batches, OpenAi, id, ids, input};
+
+const ENDPOINT: Option<&str> = Some("/v1/embeddings");
+
+/// What the service says when it does not start, and its exit code.
+async fn refusal(batches: &Batches, stand: &Stand) -> (Option<i32>, String) {
+    let mut command = service::command(stand.dir.path(), batches.listen, stand.listen, "");
+    let log = stand.dir.path().join("refused.log");
+    let mut process = Process::start("batch", &mut command, log);
+    let (status, _) = process.end(Duration::from_secs(10)).await;
+    (status.code(), process.output())
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_is_left_alone_and_named() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let mut batches = Batches::start(&stand, "").await;
+    let (code, said) = refusal(&batches, &stand).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("is in use by another process"), "{said}");
+    batches.process.terminate();
+    batches.process.end(Duration::from_secs(10)).await;
+
+    let database = batches.store().join("batch.db");
+    let whole = std::fs::read(&database).expect("a database");
+    let mut newer = whole.clone();
+    // The user version, by SQLite's file format.
+    newer[60..64].copy_from_slice(&7u32.to_be_bytes());
+    let mut damaged = whole.clone();
+    damaged[4096..].iter_mut().for_each(|byte| *byte ^= 0x55);
+    for (bytes, code, words) in [
+        (
+            newer,
+            78,
+            "was written by a newer version of tidegate-batch (version 7",
+        ),
+        (damaged, 1, "is damaged: "),
+        (
+            b"not a database, and not empty".repeat(99),
+            1,
+            "is damaged: ",
+        ),
+    ] {
+        std::fs::write(&database, &bytes).expect("room");
+        let (found, said) = refusal(&batches, &stand).await;
+        assert!(said.contains(words), "{said}");
+        assert_eq!(found, Some(code), "{said}");
+        let after = std::fs::read(&database).expect("a database");
+        assert!(after == bytes, "the database was changed");
+    }
+    std::fs::write(&database, &whole).expect("room");
+    batches.restart().await;
+}
+
+/// A disk of its own for the store: in a mount namespace, which needs no root.
+#[tokio::test]
+async fn a_full_disk_holds_the_batch_until_there_is_room() {
+    let stand = Stand::start(StandConfig::default()).await;
+    let _worker = stand.timed_worker("one", &["--slots", "8"]).await;
+    let mut batches = Batches::start(&stand, "").await;
+    batches.process.terminate();
+    batches.process.end(Duration::from_secs(10)).await;
+    let store = batches.store();
+    let serve = service::command(stand.dir.path(), batches.listen, stand.listen, "");
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=6m tmpfs \"$0\" && head -c 5000000 /dev/zero > \"$0\"/filler && exec \"$@\"";
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    command
+        .arg(&store)
+        .arg(serve.get_program())
+        .args(serve.get_args());
+    command.process_group(0);
+    let log = stand.dir.path().join("full.log");
+    batches.process = Process::start("batch", &mut command, log);
+    let url = format!("http://{}/readyz", batches.listen);
+    eventually("it serves", async || {
+        reqwest::get(&url)
+            .await
+            .ok()
+            .filter(|answer| answer.status().is_success())
+    })
+    .await;
+    let file = input(stand.dir.path(), 2000, 0);
+    let mut client = OpenAi::start(&batches.url(), "run", &file, ENDPOINT);
+    client.begun();
+    eventually("the disk is full", async || {
+        (batches.metric("tidegate_batch_disk_full").await > 0.0).then_some(())
+    })
+    .await;
+    assert!(
+        batches
+            .process
+            .output()
+            .contains("the disk is full; answers wait until there is room")
+    );
+    let inside = format!("/proc/{}/root", batches.process.id());
+    let filler = format!("{inside}{}/filler", store.display());
+    std::fs::remove_file(filler).expect("the filler can be removed");
+    let result = client.result().await;
+    assert_eq!(result["status"], "completed", "{result}");
+    assert_eq!(
+        ids(&result["output"]),
+        (0..2000).map(id).collect::<Vec<_>>()
+    );
+}
