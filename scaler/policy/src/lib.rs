@@ -27,7 +27,7 @@ pub use process::ProcessRules;
 pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
 pub use source::{MetricRule, QueueRule, QueueValue, SourceRule};
-pub use up::UpRules;
+pub use up::{BatchServiceRules, UpRules};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

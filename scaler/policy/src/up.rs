@@ -18,4 +18,22 @@ pub struct UpRules {
     /// The proxy's binary; beside the scaler's own when absent.
     #[serde(default)]
     pub proxy_binary: Option<PathBuf>,
+    /// The batch service beside it; none when absent.
+    #[serde(default)]
+    pub batch: Option<BatchServiceRules>,
+}
+
+/// The batch service of `up`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct BatchServiceRules {
+    /// Where it serves; the proxy passes requests on to it.
+    pub listen: SocketAddr,
+    /// Its config file.
+    pub config: PathBuf,
+    /// Directory of its files and batches, which stays.
+    pub store: PathBuf,
+    /// Its binary; beside the scaler's own when absent.
+    #[serde(default)]
+    pub binary: Option<PathBuf>,
 }

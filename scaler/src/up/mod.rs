@@ -1,16 +1,17 @@
 //! `up`: the scaler with this machine as its fleet, and the proxy in front of it. It serves one
 //! model or several, each by a policy and a fleet of its own; they share the cores.
 //!
-//! Everything that is written while it runs is in one private directory, which goes away with it.
+//! Everything that is written while it runs is in one private directory, which goes away with it;
+//! but for the files and batches of the batch service, which go on with the next start.
 //!
-//! Shutdown, on Ctrl-C, SIGTERM or when the terminal closes: the proxy takes nothing new and
+//! Shutdown, on Ctrl-C, SIGTERM or when the terminal closes: the batch service stops; the proxy takes nothing new and
 //! answers what it has accepted while the workers still serve; then the workers stop; then the
 //! directory is removed. Asked once more, everything is stopped at once.
 
+mod daemon;
 mod directory;
 mod greeting;
 mod models;
-mod proxy;
 mod served;
 mod terminal;
 
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tidegate_control::Time;
+use tidegate_policy::UpRules;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,16 +33,16 @@ use crate::fleet::process::cores;
 use crate::run::Stop;
 use crate::server;
 use crate::{metrics, paths};
+use daemon::{Daemon, DaemonError};
 use directory::RunDirectory;
 use greeting::Greeting;
-use proxy::Proxy;
 use served::Served;
 use terminal::Terminal;
 
 /// How often someone who waits for the first worker is told that it is still loading.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often the proxy is looked at.
+/// How often the daemons are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,9 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     models::check_present(&models)?;
     check_port("up.listen", rules.listen, &first.path)?;
     check_port("up.admin", rules.admin, &first.path)?;
+    if let Some(batch) = &rules.batch {
+        check_port("up.batch.listen", batch.listen, &first.path)?;
+    }
     let listener = server::bind(first.file.scaler.listen).await?;
 
     let clock = Clock::start();
@@ -93,7 +99,10 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     let terminal = Terminal::new(clock);
     let mut stop = Stops::new()?;
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
-    let mut proxy = Proxy::new(binary, &rules, &names, &directory);
+    let mut daemons = Daemons {
+        proxy: Daemon::proxy(binary, &rules, &names, &directory),
+        batch: batch(&rules, &directory)?,
+    };
     let handle = metrics::install()?;
     let max = models.iter().map(|model| model.file.fleet.max).sum();
     let (mut served, mut inboxes) = (Vec::new(), Vec::new());
@@ -108,16 +117,16 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
 
     terminal.say(&format!("starting the proxy on {}", rules.listen));
     let started = tokio::select! {
-        started = proxy.start(clock.now()) => started,
+        started = daemons.start(clock.now()) => started,
         () = stop.asked() => Ok(()),
     };
     if started.is_ok() && !stop.was_asked {
         let greeting = Greeting::new(&models, &directory);
         terminal.say(&greeting.begin);
-        work(&mut served, &mut proxy, &greeting, &mut stop, clock).await;
+        work(&mut served, &mut daemons, &greeting, &mut stop, clock).await;
         terminal.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
     }
-    end(&mut proxy, &mut served, &mut stop).await;
+    end(&mut daemons, &mut served, &mut stop).await;
     server.abort();
     started?;
     drop(directory);
@@ -128,10 +137,56 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
 /// A model's fleet, and its name where there are others.
 type Labelled = (Option<String>, Served);
 
-/// All fleets tick, and the proxy is kept alive, until asked to stop.
+/// The proxy, and the batch service where the config has one.
+struct Daemons {
+    proxy: Daemon,
+    batch: Option<Daemon>,
+}
+
+impl Daemons {
+    async fn start(&mut self, now: Time) -> Result<(), DaemonError> {
+        self.proxy.start(now).await?;
+        match &mut self.batch {
+            Some(batch) => batch.start(now).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn watch(&mut self, now: Time, terminal: &Terminal) {
+        self.proxy.watch(now, terminal).await;
+        if let Some(batch) = &mut self.batch {
+            batch.watch(now, terminal).await;
+        }
+    }
+
+    /// First the batch service, which asks the proxy.
+    async fn stop(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.stop().await;
+        }
+        self.proxy.stop().await;
+    }
+
+    fn abandon(&mut self) {
+        self.proxy.abandon();
+        if let Some(batch) = &mut self.batch {
+            batch.abandon();
+        }
+    }
+}
+
+fn batch(rules: &UpRules, directory: &RunDirectory) -> anyhow::Result<Option<Daemon>> {
+    let Some(batch) = &rules.batch else {
+        return Ok(None);
+    };
+    let binary = paths::binary(batch.binary.as_deref(), "tidegate-batch")?;
+    Ok(Some(Daemon::batch(binary, batch, rules.listen, directory)))
+}
+
+/// All fleets tick, and the daemons are kept alive, until asked to stop.
 async fn work(
     served: &mut [Labelled],
-    proxy: &mut Proxy,
+    daemons: &mut Daemons,
     greeting: &Greeting,
     stop: &mut Stops,
     clock: Clock,
@@ -144,7 +199,7 @@ async fn work(
     });
     let beside = async {
         tokio::select! {
-            () = keep(proxy, greeting, &serves, clock) => {}
+            () = keep(daemons, greeting, &serves, clock) => {}
             () = stop.asked() => {}
         }
         stopping.send_replace(true);
@@ -152,8 +207,8 @@ async fn work(
     tokio::join!(join_all(fleets), beside);
 }
 
-/// Watches the proxy, and greets once clients can be served.
-async fn keep(proxy: &mut Proxy, greeting: &Greeting, serves: &Cell<bool>, clock: Clock) {
+/// Watches the daemons, and greets once clients can be served.
+async fn keep(daemons: &mut Daemons, greeting: &Greeting, serves: &Cell<bool>, clock: Clock) {
     let terminal = Terminal::new(clock);
     let mut greeted = false;
     let mut reminder = tokio::time::interval_at(Instant::now() + PATIENCE, PATIENCE);
@@ -161,7 +216,7 @@ async fn keep(proxy: &mut Proxy, greeting: &Greeting, serves: &Cell<bool>, clock
     loop {
         tokio::select! {
             _ = interval.tick() => {
-                proxy.watch(clock.now(), &terminal).await;
+                daemons.watch(clock.now(), &terminal).await;
                 if serves.get() && !std::mem::replace(&mut greeted, true) {
                     terminal.greet(&greeting.text);
                 }
@@ -173,19 +228,19 @@ async fn keep(proxy: &mut Proxy, greeting: &Greeting, serves: &Cell<bool>, clock
     }
 }
 
-/// First the proxy, which still needs the workers, then the workers.
-async fn end(proxy: &mut Proxy, served: &mut [Labelled], stop: &mut Stops) {
+/// First the daemons, which still need the workers, then the workers.
+async fn end(daemons: &mut Daemons, served: &mut [Labelled], stop: &mut Stops) {
     let in_order = async {
-        proxy.stop().await;
+        daemons.stop().await;
         close(served).await;
     };
     tokio::select! {
         () = in_order => return,
         () = stop.asked() => {}
     }
-    proxy.abandon();
+    daemons.abandon();
     (served.iter_mut()).for_each(|(_, one)| one.scaler.abandon());
-    proxy.stop().await;
+    daemons.stop().await;
     close(served).await;
 }
 

@@ -70,6 +70,15 @@ fn clash(one: &Model, two: &Model) -> Option<Clash> {
     };
     let (first, second) = (&one.rules, &two.rules);
     let proxy_config = |rules: &UpRules| rules.proxy_config.display().to_string();
+    let batch = |rules: &UpRules| match &rules.batch {
+        Some(batch) => format!(
+            "{}, {}, {}",
+            batch.listen,
+            batch.config.display(),
+            batch.store.display()
+        ),
+        None => "absent".to_owned(),
+    };
     let ledger = |model: &Model| {
         let ledger = model.file.scaler.ledger.as_ref();
         ledger.map(|ledger| ledger.display().to_string())
@@ -92,6 +101,7 @@ fn clash(one: &Model, two: &Model) -> Option<Clash> {
         )
     })
     .or_else(|| differs("up.proxy_config", proxy_config(first), proxy_config(second)))
+    .or_else(|| differs("up.batch", batch(first), batch(second)))
     .or_else(|| differs("scaler.listen", listen(one), listen(two)))
     .or_else(|| is_one("the model's name", &one.name, &two.name))
     .or_else(|| {

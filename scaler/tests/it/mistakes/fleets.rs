@@ -46,7 +46,7 @@ fn ends() {
         "up.toml",
         "[process]",
         "[proxies]\nadmin = [\"http://127.0.0.1:1\"]\n\n[process]",
-        "up.toml:10: proxies.admin: found \"http://127.0.0.1:1\", expected nothing, as [up] runs \
+        "up.toml:15: proxies.admin: found \"http://127.0.0.1:1\", expected nothing, as [up] runs \
          the proxy and makes the tokens",
     );
 }

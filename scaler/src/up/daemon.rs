@@ -1,4 +1,5 @@
-//! The proxy of `up`: started, watched, started again when it dies, stopped.
+//! The daemons that `up` runs beside its fleets, the proxy and the batch service: started, watched,
+//! started again when they die, stopped.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use super::terminal::Terminal;
 use crate::child::ChildProcess;
 use crate::event::span;
 use crate::http;
-use tidegate_policy::UpRules;
+use tidegate_policy::{BatchServiceRules, UpRules};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(50);
@@ -21,29 +22,41 @@ const START_POLL: Duration = Duration::from_millis(50);
 const GOOD_START: Duration = Duration::from_secs(10);
 
 /// Longer than the proxy's own limit for what it has accepted.
-const STOP_LIMIT: Duration = Duration::from_secs(120);
+const PROXY_STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// What the batch service has not finished goes on with its next start.
+const BATCH_STOP_LIMIT: Duration = Duration::from_secs(5);
 const NO_TIME: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
+pub enum DaemonError {
     #[error("{} cannot be started: {cause}", binary.display())]
     Spawn {
         binary: PathBuf,
         cause: std::io::Error,
     },
-    #[error("the proxy ended at its start ({how})\n    {}", last_lines.join("\n    "))]
+    #[error("{name} ended at its start ({how})\n    {}", last_lines.join("\n    "))]
     Ended {
+        name: &'static str,
         how: String,
         last_lines: Vec<String>,
     },
-    #[error("the proxy did not answer on {admin} within {}", span(START_LIMIT))]
-    Mute { admin: SocketAddr },
+    #[error("{name} did not answer on {address} within {}", span(START_LIMIT))]
+    Mute {
+        name: &'static str,
+        address: SocketAddr,
+    },
 }
 
-pub struct Proxy {
+pub struct Daemon {
+    /// As people are told of it.
+    name: &'static str,
     binary: PathBuf,
     arguments: Vec<String>,
-    admin: SocketAddr,
+    /// Where its health is asked for.
+    health: SocketAddr,
+    /// How long it may finish what it has accepted.
+    stop_limit: Duration,
     log: PathBuf,
     running: Option<Running>,
     breaker: Breaker,
@@ -54,13 +67,14 @@ struct Running {
     since: Time,
 }
 
-impl Proxy {
-    pub fn new(
+impl Daemon {
+    /// The proxy, which knows these models from the start.
+    pub fn proxy(
         binary: PathBuf,
         rules: &UpRules,
         models: &[String],
         directory: &RunDirectory,
-    ) -> Proxy {
+    ) -> Daemon {
         let (operator, worker) = (directory.operator_tokens(), directory.worker_tokens());
         let arguments = [
             ("--config", rules.proxy_config.display().to_string()),
@@ -78,23 +92,59 @@ impl Proxy {
                 .iter()
                 .flat_map(|model| ["--model".to_owned(), model.clone()]),
         );
+        if let Some(batch) = &rules.batch {
+            arguments.extend(["--batch".to_owned(), format!("http://{}", batch.listen)]);
+        }
         arguments.push("--watch-stdin".to_owned());
-        Proxy {
+        Daemon {
+            name: "the proxy",
             binary,
             arguments,
-            admin: rules.admin,
+            health: rules.admin,
+            stop_limit: PROXY_STOP_LIMIT,
             log: directory.file("proxy.log"),
             running: None,
             breaker: Breaker::default(),
         }
     }
 
-    /// Starts the proxy and waits until it serves.
-    pub async fn start(&mut self, now: Time) -> Result<(), ProxyError> {
+    /// The batch service behind the proxy that listens on `proxy`.
+    pub fn batch(
+        binary: PathBuf,
+        rules: &BatchServiceRules,
+        proxy: SocketAddr,
+        directory: &RunDirectory,
+    ) -> Daemon {
+        let arguments = [
+            "serve".to_owned(),
+            "--config".to_owned(),
+            rules.config.display().to_string(),
+            "--listen".to_owned(),
+            rules.listen.to_string(),
+            "--store".to_owned(),
+            rules.store.display().to_string(),
+            "--proxy".to_owned(),
+            format!("http://{proxy}"),
+            "--watch-stdin".to_owned(),
+        ];
+        Daemon {
+            name: "the batch service",
+            binary,
+            arguments: arguments.into(),
+            health: rules.listen,
+            stop_limit: BATCH_STOP_LIMIT,
+            log: directory.file("batch.log"),
+            running: None,
+            breaker: Breaker::default(),
+        }
+    }
+
+    /// Starts it and waits until it serves.
+    pub async fn start(&mut self, now: Time) -> Result<(), DaemonError> {
         self.spawn(now)?;
         let answers = async {
             let client = http::client();
-            let url = format!("http://{}/healthz", self.admin);
+            let url = format!("http://{}/healthz", self.health);
             loop {
                 let request = client.get(&url).timeout(START_LIMIT);
                 if request.send().await.is_ok_and(|r| r.status().is_success()) {
@@ -103,23 +153,27 @@ impl Proxy {
                 tokio::time::sleep(START_POLL).await;
             }
         };
-        let admin = self.admin;
+        let (name, address) = (self.name, self.health);
         let Some(running) = &mut self.running else {
-            return Err(ProxyError::Mute { admin });
+            return Err(DaemonError::Mute { name, address });
         };
         tokio::select! {
             () = answers => Ok(()),
-            () = tokio::time::sleep(START_LIMIT) => Err(ProxyError::Mute { admin }),
+            () = tokio::time::sleep(START_LIMIT) => Err(DaemonError::Mute { name, address }),
             exit = running.child.ended() => {
                 let how = exit.to_string();
                 let last_lines = running.child.last_lines();
                 self.running = None;
-                Err(ProxyError::Ended { how, last_lines })
+                Err(DaemonError::Ended {
+                    name,
+                    how,
+                    last_lines,
+                })
             }
         }
     }
 
-    /// Starts the proxy again when it has died, after a wait that grows with each time.
+    /// Starts it again when it has died, after a wait that grows with each time.
     pub async fn watch(&mut self, now: Time, terminal: &Terminal) {
         if let Some(running) = &mut self.running {
             if !running.child.has_ended() {
@@ -133,9 +187,9 @@ impl Proxy {
             self.running = None;
             let wait = span(self.breaker.failed(now));
             if self.breaker.failures() == 1 {
-                let log = self.log.display();
+                let (name, log) = (self.name, self.log.display());
                 terminal.say(&format!(
-                    "! the proxy ended ({how}) and is started again after {wait}, then less \
+                    "! {name} ended ({how}) and is started again after {wait}, then less \
                      often\n    {lines}\n    log: {log}"
                 ));
             }
@@ -148,28 +202,28 @@ impl Proxy {
         }
     }
 
-    /// Lets the proxy finish what it has accepted, and waits for its end.
+    /// Lets it finish what it has accepted, and waits for its end.
     pub async fn stop(&mut self) {
         if let Some(running) = &mut self.running {
-            running.child.stop(STOP_LIMIT);
+            running.child.stop(self.stop_limit);
             running.child.ended().await;
             self.running = None;
         }
     }
 
-    /// Gives it no more time; [`Proxy::stop`] is to follow.
+    /// Gives it no more time; [`Daemon::stop`] is to follow.
     pub fn abandon(&mut self) {
         if let Some(running) = &self.running {
             running.child.stop(NO_TIME);
         }
     }
 
-    fn spawn(&mut self, now: Time) -> Result<(), ProxyError> {
+    fn spawn(&mut self, now: Time) -> Result<(), DaemonError> {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments);
         let child = ChildProcess::spawn(command, Some(self.log.clone())).map_err(|cause| {
             let binary = self.binary.clone();
-            ProxyError::Spawn { binary, cause }
+            DaemonError::Spawn { binary, cause }
         })?;
         self.running = Some(Running { child, since: now });
         Ok(())
