@@ -31,6 +31,10 @@ CLIENTS = $(CARGO_TARGET_DIR)/clients
 TERRAFORM_TESTS = $(CARGO_TARGET_DIR)/terraform-tests
 CHECKOV = $(CARGO_TARGET_DIR)/checkov
 
+# Debian's Prometheus, unpacked and not installed: nothing is started on this machine.
+PROMETHEUS = $(CARGO_TARGET_DIR)/prometheus
+UPDATE = $(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
+
 # What `make bench` measures beside: ONNX Runtime and PyTorch.
 PEERS = $(CARGO_TARGET_DIR)/peers
 
@@ -40,12 +44,12 @@ DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
 # The file systems of the images, which the Dockerfile takes from here.
 ROOTS = target/roots
 
-.PHONY: up test chaos test-terraform test-docker in-engine build bench sanitize lint tools roots images
+.PHONY: up test chaos test-terraform test-prometheus test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(foreach model,$(MODELS),$(NEEDS_$(model)))
 	@exec $(BIN)/tidegate-scaler up $(foreach model,$(MODELS),--config $(UP_$(model)))
 
-test: build test-terraform $(MODEL)/model.safetensors $(CLIENTS)/installed
+test: build test-terraform test-prometheus $(MODEL)/model.safetensors $(CLIENTS)/installed
 	$(CARGO) test --locked --release --workspace
 
 # What needs a container engine: starts one if none answers, which takes root.
@@ -85,6 +89,12 @@ test-terraform: build $(TERRAFORM_TESTS)/installed $(CHECKOV)/installed
 		PYTHONDONTWRITEBYTECODE=1 python -m unittest test_module test_plan
 	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download \
 		--download-external-modules false
+
+# The rules, alerts and dashboard of configs/ against what the daemons export.
+test-prometheus: build $(MODEL)/model.safetensors $(PROMETHEUS)/installed
+	$(CARGO) build --locked --release --workspace --bin timed-worker
+	cd tests/prometheus && TIDEGATE_BIN=$(abspath $(BIN)) PROMETHEUS=$(abspath $(PROMETHEUS))/usr/bin \
+		MODEL=$(abspath $(MODEL)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_watching
 
 # Ten simulated hours of bad luck for the scaler, a hundred times; `make test` has ten of them.
 chaos: tools
@@ -161,6 +171,12 @@ $(TERRAFORM_TESTS)/installed: tests/terraform/requirements.txt | tools
 $(CHECKOV)/installed: tests/terraform/requirements-checkov.txt | tools
 	$(PYTHON) -m venv --clear $(CHECKOV)
 	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(PROMETHEUS)/installed: | tools
+	@rm -rf $(PROMETHEUS) && mkdir -p $(PROMETHEUS)
+	cd $(PROMETHEUS) && { apt-get download --quiet prometheus || \
+		{ $(UPDATE) && apt-get download --quiet prometheus; }; } && dpkg -x prometheus_*.deb .
 	@touch $@
 
 $(PEERS)/installed: tests/peers/requirements.txt | tools
