@@ -60,7 +60,7 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
     );
     describe_gauge!(
         "tidegate_scaler_by_hand",
-        "1 while somebody has the size in their hands (pause, hold)"
+        "1 while the size is held by hand (pause, hold)"
     );
     describe_gauge!(
         "tidegate_scaler_fleet_desired",

@@ -179,7 +179,7 @@ class Watching(unittest.TestCase):
         panels = json.loads(DASHBOARD.read_text())["panels"]
         asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
         asked += [text for path in RULES for text in re.findall(r"expr: (.*)", path.read_text())]
-        names = set(re.findall(r"\b(tidegate_\w+|te_\w+)(?=[{\[)\s])", " ".join(asked)))
+        names = set(re.findall(r"\b(tidegate_\w+)(?=[{\[)\s])", " ".join(asked)))
         self.assertGreater(len(names), 20)
         # What is exported only while it applies.
         sometimes = {

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_agent::{Admission, Lifecycle};
 use tidegate_config::Tokens;
 use tidegate_generation::{ChatTemplate, Grammars, Tokenizer};
@@ -16,7 +15,7 @@ use crate::config::LimitsConfig;
 use crate::engine::Engine as _;
 use crate::engine::decoder::Decoder;
 use crate::engine::encoder::Encoder;
-use crate::metrics::{self, Gauges};
+use crate::metrics::{self, Exposition, Gauges};
 use crate::models::{Card, Scaling, Scoring, Task, TextTokenizer, Want};
 
 pub struct App {
@@ -36,7 +35,7 @@ pub struct App {
     pub results: Pool,
     /// One for each body that may be read into tokens at once.
     pub readers: Arc<Semaphore>,
-    pub metrics: PrometheusHandle,
+    pub metrics: Exposition,
     /// There once the model is loaded.
     pub served: OnceLock<Served>,
     /// There instead, once a model is loaded that writes texts.

@@ -13,6 +13,7 @@ use tidegate_config::{Check, Duration, Problem};
 use crate::models::Source;
 use crate::units::Bytes;
 
+pub use crate::metrics::Aliases;
 pub use crate::models::S3Config;
 pub use metadata::{MetadataConfig, MetadataUrl, MetadataUrlError, OnRebalance};
 pub use tidegate_agent::ProxyUrl;
@@ -57,6 +58,7 @@ pub struct WorkerConfig {
     pub limits: LimitsConfig,
     pub beat: HeartbeatConfig,
     pub drain: DrainConfig,
+    pub metrics: MetricsConfig,
     pub metadata: MetadataConfig,
     pub s3: S3Config,
 }
@@ -136,6 +138,13 @@ pub struct HeartbeatConfig {
 pub struct DrainConfig {
     /// Time to finish what was accepted once the worker is told to stop.
     pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Other servers whose names `/metrics` gives as well.
+    pub aliases: Vec<Aliases>,
 }
 
 impl Check for WorkerConfig {
@@ -228,6 +237,7 @@ impl Default for WorkerConfig {
             limits: LimitsConfig::default(),
             beat: HeartbeatConfig::default(),
             drain: DrainConfig::default(),
+            metrics: MetricsConfig::default(),
             metadata: MetadataConfig::default(),
             s3: S3Config::default(),
         }
@@ -360,6 +370,10 @@ mod tests {
             (
                 "[metadata]\nurl = '169.254.169.254'",
                 "http://169.254.169.254",
+            ),
+            (
+                "[metrics]\naliases = ['tei']",
+                "expected `text-embeddings-inference` or `vllm`",
             ),
             ("[metadata]\ninterval = '5m'", "metadata.interval"),
             ("[metadata]\non_rebalance = 'ignore'", "on_rebalance"),

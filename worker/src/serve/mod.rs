@@ -107,7 +107,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         bodies: Pool::new(config.limits.all_bodies_bytes.get()),
         results: Pool::new(config.limits.all_results_bytes.get()),
         readers: Arc::new(Semaphore::new(threads::count(config.threads))),
-        metrics: metrics::install()?,
+        metrics: metrics::install(&config.metrics.aliases)?,
         served: OnceLock::new(),
         generating: OnceLock::new(),
     });

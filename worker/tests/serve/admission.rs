@@ -85,7 +85,7 @@ async fn who_leaves_the_queue_is_not_computed_and_frees_the_slot() {
             .status,
         200
     );
-    let texts = worker.metric("te_batch_next_size_sum").await;
+    let texts = worker.metric("tidegate_worker_batch_texts_sum").await;
     assert!(texts <= LONG as f64 + 1.0, "{texts} texts were computed");
 }
 
@@ -146,7 +146,7 @@ async fn requests_that_gather_while_the_model_computes_are_computed_together() {
         );
     }
     assert!(running.await.expect("it was not cut").is_ok());
-    let batches = worker.metric("te_batch_next_size_count").await;
+    let batches = worker.metric("tidegate_worker_batch_texts_count").await;
     assert!(
         batches <= 8.0,
         "{batches} batches for 4 long texts and 10 short ones"

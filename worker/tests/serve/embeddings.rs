@@ -98,7 +98,7 @@ async fn a_long_request_is_computed_in_several_batches_and_answered_in_order() {
         .await;
     let texts: Vec<String> = (1..=30).map(tiny_model::words).collect();
     let (vectors, _) = worker.embed(json!(texts)).await;
-    assert!(worker.metric("te_batch_next_size_count").await >= 28.0);
+    assert!(worker.metric("tidegate_worker_batch_texts_count").await >= 28.0);
     for index in [0, 13, 29] {
         let (alone, _) = worker.embed(json!(texts[index])).await;
         assert!(

@@ -215,15 +215,17 @@ async fn health_and_metrics_are_told() {
         );
     }
     for (name, value) in [
-        ("te_request_count{method=\"embeddings\"}", 1.0),
-        ("te_request_success{method=\"embeddings\"}", 1.0),
-        ("te_request_input_length_sum", 9.0),
-        ("te_batch_next_tokens_sum", 9.0),
+        ("tidegate_worker_requests_total{method=\"embeddings\"}", 1.0),
+        ("tidegate_worker_answered_total{method=\"embeddings\"}", 1.0),
+        ("tidegate_worker_input_tokens_sum", 9.0),
+        ("tidegate_worker_batch_tokens_sum", 9.0),
         ("tidegate_slots", 32.0),
         ("tidegate_ready", 1.0),
     ] {
         assert_eq!(worker.metric(name).await, value, "{name}");
     }
+    // Names of other servers are added only where the config asks for them.
+    assert_eq!(worker.metric("te_batch_next_tokens_sum").await, 0.0);
 }
 
 #[tokio::test]

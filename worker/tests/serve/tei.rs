@@ -216,7 +216,10 @@ async fn info_says_what_is_served_and_within_which_limits() {
 
 #[tokio::test]
 async fn headers_and_metrics_say_what_a_request_took() {
-    let worker = worker::with_model(TINY).ready().await;
+    let worker = worker::with_model(TINY)
+        .config("[metrics]\naliases = ['text-embeddings-inference']")
+        .ready()
+        .await;
     let answer = worker
         .post_to("/embed", &json!({ "inputs": ["a cat", "the dog"] }))
         .await;

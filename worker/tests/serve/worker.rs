@@ -238,7 +238,7 @@ impl Worker {
     /// Waits until the first batch since the start is computed.
     pub async fn until_computing(&self) {
         eventually("a batch is computed", async || {
-            (self.metric("te_batch_next_size_count").await > 0.0).then_some(())
+            (self.metric("tidegate_worker_batch_texts_count").await > 0.0).then_some(())
         })
         .await;
     }
