@@ -135,6 +135,9 @@ pub struct Target {
     /// Which of several fleets: the name of its policy file, without its end.
     #[arg(long, value_name = "NAME")]
     pub fleet: Option<String>,
+    /// What it is for, in a few words: the ledger keeps them, with the user's name.
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
     /// File with the operator token (proxies.token_file).
     #[arg(
         long,

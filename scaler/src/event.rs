@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegate_control::{Decision, Override};
+use tidegate_control::Decision;
+use tidegate_protocol::Order;
 
 use crate::fleet::Notice;
+use crate::ledger::{ByHand, WorkerByHand};
 
 /// Something worth telling.
 #[derive(Clone, Debug)]
@@ -83,8 +85,10 @@ pub enum Event {
         file: PathBuf,
         next_start: Vec<&'static str>,
     },
-    /// Somebody took the size into their actuator, or gave it back.
-    ByHand(Option<Override>),
+    /// An operator took the size into their hands, or gave it back.
+    ByHand(ByHand),
+    /// An operator has a worker drain, or takes it back.
+    WorkerByHand(WorkerByHand),
     PolicyRefused {
         why: String,
     },
@@ -221,8 +225,18 @@ impl fmt::Display for Event {
                     false => write!(f, ", except {} until a restart", next_start.join(", ")),
                 }
             }
-            Event::ByHand(Some(order)) => write!(f, "{order}"),
-            Event::ByHand(None) => f.write_str("the law decides again"),
+            Event::ByHand(ByHand { order, note }) => match order {
+                Some(order) => write!(f, "{order}{note}"),
+                None => write!(f, "the law decides again{note}"),
+            },
+            Event::WorkerByHand(WorkerByHand {
+                worker,
+                order,
+                note,
+            }) => match order {
+                Order::Drain => write!(f, "{worker} drains by hand{note}"),
+                Order::Undrain => write!(f, "{worker} is taken back by hand{note}"),
+            },
             Event::PolicyRefused { why } => write!(f, "the old policy stays in force: {why}"),
             Event::BoundsCut { min, max, why } => {
                 write!(f, "the fleet keeps to {min} to {max} workers, as {why}")

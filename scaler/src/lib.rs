@@ -27,4 +27,5 @@ pub mod run;
 pub mod scaler;
 pub mod server;
 pub mod sources;
+pub mod status;
 pub mod up;

@@ -1,4 +1,5 @@
-//! Orders by hand: `pause`, `hold` and `resume`, from the command line to the running scaler.
+//! Orders by hand: `pause`, `hold` and `resume`, and the drain of a worker, from the command line
+//! and the status page to the running scaler.
 //!
 //! They come in at the scaler's own port with the operator token, wait for the loop, which alone
 //! touches the law, and are answered when they are in force and in the ledger.
@@ -14,6 +15,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_config::Tokens;
 use tidegate_control::{Size, Time};
@@ -21,15 +23,22 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::Target;
 use crate::http;
+use crate::ledger::{Note, WorkerByHand};
 use crate::scaler::Scaler;
 
 const PATH: &str = "/override";
 
+/// Orders about one worker.
+const WORKER_PATH: &str = "/override/worker";
+
 /// No order lasts longer: who forgot it is not paid for it forever.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// An order is a line.
-const LARGEST_ORDER_BYTES: usize = 1024;
+/// An order is a line, with a few words on why.
+const LARGEST_ORDER_BYTES: usize = 2048;
+
+/// Bytes of who gives an order, and of why.
+const LONGEST_NOTE: usize = 200;
 
 /// Orders that wait for the loop.
 const WAITING: usize = 8;
@@ -46,12 +55,29 @@ struct Order {
     /// `None`: the law decides again.
     size: Option<Size>,
     for_ms: u64,
+    #[serde(flatten)]
+    note: Note,
+}
+
+/// What is sent about one worker.
+#[derive(Clone, Debug, Deserialize)]
+struct WorkerOrder {
+    fleet: Option<String>,
+    #[serde(flatten)]
+    by_hand: WorkerByHand,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Size(Option<Size>, Duration, Note),
+    Worker(WorkerByHand),
 }
 
 /// An order that waits for the loop.
 #[derive(Debug)]
 pub struct Request {
-    order: Order,
+    wanted: Wanted,
     answer: oneshot::Sender<Result<String, String>>,
 }
 
@@ -90,8 +116,10 @@ impl Inbox {
 impl Request {
     /// Has it done, between two ticks.
     pub fn apply(self, now: Time, scaler: &mut Scaler) {
-        let Order { size, for_ms, .. } = self.order;
-        let done = scaler.take_order(now, size, Duration::from_millis(for_ms));
+        let done = match self.wanted {
+            Wanted::Size(size, span, note) => scaler.take_order(now, size, span, note),
+            Wanted::Worker(by_hand) => scaler.take_worker_order(now, by_hand),
+        };
         // Who does not wait for the answer any more sees it in the log.
         let _ = self.answer.send(done);
     }
@@ -100,52 +128,84 @@ impl Request {
 pub fn routes(inboxes: Vec<Inbox>) -> Router {
     Router::new()
         .route(PATH, post(take))
+        .route(WORKER_PATH, post(take_of_worker))
         .layer(DefaultBodyLimit::max(LARGEST_ORDER_BYTES))
         .with_state(Arc::from(inboxes))
 }
+
+type Answer = (StatusCode, String);
 
 async fn take(
     State(inboxes): State<Arc<[Inbox]>>,
     headers: HeaderMap,
     body: Bytes,
-) -> (StatusCode, String) {
-    // Whoever may order about none of the fleets is told nothing of them.
-    if !inboxes.iter().any(|inbox| inbox.accepts(&headers)) {
-        return unauthorized();
+) -> Result<String, Answer> {
+    let order: Order = read(&inboxes, &headers, &body)?;
+    let span = Duration::from_millis(order.for_ms);
+    if span > LONGEST {
+        let most = LONGEST.as_secs() / 3600;
+        return Err((StatusCode::BAD_REQUEST, format!("expected at most {most}h")));
     }
-    let order = match serde_json::from_slice::<Order>(&body) {
-        Ok(order) if Duration::from_millis(order.for_ms) <= LONGEST => order,
-        Ok(_) => {
-            let most = LONGEST.as_secs() / 3600;
-            return (StatusCode::BAD_REQUEST, format!("expected at most {most}h"));
+    check(&order.note)?;
+    let wanted = Wanted::Size(order.size, span, order.note);
+    hand_on(&inboxes, order.fleet.as_deref(), &headers, wanted).await
+}
+
+async fn take_of_worker(
+    State(inboxes): State<Arc<[Inbox]>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<String, Answer> {
+    let order: WorkerOrder = read(&inboxes, &headers, &body)?;
+    check(&order.by_hand.note)?;
+    let wanted = Wanted::Worker(order.by_hand);
+    hand_on(&inboxes, order.fleet.as_deref(), &headers, wanted).await
+}
+
+fn read<T: DeserializeOwned>(
+    inboxes: &[Inbox],
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<T, Answer> {
+    // Whoever may order about none of the fleets is told nothing of them.
+    if !inboxes.iter().any(|inbox| inbox.accepts(headers)) {
+        return Err(unauthorized());
+    }
+    let not_an_order =
+        |why: serde_json::Error| (StatusCode::BAD_REQUEST, format!("not an order: {why}"));
+    serde_json::from_slice(body).map_err(not_an_order)
+}
+
+fn check(note: &Note) -> Result<(), Answer> {
+    for (key, text) in [("who", &note.who), ("why", &note.why)] {
+        if text.len() > LONGEST_NOTE || text.chars().any(char::is_control) {
+            let expected = format!("expected {key} to be one line of at most {LONGEST_NOTE} bytes");
+            return Err((StatusCode::BAD_REQUEST, expected));
         }
-        Err(why) => return (StatusCode::BAD_REQUEST, format!("not an order: {why}")),
-    };
-    let inbox = match of_fleet(&inboxes, order.fleet.as_deref()) {
-        Ok(inbox) if inbox.accepts(&headers) => inbox,
-        Ok(_) => return unauthorized(),
-        Err(why) => return (StatusCode::BAD_REQUEST, why),
+    }
+    Ok(())
+}
+
+/// Gives the loop of the fleet what is wanted of it, and waits until it is done.
+async fn hand_on(
+    inboxes: &[Inbox],
+    fleet: Option<&str>,
+    headers: &HeaderMap,
+    wanted: Wanted,
+) -> Result<String, Answer> {
+    let inbox = of_fleet(inboxes, fleet).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+    if !inbox.accepts(headers) {
+        return Err(unauthorized());
+    }
+    let stopping = || {
+        let why = "the scaler is stopping".to_owned();
+        (StatusCode::SERVICE_UNAVAILABLE, why)
     };
     let (answer, done) = oneshot::channel();
-    if inbox
-        .requests
-        .send(Request { order, answer })
-        .await
-        .is_err()
-    {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the scaler is stopping".to_owned(),
-        );
-    }
-    match done.await {
-        Ok(Ok(told)) => (StatusCode::OK, told),
-        Ok(Err(why)) => (StatusCode::BAD_REQUEST, why),
-        Err(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the scaler is stopping".to_owned(),
-        ),
-    }
+    let request = Request { wanted, answer };
+    (inbox.requests.send(request).await).map_err(|_| stopping())?;
+    let done = done.await.map_err(|_| stopping())?;
+    done.map_err(|why| (StatusCode::BAD_REQUEST, why))
 }
 
 /// Whose inbox an order is for. Where there is one, it need not be named.
@@ -160,7 +220,7 @@ fn of_fleet<'a>(inboxes: &'a [Inbox], fleet: Option<&str>) -> Result<&'a Inbox, 
     }
 }
 
-fn unauthorized() -> (StatusCode, String) {
+fn unauthorized() -> Answer {
     let why = "the operator token is missing or wrong";
     (StatusCode::UNAUTHORIZED, why.to_owned())
 }
@@ -179,6 +239,10 @@ pub async fn send(
         fleet: target.fleet.clone(),
         size,
         for_ms: span.as_millis() as u64,
+        note: Note {
+            who: std::env::var("USER").unwrap_or_default(),
+            why: target.why.clone().unwrap_or_default(),
+        },
     };
     let request = http::client()
         .post(format!("http://{}{PATH}", target.listen))

@@ -1,9 +1,10 @@
-//! The scaler's own port: `/healthz`, `/metrics`, and orders by hand.
+//! The scaler's own port: `/healthz`, `/metrics`, the status page, and orders by hand.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::overrides::{self, Inbox};
+use crate::status::{self, Board};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -58,6 +59,8 @@ pub fn serve(
     metrics: PrometheusHandle,
     last_ticks: Vec<watch::Receiver<Option<Instant>>>,
     inboxes: Vec<Inbox>,
+    boards: Vec<Board>,
+    clients: Option<String>,
 ) -> JoinHandle<()> {
     let own = Own {
         metrics,
@@ -70,7 +73,8 @@ pub fn serve(
             get(|State(own): State<Own>| async move { own.metrics.render() }),
         )
         .with_state(own.clone())
-        .merge(overrides::routes(inboxes));
+        .merge(overrides::routes(inboxes))
+        .merge(status::routes(boards, clients));
     tokio::spawn(async move {
         tokio::select! {
             served = axum::serve(listener, routes) => {

@@ -30,6 +30,10 @@ pub struct Fleet {
     /// Why the fleet itself wants no worker removed now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_in_held: Option<String>,
+    /// Workers that drain because an operator said so: they are not taken back, whatever is needed
+    /// and however long it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_draining: Vec<String>,
     /// Launches whose worker has its own name from now on: before, and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub renamed: Vec<(String, String)>,
@@ -65,6 +69,8 @@ pub enum Stage {
 pub struct Roster {
     heard: BTreeMap<String, Time>,
     draining: BTreeMap<String, Time>,
+    /// Those of them that stay so until an operator takes them back.
+    kept_draining: BTreeSet<String>,
     undrained: BTreeMap<String, Time>,
     quitting: BTreeMap<String, Time>,
 }
@@ -96,15 +102,23 @@ impl Roster {
         self.draining.entry(id.to_owned()).or_insert(now);
     }
 
+    /// An operator ordered `id` to drain.
+    pub fn keep_draining(&mut self, now: Time, id: &str) {
+        self.drain(now, id);
+        self.kept_draining.insert(id.to_owned());
+    }
+
     /// We took the order back.
     pub fn undrain(&mut self, now: Time, id: &str) {
         self.draining.remove(id);
+        self.kept_draining.remove(id);
         self.undrained.insert(id.to_owned(), now);
     }
 
     /// Another gives the orders now: ours are no more.
     pub fn forget_orders(&mut self) {
         self.draining.clear();
+        self.kept_draining.clear();
         self.undrained.clear();
     }
 
@@ -115,8 +129,14 @@ impl Roster {
             .map(|(id, since)| (id.as_str(), *since))
     }
 
+    /// Of those, the ones that an operator ordered.
+    pub fn kept_draining(&self) -> &BTreeSet<String> {
+        &self.kept_draining
+    }
+
     /// Takes up what an earlier run of the scaler had ordered.
     pub fn recall(&mut self, fleet: &Fleet) {
+        (self.kept_draining).extend(fleet.kept_draining.iter().cloned());
         for worker in &fleet.workers {
             match worker.stage {
                 Stage::Draining { since } => self.drain(since, &worker.id),
@@ -133,6 +153,7 @@ impl Roster {
         let there = |id: &String| ids.contains(id);
         self.heard.retain(|id, _| there(id));
         self.draining.retain(|id, _| there(id));
+        self.kept_draining.retain(|id| there(id));
         self.quitting.retain(|id, _| there(id));
         self.undrained
             .retain(|id, at| there(id) && now.since(*at) <= UNDRAIN_GRACE);

@@ -267,6 +267,9 @@ impl Law {
     /// Lets go of workers that have drained, and takes back those that took too long.
     fn finish_drains(&mut self, plan: &mut Plan, seen: &Observation) {
         let limit = *self.policy.fleet.drain_limit;
+        let kept = plan.supply.kept_draining.iter();
+        let drained = kept.filter(|id| seen.is_drained(id));
+        (plan.action.remove).extend(drained.map(|id| (*id).to_owned()));
         for (id, since) in &plan.supply.draining {
             let id = (*id).to_owned();
             if plan.action.undrain.contains(&id) {

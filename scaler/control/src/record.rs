@@ -2,7 +2,10 @@
 //!
 //! Lines carry a version, and no line holds a secret or a request.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use tidegate_protocol::Order;
 
 use crate::{Decision, Fleet, Observation, Override, Time};
 
@@ -27,12 +30,46 @@ pub enum Entry {
     Outcome(Outcome),
     /// An operator fixed the size, or gave it back.
     ByHand(ByHand),
+    /// An operator has one worker drain, or takes it back.
+    WorkerByHand(WorkerByHand),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByHand {
     /// `None`: the law decides again.
     pub order: Option<Override>,
+    #[serde(flatten)]
+    pub note: Note,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerByHand {
+    pub worker: String,
+    pub order: Order,
+    #[serde(flatten)]
+    pub note: Note,
+}
+
+/// Who gave an order and what for, in their own words; empty where they did not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Note {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub who: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.who.is_empty() {
+            write!(f, " by {}", self.who)?;
+        }
+        if !self.why.is_empty() {
+            write!(f, ": {}", self.why)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -24,6 +24,8 @@ pub(crate) struct Supply<'a> {
     pub unlikely: u32,
     /// Draining on our order, the latest order first.
     pub draining: Vec<(&'a str, Time)>,
+    /// Draining on an operator's order: not to be taken back.
+    pub kept_draining: Vec<&'a str>,
     /// Failed, by all that can be known.
     pub failed: Vec<Replacement>,
     /// Not to be counted on, and not known to have failed, since a proxy or most heartbeats are missing.
@@ -72,6 +74,9 @@ impl<'a> Supply<'a> {
                     booting.push(worker);
                 }
                 Stage::Serving { .. } => supply.serving.push(Serving { id, launched }),
+                Stage::Draining { .. } if fleet.kept_draining.contains(&worker.id) => {
+                    supply.kept_draining.push(id);
+                }
                 Stage::Draining { since } => supply.draining.push((id, since)),
                 Stage::Quitting { .. } | Stage::Leaving => {}
             }
@@ -118,7 +123,8 @@ impl<'a> Supply<'a> {
 
     /// Workers that are there and stay, counted on or not.
     pub fn present(&self) -> u32 {
-        self.counted() + self.draining.len() as u32 + self.doubtful
+        let draining = self.draining.len() + self.kept_draining.len();
+        self.counted() + draining as u32 + self.doubtful
     }
 }
 

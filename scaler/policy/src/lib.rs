@@ -114,7 +114,10 @@ pub fn model_name(model: &str, name: Option<&str>) -> String {
                 let file = without('#');
                 file.rsplit_once('.').map_or(file, |(stem, _)| stem)
             }
-            _ => last,
+            // The kinds of files that a worker serves; of a directory the whole name counts.
+            _ => (last.strip_suffix(".safetensors"))
+                .or_else(|| last.strip_suffix(".gguf"))
+                .unwrap_or(last),
         }
     };
     name.unwrap_or_else(stem).to_owned()
@@ -122,4 +125,26 @@ pub fn model_name(model: &str, name: Option<&str>) -> String {
 
 fn quoted(value: impl std::fmt::Display) -> String {
     format!("\"{value}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::model_name;
+
+    #[test]
+    fn a_model_has_the_name_that_a_worker_started_by_hand_gives_it() {
+        for (model, expected) in [
+            ("models/all-MiniLM-L6-v2/", "all-MiniLM-L6-v2"),
+            ("mini.int8.safetensors", "mini.int8"),
+            ("/models/smol.gguf", "smol"),
+            ("hf://org/name@main", "name"),
+            (
+                "s3://bucket/v1/mini.int8.safetensors#sha256=00",
+                "mini.int8",
+            ),
+        ] {
+            assert_eq!(model_name(model, None), expected, "{model}");
+        }
+        assert_eq!(model_name("mini.gguf", Some("mini")), "mini");
+    }
 }

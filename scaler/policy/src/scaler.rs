@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tidegate_config::Problem;
 
+use super::quoted;
+
 /// Where the scaler answers for its health unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
 
@@ -18,8 +20,11 @@ const MOST_LEDGERS: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScalerRules {
-    /// `/healthz` and `/metrics`.
+    /// `/healthz`, `/metrics` and the status page.
     pub listen: SocketAddr,
+    /// Base URL at which clients reach the proxies, for the requests that people send from the
+    /// status page. None are sent when absent; `up` knows it.
+    pub clients: Option<String>,
     /// One JSON line a tick; a restarted scaler goes on from it. [`DEFAULT_LEDGER`] when absent;
     /// `up` then keeps it only while it runs.
     pub ledger: Option<PathBuf>,
@@ -33,6 +38,7 @@ impl Default for ScalerRules {
     fn default() -> Self {
         ScalerRules {
             listen: DEFAULT_LISTEN,
+            clients: None,
             ledger: None,
             ledger_bytes: 64 << 20,
             ledgers_kept: 4,
@@ -50,6 +56,17 @@ impl ScalerRules {
             let expected = "1048576 or more";
             return Err(Problem::new("ledger_bytes", self.ledger_bytes, expected));
         }
-        Ok(())
+        match &self.clients {
+            Some(url) if !is_base_url(url) => {
+                let expected = "a base URL such as \"http://10.0.0.5:8080\"";
+                Err(Problem::new("clients", quoted(url), expected))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+fn is_base_url(url: &str) -> bool {
+    let host = (url.strip_prefix("http://")).or_else(|| url.strip_prefix("https://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', '@']))
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tidegate_control::{Ask, Decision, Stage, Time};
 
 use super::{LONGEST_TICK, span, utc};
+use crate::event::Event;
 use crate::ledger::{ByHand, Entry, Line, Tick};
 
 #[derive(Default)]
@@ -46,15 +47,20 @@ impl Story {
                 writeln!(out, "failed: {}", outcome.failed.join("; "))
             }
             Entry::Outcome(_) => Ok(()),
-            Entry::ByHand(ByHand { order }) => {
+            Entry::WorkerByHand(order) => {
+                self.calm_is_over(out)?;
+                self.stamp(line.at, out)?;
+                writeln!(out, "{}", Event::WorkerByHand(order.clone()))
+            }
+            Entry::ByHand(ByHand { order, note }) => {
                 self.calm_is_over(out)?;
                 self.stamp(line.at, out)?;
                 match order {
                     Some(order) => {
                         let end = utc(order.until).format("%F %T");
-                        writeln!(out, "{order} until {end}")
+                        writeln!(out, "{order}{note} until {end}")
                     }
-                    None => writeln!(out, "the law decides again"),
+                    None => writeln!(out, "the law decides again{note}"),
                 }
             }
         }

@@ -31,6 +31,8 @@ pub struct Memory {
     pub version: u32,
     /// Who drains on our order, and since when.
     pub draining: BTreeMap<String, Time>,
+    /// Those of them that drain on an operator's order.
+    pub kept_draining: BTreeSet<String>,
     /// Whose drain was taken back, and who is not seen ready at every proxy yet.
     pub undrained: BTreeSet<String>,
     /// Who drains because the fleet says so, such as what is kept warm: when that is over, their

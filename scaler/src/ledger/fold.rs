@@ -75,7 +75,9 @@ impl Folded {
                     self.ticks.push(Recalled { at, tick });
                 }
             }
-            Entry::ByHand(ByHand { order }) => self.by_hand = order,
+            Entry::ByHand(ByHand { order, .. }) => self.by_hand = order,
+            // The ticks since then have it.
+            Entry::WorkerByHand(_) => {}
             Entry::Outcome(outcome) => {
                 self.number(outcome.launched.iter());
                 let removed = outcome.removed.into_iter().filter(|_| recent);

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use tidegate_control::Time;
 
 pub use fold::{Folded, Recalled, fold};
-pub use tidegate_control::record::{ByHand, Entry, Line, Outcome, Tick, VERSION};
+pub use tidegate_control::record::{
+    ByHand, Entry, Line, Note, Outcome, Tick, VERSION, WorkerByHand,
+};
 
 use crate::paths;
 

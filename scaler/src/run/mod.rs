@@ -21,6 +21,7 @@ use crate::metrics;
 use crate::overrides::{Inbox, Requests};
 use crate::scaler::Scaler;
 use crate::server::{self, LastTick};
+use crate::status::Board;
 use accepted::AcceptedPolicies;
 use policies::Policy;
 pub use setup::Setup;
@@ -83,20 +84,22 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
     let Some(first) = policies.first() else {
         return Ok(());
     };
+    let clients = first.file.scaler.clients.clone();
     let clock = Clock::start();
     let listener = server::bind(first.file.scaler.listen).await?;
     let handle = metrics::install()?;
     let accepted = AcceptedPolicies::new(&policies);
-    let (mut loops, mut ticks, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut loops, mut ticks, mut inboxes, mut boards) = (vec![], vec![], vec![], vec![]);
     for policy in policies {
         let label = policy.label.clone();
         let fleet_loop = async { FleetLoop::new(policy, accepted.clone(), mode, clock) };
         let (fleet_loop, inbox) = of_fleet(label.clone(), fleet_loop).await?;
         ticks.push(fleet_loop.ticks.subscribe());
         inboxes.push(inbox);
+        boards.push(fleet_loop.setup.board.clone());
         loops.push(of_fleet(label, fleet_loop.work()));
     }
-    let server = server::serve(listener, handle, ticks, inboxes);
+    let server = server::serve(listener, handle, ticks, inboxes, boards, clients);
     join_all(loops).await;
     server.abort();
     Ok(())
@@ -122,7 +125,8 @@ impl FleetLoop {
         mode: Mode,
         clock: Clock,
     ) -> anyhow::Result<(FleetLoop, Inbox)> {
-        let mut setup = Setup::of_file(policy.published(), mode);
+        let board = Board::new(&policy.name);
+        let mut setup = Setup::of_file(policy.published(), mode, board);
         let scaler = setup.assemble(&clock)?;
         let (inbox, requests) = Inbox::new(&policy.name, setup.operator_tokens.clone());
         let fleet_loop = FleetLoop {

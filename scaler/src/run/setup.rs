@@ -26,6 +26,7 @@ use crate::proxies::{Addressees, Proxies};
 use crate::publish::Publisher;
 use crate::scaler::{Actuator, Parts, Scaler};
 use crate::sources::Sources;
+use crate::status::{Board, ShownLedger, ShownProxies};
 use tidegate_policy::{DEFAULT_LEDGER, LeaseKind, LeaseRules, PolicyFile};
 
 /// As far back as any policy's windows look; what the forecast learned before is learned anew.
@@ -45,10 +46,12 @@ pub struct Setup {
     /// The most workers of all fleets of processes here.
     pub max: u32,
     pub events: Box<dyn EventSink>,
+    /// Where its ticks are shown.
+    pub board: Board,
 }
 
 impl Setup {
-    pub(super) fn of_file(file: PolicyFile, mode: Mode) -> Setup {
+    pub(super) fn of_file(file: PolicyFile, mode: Mode, board: Board) -> Setup {
         let process = file.process.as_ref();
         Setup {
             proxies: file.proxies.admin.clone(),
@@ -61,6 +64,7 @@ impl Setup {
             share: None,
             max: file.fleet.max,
             events: Box::new(Log),
+            board,
             file,
         }
     }
@@ -89,6 +93,10 @@ impl Setup {
         };
         let (mut law, mut roster) = (Law::new(self.file.policy()), Roster::default());
         folded.recall(&mut law, &mut roster);
+        self.board.follow(&self.file);
+        for recalled in &folded.ticks {
+            self.board.show(recalled.at, &recalled.tick);
+        }
         if !folded.ticks.is_empty() {
             let ticks = folded.ticks.len();
             self.events.emit(&Event::Recalled { ticks });
@@ -97,14 +105,20 @@ impl Setup {
         Ok(Scaler::new(Parts {
             law,
             roster,
-            proxies: Box::new(Proxies::of(self.proxies()?)),
+            proxies: Box::new(ShownProxies {
+                proxies: Proxies::of(self.proxies()?),
+                board: self.board.clone(),
+            }),
             sources: Sources::start(&self.file.source, aws::connect),
             actuator,
             lease: match self.mode {
                 Mode::DryRun => Lease::Alone,
                 Mode::Act => lease(self.file.lease.as_ref()),
             },
-            ledger: Box::new(ledger),
+            ledger: Box::new(ShownLedger {
+                ledger,
+                board: self.board.clone(),
+            }),
             publisher: self.publisher(),
             events,
         }))
@@ -204,7 +218,7 @@ impl Setup {
         let changed = started.read_again()?;
         accepted.check(&changed)?;
         let next_start = waits_for_restart(&started.file, &changed.file, self.mode);
-        let mut next = Setup::of_file(changed.file.clone(), self.mode);
+        let mut next = Setup::of_file(changed.file.clone(), self.mode, self.board.clone());
         if self.mode == Mode::Act {
             // Workers heartbeat to the proxies that they were started with.
             next.proxies.clone_from(&self.proxies);
@@ -212,6 +226,7 @@ impl Setup {
         let proxies = next.proxies()?;
         let sources = Sources::start(&next.file.source, aws::connect);
         scaler.reload(next.file.policy(), proxies, sources);
+        next.board.follow(&next.file);
         accepted.accept(changed);
         *self = next;
         Ok(next_start)

@@ -61,7 +61,10 @@ impl Scaler {
         self.roster.forget_orders();
         self.orders = Orders::default();
         for (id, since) in &memory.draining {
-            self.roster.drain(*since, id);
+            match memory.kept_draining.contains(id) {
+                true => self.roster.keep_draining(*since, id),
+                false => self.roster.drain(*since, id),
+            }
         }
         for id in &memory.undrained {
             self.roster.undrain(now, id);

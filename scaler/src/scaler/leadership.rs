@@ -59,6 +59,7 @@ impl Leadership {
         if memory.draining.is_empty() && memory.acts.is_empty() {
             let own = own.map(|(id, since)| (id.to_owned(), since));
             memory.draining.extend(own);
+            (memory.kept_draining).extend(roster.kept_draining().iter().cloned());
         }
         let removed = memory.removed.keys();
         let until = now + SETTLED_AFTER;
@@ -112,6 +113,7 @@ impl Leadership {
         let draining = roster.draining();
         let draining = draining.map(|(id, since)| (id.to_owned(), since));
         self.memory.draining = draining.collect();
+        (self.memory.kept_draining).clone_from(roster.kept_draining());
         self.memory.undrained = orders.undrained().map(str::to_owned).collect();
     }
 

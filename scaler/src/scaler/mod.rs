@@ -2,6 +2,7 @@
 //! and writes down what came of it. Nothing else changes the fleet's size.
 
 mod acting;
+mod by_hand;
 mod leadership;
 mod notices;
 mod starts;
@@ -17,7 +18,7 @@ use tidegate_control::{
 use crate::event::{Death, Event, EventSink, Stopped};
 use crate::fleet::{Ended, Fleet, FleetError, FleetStatus, Limits, Notice, reported};
 use crate::lease::Lease;
-use crate::ledger::{ByHand, Entry, Record, Tick};
+use crate::ledger::{ByHand, Entry, Note, Record, Tick};
 use crate::metrics;
 use crate::names::Names;
 use crate::orders::Orders;
@@ -131,7 +132,7 @@ impl Scaler {
         }
     }
 
-    /// Takes the fleet's size into somebody's actuator, or gives it back to the law.
+    /// Takes the fleet's size into an operator's hands, or gives it back to the law.
     ///
     /// # Errors
     /// In words, when the size is one that the fleet may not have.
@@ -140,6 +141,7 @@ impl Scaler {
         now: Time,
         size: Option<Size>,
         span: Duration,
+        note: Note,
     ) -> Result<String, String> {
         let bounds = self.law.policy().fleet.bounds();
         if let Some(Size::Workers(workers)) = size
@@ -148,19 +150,16 @@ impl Scaler {
             let (min, max) = (bounds.min, bounds.max);
             return Err(format!("found {workers} workers, expected {min} to {max}"));
         }
-        if !self.leadership.leads() {
-            let holder = self.leadership.holder().unwrap_or("another");
-            return Err(format!("this scaler only watches: {holder} has the lease"));
-        }
+        self.check_leads()?;
         let until = now + span;
         let order = size.map(|size| Override { size, until });
         self.law.set_override(order);
         self.leadership.set_by_hand(order);
-        self.write(now, Entry::ByHand(ByHand { order }));
-        let event = Event::ByHand(order);
-        let told = event.to_string();
-        self.notices.emit(event);
-        Ok(told)
+        let by_hand = ByHand { order, note };
+        self.write(now, Entry::ByHand(by_hand.clone()));
+        self.notices.emit(Event::ByHand(by_hand));
+        let note = Note::default();
+        Ok(Event::ByHand(ByHand { order, note }).to_string())
     }
 
     /// Workers that serve, as of the last tick.
@@ -274,6 +273,7 @@ impl Scaler {
             workers,
             launches_held_until: self.starts.held_until(now),
             scale_in_held: status.scale_in_held,
+            kept_draining: self.roster.kept_draining().iter().cloned().collect(),
             renamed: (status.renamed.into_iter())
                 .map(|renamed| (renamed.from, renamed.to))
                 .collect(),

@@ -41,6 +41,8 @@ fn text(models: &[Model], later: &[&Model], directory: &RunDirectory) -> String 
     let tries: Vec<String> = models.iter().map(one_to_try).collect();
     let tries = tries.join("\n\n");
     let logs = directory.path().display();
+    let token = directory.operator_tokens();
+    let token = token.display();
     let served = match models {
         [_] => format!("{model} is served on http://{listen}."),
         several => {
@@ -57,7 +59,8 @@ fn text(models: &[Model], later: &[&Model], directory: &RunDirectory) -> String 
 
 {tries}
 
-{later}Metrics: http://{admin}/metrics (proxy), http://{own}/metrics (scaler). Logs: {logs}
+{later}Status page: http://{own}/ (operator token: {token})
+Metrics: http://{admin}/metrics (proxy), http://{own}/metrics (scaler). Logs: {logs}
 From here on, one line for each scaling decision. Ctrl-C stops.
 "
     )

@@ -113,7 +113,10 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
         inboxes.push(inbox);
     }
     let ticks = served.iter().map(|(_, one)| one.ticks.subscribe());
-    let server = server::serve(listener, handle, ticks.collect(), inboxes);
+    let boards = served.iter().map(|(_, one)| one.board.clone());
+    let clients = Some(format!("http://{}", rules.listen));
+    let (ticks, boards) = (ticks.collect(), boards.collect());
+    let server = server::serve(listener, handle, ticks, inboxes, boards, clients);
 
     terminal.say(&format!("starting the proxy on {}", rules.listen));
     let started = tokio::select! {

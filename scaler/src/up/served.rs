@@ -14,10 +14,12 @@ use crate::overrides::{Inbox, Requests};
 use crate::run::{self, Mode, Setup};
 use crate::scaler::Scaler;
 use crate::server::LastTick;
+use crate::status::Board;
 
 /// A model's fleet.
 pub struct Served {
     pub scaler: Scaler,
+    pub board: Board,
     pub ticks: LastTick,
     clock: Clock,
     requests: Requests,
@@ -39,10 +41,10 @@ impl Served {
         let mut setup = setup(model, directory, terminal);
         (setup.share, setup.max) = (Some(share), max);
         let scaler = setup.assemble(&clock)?;
-        let name = model.label.as_deref().unwrap_or("up");
-        let (inbox, requests) = Inbox::new(name, setup.operator_tokens.clone());
+        let (inbox, requests) = Inbox::new(name(model), setup.operator_tokens.clone());
         let served = Served {
             scaler,
+            board: setup.board,
             ticks: LastTick::new(None),
             clock,
             requests,
@@ -69,6 +71,11 @@ impl Served {
     }
 }
 
+/// By which orders name the fleet.
+fn name(model: &Model) -> &str {
+    model.label.as_deref().unwrap_or("up")
+}
+
 fn setup(model: &Model, directory: &RunDirectory, terminal: &Terminal) -> Setup {
     let mut file = model.file.clone();
     let named = |what: &str, end: &str| match &model.label {
@@ -92,5 +99,6 @@ fn setup(model: &Model, directory: &RunDirectory, terminal: &Terminal) -> Setup 
         label: model.label.clone(),
         share: None,
         max: 0,
+        board: Board::new(name(model)),
     }
 }

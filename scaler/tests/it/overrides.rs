@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate_control::{Law, Roster, Size, Time};
 use tidegate_policy::PolicyFile;
+use tidegate_protocol::Order;
 use tidegate_scaler::explain;
 use tidegate_scaler::ledger::fold;
 
@@ -88,6 +89,52 @@ async fn a_ledger_explains_a_burst_and_what_was_ordered_by_hand() {
     ] {
         assert!(story.contains(expected), "{expected:?} is not in\n{story}");
     }
+}
+
+#[tokio::test]
+async fn a_worker_drains_by_hand_until_it_is_taken_back() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    stand.load(4, 4);
+    stand.proxies[0].permits("w-1", 4);
+    assert_eq!(
+        stand.order_worker("w-9", Order::Drain),
+        Err("found no worker w-9 in this fleet".to_owned())
+    );
+    let undrained = stand.order_worker("w-1", Order::Undrain);
+    assert_eq!(undrained, Err("w-1 does not drain".to_owned()));
+    let drained = stand.order_worker("w-1", Order::Drain);
+    assert_eq!(drained, Ok("w-1 drains by hand".to_owned()));
+    stand.ticks(2).await;
+    stand.proxies[0].ready("w-3", 0);
+    stand.ticks(38).await;
+    assert_eq!(
+        stand.orders(0),
+        ["drain w-1"],
+        "no drain limit takes it back"
+    );
+    assert_eq!(stand.members(), ["w-1", "w-2", "w-3"]);
+    let undrained = stand.order_worker("w-1", Order::Undrain);
+    assert_eq!(undrained, Ok("w-1 is taken back by hand".to_owned()));
+    stand.tick().await;
+    assert!(stand.orders(0).contains(&"undrain w-1".to_owned()));
+    let story = story(&stand);
+    assert!(
+        story.contains("w-1 drains by hand by Ada: new kernel"),
+        "{story}"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_an_operator_drained_leaves_when_it_is_empty() {
+    let mut stand = Stand::two_idle_workers(1).await;
+    stand.proxies[0].permits("w-1", 1);
+    assert!(stand.order_worker("w-1", Order::Drain).is_ok());
+    stand.ticks(3).await;
+    let is_there = |stand: &Stand| stand.members().contains(&"w-1".to_owned());
+    assert!(is_there(&stand), "a proxy holds a permit");
+    stand.proxies[0].permits("w-1", 0);
+    stand.ticks(2).await;
+    assert!(!is_there(&stand));
 }
 
 #[test]

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use tidegate_config::Tokens;
 use tidegate_control::{Bounds, Law, Member, Roster, Size, Time};
 use tidegate_policy::PolicyFile;
+use tidegate_protocol::Order;
 use tidegate_scaler::event::{Event, EventSink};
 use tidegate_scaler::fleet::{Capabilities, Ended, Fleet, FleetError, FleetStatus, Limits};
 use tidegate_scaler::lease::Lease;
-use tidegate_scaler::ledger::{Ledger, LedgerRules};
+use tidegate_scaler::ledger::{Ledger, LedgerRules, Note, WorkerByHand};
 use tidegate_scaler::proxies::{Addressees, Proxies};
 use tidegate_scaler::publish::Publisher;
 use tidegate_scaler::scaler::{Actuator, Parts, Scaler};
@@ -207,7 +208,21 @@ impl Stand {
     /// The fleet's size is taken into somebody's actuator, or given back.
     pub fn order(&mut self, size: Option<Size>, span: Duration) -> Result<String, String> {
         let now = Time::from_ms(1_000_000 + self.second * 1000);
-        self.scaler.take_order(now, size, span)
+        self.scaler.take_order(now, size, span, Note::default())
+    }
+
+    /// An operator has a worker drain, or takes it back.
+    pub fn order_worker(&mut self, worker: &str, order: Order) -> Result<String, String> {
+        let now = Time::from_ms(1_000_000 + self.second * 1000);
+        let by_hand = WorkerByHand {
+            worker: worker.to_owned(),
+            order,
+            note: Note {
+                who: "Ada".to_owned(),
+                why: "new kernel".to_owned(),
+            },
+        };
+        self.scaler.take_worker_order(now, by_hand)
     }
 
     pub async fn tick(&mut self) {

@@ -110,6 +110,25 @@ fn a_worker_that_drains_by_itself_and_does_not_finish_is_stopped_and_its_place_t
 }
 
 #[test]
+fn a_worker_that_an_operator_drains_is_replaced_and_not_taken_back() {
+    let mut scene = Scene::new(POLICY, 2);
+    let since = scene.now();
+    scene.set("w-2", Stage::Draining { since });
+    scene.kept_draining.push("w-2".to_owned());
+    let decision = scene.until_action(5, 0, 8);
+    assert_eq!(decision.action, launches(1), "{decision}");
+    let now = scene.now();
+    scene
+        .workers
+        .push(worker("w-3", now, Stage::Serving { heard: now }));
+    scene.sights.push(crate::stage::sight("w-3", 4));
+    let decision = scene.until_action(90, 0, 8);
+    assert_eq!(decision.action, Action::default(), "past the drain limit");
+    scene.permits("w-2", 0);
+    assert_eq!(scene.tick(0, 8).action.remove, ["w-2"]);
+}
+
+#[test]
 fn the_least_busy_worker_is_drained_once_less_was_asked_for_all_the_window() {
     let mut scene = Scene::new(POLICY, 3);
     scene.permits("w-1", 3);

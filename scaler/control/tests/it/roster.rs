@@ -1,6 +1,6 @@
 //! How a member's stage follows from the fleet, the heartbeats and our own orders.
 
-use tidegate_control::{Member, Observation, Roster, Stage};
+use tidegate_control::{Fleet, Member, Observation, Roster, Stage};
 
 use crate::stage::{at, observation, seen, sight};
 
@@ -74,4 +74,26 @@ fn a_worker_that_is_gone_is_forgotten() {
     assert_eq!(roster.draining().count(), 0);
     let back = roster.update(at(4), &members(), &observation(None));
     assert_eq!(back[0].stage, Stage::Booting);
+}
+
+#[test]
+fn an_operators_drain_is_known_until_it_is_taken_back_or_the_worker_is_gone() {
+    let mut roster = Roster::default();
+    roster.update(at(1), &members(), &reports(true, false));
+    roster.keep_draining(at(2), "w-1");
+    let workers = roster.update(at(3), &members(), &reports(true, true));
+    assert_eq!(workers[0].stage, Stage::Draining { since: at(2) });
+    assert!(roster.kept_draining().contains("w-1"));
+    let fleet = Fleet {
+        workers,
+        kept_draining: vec!["w-1".to_owned()],
+        ..Fleet::default()
+    };
+    let mut restarted = Roster::default();
+    restarted.recall(&fleet);
+    assert!(restarted.kept_draining().contains("w-1"));
+    restarted.undrain(at(4), "w-1");
+    assert!(restarted.kept_draining().is_empty());
+    roster.update(at(5), &[], &reports(true, true));
+    assert!(roster.kept_draining().is_empty());
 }

@@ -131,6 +131,7 @@ pub struct Scene {
     pub workers: Vec<Worker>,
     pub sights: Vec<WorkerObservation>,
     pub launches_held_until: Option<Time>,
+    pub kept_draining: Vec<String>,
     pub second: u64,
 }
 
@@ -154,6 +155,7 @@ impl Scene {
             workers: ids.clone().map(|id| serving(&id)).collect(),
             sights: ids.map(|id| sight(&id, 4)).collect(),
             launches_held_until: None,
+            kept_draining: Vec::new(),
             second: 100,
         }
     }
@@ -197,6 +199,7 @@ impl Scene {
         let fleet = Fleet {
             workers: self.workers.clone(),
             launches_held_until: self.launches_held_until,
+            kept_draining: self.kept_draining.clone(),
             ..Fleet::default()
         };
         self.law.decide(now, observation, &fleet)

@@ -46,7 +46,7 @@ impl Record {
         let ticks: Vec<_> = known
             .filter_map(|line| match line.entry {
                 Entry::Tick(tick) => Some((line.at, *tick)),
-                Entry::Outcome(_) | Entry::ByHand(_) => None,
+                Entry::Outcome(_) | Entry::ByHand(_) | Entry::WorkerByHand(_) => None,
             })
             .collect();
         match ticks.is_empty() {
