@@ -44,12 +44,25 @@ DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
 # The file systems of the images, which the Dockerfile takes from here.
 ROOTS = target/roots
 
-.PHONY: up test chaos test-terraform test-prometheus test-docker in-engine build bench sanitize lint tools roots images
+# The first target: what there is.
+help:
+	@echo "make up            builds, fetches two models, serves them on http://127.0.0.1:8080"
+	@echo "make test          what a change must pass; needs no root, container engine or AWS"
+	@echo "make test-docker   what needs a container engine"
+	@echo "make bench         measures beside ONNX Runtime, PyTorch, nginx and HAProxy"
+	@echo "make build         the binaries, in $(BIN)"
+	@echo "make images        container images of this machine's binaries"
+	@echo "make lint          formatting, clippy, dependencies"
+	@echo "make tools         says which packages are missing; as root, or with YES=1, installs them"
+	@echo
+	@echo "A first build takes some ten minutes on two cores. Documentation: README.md, docs/"
+
+.PHONY: help up test chaos test-terraform test-prometheus test-page test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(foreach model,$(MODELS),$(NEEDS_$(model)))
 	@exec $(BIN)/tidegate-scaler up $(foreach model,$(MODELS),--config $(UP_$(model)))
 
-test: build test-terraform test-prometheus $(MODEL)/model.safetensors $(CLIENTS)/installed
+test: build test-terraform test-prometheus test-page $(MODEL)/model.safetensors $(CLIENTS)/installed
 	$(CARGO) test --locked --release --workspace
 
 # What needs a container engine: starts one if none answers, which takes root.
@@ -96,6 +109,11 @@ test-prometheus: build $(MODEL)/model.safetensors $(PROMETHEUS)/installed
 	cd tests/prometheus && TIDEGATE_BIN=$(abspath $(BIN)) PROMETHEUS=$(abspath $(PROMETHEUS))/usr/bin \
 		MODEL=$(abspath $(MODEL)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_watching
 
+# The status page in a browser.
+test-page: build
+	$(CARGO) build --locked --release --workspace --bin timed-worker
+	TIDEGATE_BIN=$(abspath $(BIN)) tests/page/run.sh
+
 # Ten simulated hours of bad luck for the scaler, a hundred times; `make test` has ten of them.
 chaos: tools
 	TIDEGATE_CHAOS_SEEDS=100 $(CARGO) test --locked --release --workspace --test chaos -- --nocapture
@@ -120,6 +138,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --release --workspace --all-targets -- --deny warnings
 	tests/dependencies.sh
+	tests/documents.sh
 
 # Names what is missing with the line that installs it; runs that line when it may.
 tools:
@@ -132,9 +151,9 @@ tools:
 	[ -z "$$packages" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo "; fi; \
 	install="$${sudo}apt-get update && $${sudo}apt-get install --yes$$packages"; \
-	echo "missing:$$packages"; echo "  $$install"; \
-	if [ "$$(id -u)" = 0 ] || [ "$(YES)" = 1 ]; then sh -c "$$install"; \
-	else echo "run that line, or make again with YES=1"; exit 1; fi
+	echo "missing:$$packages"; \
+	if [ "$$(id -u)" = 0 ] || [ "$(YES)" = 1 ]; then echo "installing them: $$install"; sh -c "$$install"; \
+	else echo "run: $$install"; echo "or make again with YES=1"; exit 1; fi
 
 $(MODEL)/model.safetensors: | tools
 	@echo "fetching the default model, 80 MB"

@@ -42,7 +42,7 @@ pub struct Command {
     /// Instead of `batch.url` in the config.
     #[arg(long, value_name = "URL")]
     batch: Option<BatchUrl>,
-    /// End as by SIGTERM when standard input closes.
+    /// Stop, as after SIGTERM, when standard input closes.
     #[arg(long)]
     pub watch_stdin: bool,
 }

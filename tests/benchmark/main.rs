@@ -8,40 +8,94 @@ mod peers;
 
 use std::process::ExitCode;
 
-const PARTS: [&str; 5] = ["encoders", "overhead", "peers", "departures", "batches"];
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// All parts, or those that are named.
+/// The command line cannot be used, as the daemons say it.
+const USAGE: u8 = 78;
+
+/// Measures the daemons beside nginx, HAProxy, ONNX Runtime and PyTorch, where they are installed.
+///
+/// Takes minutes and wants the machine for itself. Exits with 2 when a promise is missed.
+#[derive(Parser)]
+#[command(name = "tidegate-bench", version)]
+struct Command {
+    /// What to measure; everything when nothing is named.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Tokens a second of an encoder, beside ONNX Runtime and PyTorch.
+    Encoders,
+    /// The processor time of a proxied request, beside nginx and HAProxy.
+    Overhead,
+    /// What the fastest published settings of the peers reach.
+    Peers,
+    /// Clients that leave: 100,000 aborted requests.
+    Departures,
+    /// Files of requests, answered beside interactive ones.
+    Batches,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let named: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = named.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        eprintln!(
-            "{unknown}: expected nothing, or some of {}",
-            PARTS.join(", ")
-        );
-        return ExitCode::from(2);
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(usage) => {
+            // Help and version come this way as well, and are no mistake.
+            let _ = usage.print();
+            return match usage.use_stderr() {
+                true => USAGE.into(),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    // What was begun is dropped at the end, with its processes and files.
+    tokio::select! {
+        held = measure(&command.parts) => match held {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(2),
+        },
+        () = stopped() => ExitCode::FAILURE,
     }
-    let wanted = |part: &str| named.is_empty() || named.iter().any(|named| named == part);
+}
+
+/// Until Ctrl-C or SIGTERM.
+async fn stopped() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Whether every promise was kept.
+async fn measure(parts: &[Part]) -> bool {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
     let mut held = true;
-    if wanted("encoders") {
+    if wanted(Part::Encoders) {
         held &= encoders::measure().await;
     }
-    if wanted("overhead") {
+    if wanted(Part::Overhead) {
         overhead::measure().await;
     }
-    if wanted("peers") {
+    if wanted(Part::Peers) {
         held &= peers::measure().await;
     }
-    if wanted("departures") {
+    if wanted(Part::Departures) {
         held &= departures::measure().await;
     }
-    if wanted("batches") {
+    if wanted(Part::Batches) {
         held &= batches::measure().await;
     }
-    match held {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(2),
-    }
+    held
 }
 
 /// The value at quantile `q` of some measured milliseconds.

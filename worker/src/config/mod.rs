@@ -371,10 +371,7 @@ mod tests {
                 "[metadata]\nurl = '169.254.169.254'",
                 "http://169.254.169.254",
             ),
-            (
-                "[metrics]\naliases = ['tei']",
-                "expected `text-embeddings-inference` or `vllm`",
-            ),
+            ("[metrics]\naliases = ['tei']", "text-embeddings-inference"),
             ("[metadata]\ninterval = '5m'", "metadata.interval"),
             ("[metadata]\non_rebalance = 'ignore'", "on_rebalance"),
             ("[s3]\nendpoint = 'localhost:9000'", "s3.endpoint"),

@@ -46,7 +46,7 @@ pub async fn load(
         context,
     } = loaded;
     info!(
-        seconds = begun.elapsed().as_secs_f32(),
+        seconds = format_args!("{:.1}", begun.elapsed().as_secs_f32()),
         weights_bytes = network.weights_bytes(),
         context,
         cache_tokens = limits.pages * limits.page_tokens,

@@ -61,7 +61,7 @@ pub async fn load(
         app.results.shrink(shares.results);
     }
     info!(
-        seconds = begun.elapsed().as_secs_f32(),
+        seconds = format_args!("{:.1}", begun.elapsed().as_secs_f32()),
         task = model.card.task.name(),
         precision = model.card.precision.name(),
         dimensions = model.network.dimensions(),
@@ -102,7 +102,7 @@ async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
         Source::S3(address) => models::fetch_from_s3(address, s3).await.map_err(Box::new)?,
     };
     info!(
-        seconds = begun.elapsed().as_secs_f32(),
+        seconds = format_args!("{:.1}", begun.elapsed().as_secs_f32()),
         "the model is on this machine"
     );
     Ok(path)

@@ -23,8 +23,8 @@ pub struct BacktestArgs {
     /// How many seeds to draw arrivals, service times and faults by.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
-    /// Eight known autoscalers beside it, at their defaults and tuned on the first half, which the
-    /// policy lives through as it is; all are then judged on the second half.
+    /// Eight known autoscalers beside it, at their defaults and tuned on the first half of each trace.
+    /// The policy itself is not tuned; all are then judged on the second half.
     #[arg(long)]
     pub rivals: bool,
     /// Two hours of each trace, one lead time (60 s), and a third of the rivals' settings.

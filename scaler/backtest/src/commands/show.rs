@@ -61,8 +61,8 @@ pub fn notes(plan: &Plan, grounds: &[Ground]) -> Vec<String> {
             Effort::Quick => 10,
         };
         notes.push(format!(
-            "Rivals are tuned on the first half of each trace ({settings} settings each), and the \
-             policy, which is not tuned, lives through it; all are judged on the second half."
+            "Rivals are tuned on the first half of each trace ({settings} settings each); the policy \
+             is not. All are judged on the second half."
         ));
     }
     notes
