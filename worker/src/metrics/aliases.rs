@@ -96,8 +96,8 @@ impl Aliases {
         }
     }
 
-    /// Adds what `text`, in Prometheus' text format, says of these metrics under their other names.
-    pub fn add(self, text: &str) -> String {
+    /// What `text`, in Prometheus' text format, says of these metrics, under their other names.
+    pub fn translate(self, text: &str) -> String {
         let mut added = String::new();
         for (ours, theirs) in self.pairs() {
             for line in text.lines() {
@@ -146,7 +146,7 @@ tidegate_worker_queue_length 3
 
     #[test]
     fn each_series_gets_its_other_name_and_nothing_else_does() {
-        let added = Aliases::TextEmbeddingsInference.add(TEXT);
+        let added = Aliases::TextEmbeddingsInference.translate(TEXT);
         assert_eq!(
             added,
             "\
@@ -161,7 +161,7 @@ te_request_duration_count{method=\"embed\"} 2
 te_queue_size 3
 "
         );
-        assert_eq!(Aliases::Vllm.add(TEXT), "");
+        assert_eq!(Aliases::Vllm.translate(TEXT), "");
     }
 
     #[test]

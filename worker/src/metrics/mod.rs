@@ -49,7 +49,7 @@ impl Exposition {
     pub fn render(&self) -> String {
         let text = self.handle.render();
         let added: String = (self.aliases.iter())
-            .map(|aliases| aliases.add(&text))
+            .map(|aliases| aliases.translate(&text))
             .collect();
         text + &added
     }
