@@ -85,6 +85,11 @@ pub enum Event {
     },
     /// Somebody took the size into their actuator, or gave it back.
     ByHand(Option<Override>),
+    /// The wall clock was set.
+    ClockSet {
+        by: Duration,
+        back: bool,
+    },
     PolicyRefused {
         why: String,
     },
@@ -182,8 +187,8 @@ impl fmt::Display for Event {
             Event::StartsWork => f.write_str("starts succeed again"),
             Event::LaunchFailed { why } => write!(f, "no worker could be launched: {why}"),
             Event::HeartbeatsLost => f.write_str(
-                "most workers fell silent together, so none is replaced: do their beats reach \
-                 the proxies?",
+                "most workers fell silent together, so none is replaced before fleet.mass_silence: \
+                 do their heartbeats reach the proxies?",
             ),
             Event::FleetUnknown { why } => {
                 write!(f, "the fleet cannot be seen, so nothing is decided: {why}")
@@ -221,6 +226,16 @@ impl fmt::Display for Event {
                     false => write!(f, ", except {} until a restart", next_start.join(", ")),
                 }
             }
+            Event::ClockSet { by, back: false } => write!(
+                f,
+                "the clock was set forward by {}; what was seen before counts as a pause",
+                span(*by)
+            ),
+            Event::ClockSet { by, back: true } => write!(
+                f,
+                "the clock was set back by {}; schedules follow it",
+                span(*by)
+            ),
             Event::ByHand(Some(order)) => write!(f, "{order}"),
             Event::ByHand(None) => f.write_str("the law decides again"),
             Event::PolicyRefused { why } => write!(f, "the old policy stays in force: {why}"),

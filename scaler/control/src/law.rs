@@ -32,6 +32,10 @@ pub struct Law {
     history: History,
     watched_since: Time,
     last_tick: Option<Time>,
+    /// When a worker's answer was last counted.
+    answered: Time,
+    /// How far the wall clock is behind the time of the ticks, as it was set back.
+    behind: Duration,
     drains_held_until: Option<Time>,
 }
 
@@ -47,8 +51,15 @@ impl Law {
             history: History::default(),
             watched_since: Time::default(),
             last_tick: None,
+            answered: Time::default(),
+            behind: Duration::ZERO,
             drains_held_until: None,
         }
+    }
+
+    /// The wall clock was set back: schedules go by it, and nothing else does.
+    pub fn set_behind(&mut self, behind: Duration) {
+        self.behind = behind;
     }
 
     /// From now on the fleet's size is as somebody says, until they say otherwise or it ends.
@@ -106,6 +117,7 @@ impl Law {
                 listening_since: self.window.listening_since(),
                 rules: &self.policy.fleet,
                 boots: &self.boots,
+                answered: self.answered,
             },
             fleet,
         );
@@ -118,9 +130,14 @@ impl Law {
             counted: supply.counted(),
         });
         let lead_time = self.policy.fleet.lead_time.into();
-        asks.extend(self.calendar.asks(now, lead_time));
+        asks.extend(self.calendar.asks(now - self.behind, lead_time));
         let (winner, need) = largest(&asks, supply.counted());
-        self.history.need(now, need);
+        // What is needed is not less for not being seen.
+        let least = match self.window.health() {
+            Health::Complete => 0,
+            Health::Partial { .. } | Health::Blind => supply.counted(),
+        };
+        self.history.need(now, need.max(least));
         self.forget_history(now);
 
         let mut plan = Plan {
@@ -299,6 +316,10 @@ impl Law {
     fn learn(&mut self, now: Time, seen: &Observation, fleet: &Fleet) {
         self.window.take(now, seen);
         self.boots.push(now, fleet);
+        let seen_by = seen.proxies.iter().filter_map(|proxy| proxy.seen.as_ref());
+        if seen_by.into_iter().any(|seen| seen.served > 0) {
+            self.answered = now;
+        }
         let Some(forecaster) = &mut self.forecaster else {
             return;
         };

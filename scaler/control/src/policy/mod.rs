@@ -9,6 +9,7 @@ mod forecast;
 mod formula;
 mod schedule;
 mod signal;
+mod steps;
 mod value;
 
 use std::fmt;

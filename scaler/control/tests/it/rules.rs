@@ -167,6 +167,56 @@ fn the_forecast_never_shrinks_on_less_than_a_complete_view() {
     );
 }
 
+/// What one of two proxies says: half of the traffic, as long as the other answers too.
+fn half(scene: &Scene, per_s: u64, waiting: u64) -> tidegate_control::Seen {
+    let mut seen = crate::stage::seen(waiting, per_s / 2);
+    (seen.arrivals, seen.served) = (per_s, per_s);
+    seen.service_ms = (per_s * 500) as f64;
+    seen.service = services(per_s, 500);
+    seen.workers = scene.sights.clone();
+    seen
+}
+
+fn of_two(
+    first: tidegate_control::Seen,
+    second: Option<tidegate_control::Seen>,
+) -> tidegate_control::Observation {
+    let mut both = crate::stage::observation(Some(first));
+    both.proxies.push(tidegate_control::ProxyObservation {
+        source: "proxy-b".to_owned(),
+        seen: second,
+    });
+    both
+}
+
+#[test]
+fn under_a_forecast_a_partial_view_grows_by_what_it_shows_and_never_shrinks() {
+    let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 8);
+    for _ in 0..300 {
+        let both = of_two(half(&scene, 20, 0), Some(half(&scene, 20, 0)));
+        scene.see(&both);
+    }
+    // One is missing for an hour: what the other shows is less, and nothing leaves.
+    for _ in 0..3600 {
+        let one = of_two(half(&scene, 20, 0), None);
+        let decision = scene.see(&one);
+        assert!(decision.action.drain.is_empty(), "{decision}");
+    }
+    // Arrivals at the other triple, and a thousand wait.
+    let mut most = 0;
+    for _ in 0..30 {
+        let one = of_two(half(&scene, 60, 1000), None);
+        most = most.max(scene.see(&one).action.launch);
+    }
+    assert!(most > 0, "it does not grow");
+    // Back again, and as it was: what was not seen was not gone.
+    for _ in 0..20 {
+        let both = of_two(half(&scene, 20, 0), Some(half(&scene, 20, 0)));
+        let decision = scene.see(&both);
+        assert!(decision.action.drain.is_empty(), "{decision}");
+    }
+}
+
 #[test]
 fn a_line_is_worked_off_though_nothing_more_arrives() {
     let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 4);
