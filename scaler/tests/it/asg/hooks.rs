@@ -67,8 +67,10 @@ async fn hooks_that_the_group_does_not_have_are_told() {
 
 #[tokio::test]
 async fn one_that_leaves_the_warm_pool_is_let_go_by_its_termination_hook() {
+    // Without a launch hook, at which one that sleeps would wait for its model to answer.
     let mut scene = Scene::new(Shape {
         warm: 1,
+        launch_hook: None,
         ..hooked(1)
     });
     scene.ticks(120).await;
