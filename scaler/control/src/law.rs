@@ -31,9 +31,13 @@ pub struct Law {
     by_hand: Option<Override>,
     history: History,
     watched_since: Time,
+    /// When ticks last went on after a pause: the clock was set, or the machine slept.
+    resumed: Time,
     last_tick: Option<Time>,
     /// When a worker's answer was last counted.
     answered: Time,
+    /// What was needed when every proxy had last answered.
+    seen_need: u32,
     /// How far the wall clock is behind the time of the ticks, as it was set back.
     behind: Duration,
     drains_held_until: Option<Time>,
@@ -50,8 +54,10 @@ impl Law {
             policy,
             history: History::default(),
             watched_since: Time::default(),
+            resumed: Time::default(),
             last_tick: None,
             answered: Time::default(),
+            seen_need: 0,
             behind: Duration::ZERO,
             drains_held_until: None,
         }
@@ -118,6 +124,7 @@ impl Law {
                 rules: &self.policy.fleet,
                 boots: &self.boots,
                 answered: self.answered,
+                resumed: self.resumed,
             },
             fleet,
         );
@@ -132,12 +139,7 @@ impl Law {
         let lead_time = self.policy.fleet.lead_time.into();
         asks.extend(self.calendar.asks(now - self.behind, lead_time));
         let (winner, need) = largest(&asks, supply.counted());
-        // What is needed is not less for not being seen.
-        let least = match self.window.health() {
-            Health::Complete => 0,
-            Health::Partial { .. } | Health::Blind => supply.counted(),
-        };
-        self.history.need(now, need.max(least));
+        self.history.need(now, self.known_need(need));
         self.forget_history(now);
 
         let mut plan = Plan {
@@ -168,6 +170,15 @@ impl Law {
         let price = |cost: CostRules| cost.of(fleet.workers.len() as u32);
         decision.cost_per_hour = self.policy.cost.map(price);
         decision
+    }
+
+    /// What is needed, as the windows of the past are to know it: not less for not being seen.
+    fn known_need(&mut self, need: u32) -> u32 {
+        match self.window.health() {
+            Health::Complete => self.seen_need = need,
+            Health::Partial { .. } | Health::Blind => {}
+        }
+        need.max(self.seen_need)
     }
 
     /// The size to go for now, given what is needed: within windows, steps and bounds.
@@ -339,8 +350,12 @@ impl Law {
 
     fn watch(&mut self, now: Time) {
         let last = self.last_tick.replace(now);
-        if last.is_none_or(|last| now.since(last) > LONGEST_PAUSE) {
+        let is_long = |last: Time| now.since(last) > LONGEST_PAUSE;
+        if last.is_none_or(is_long) {
             self.watched_since = now;
+        }
+        if last.is_some_and(is_long) {
+            self.resumed = now;
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Watched<'a> {
     pub boots: &'a Boots,
     /// When a worker's answer was last counted.
     pub answered: Time,
+    /// When ticks last went on after a pause. Time that jumped is no time in which one could boot.
+    pub resumed: Time,
 }
 
 impl<'a> Supply<'a> {
@@ -190,6 +192,7 @@ impl Watched<'_> {
     }
 
     fn is_overdue(&self, worker: &Worker) -> bool {
-        self.now.since(worker.launched) > *self.rules.lead_time
+        let since = worker.launched.max(self.resumed);
+        self.now.since(since) > *self.rules.lead_time
     }
 }

@@ -199,7 +199,7 @@ fn check_says_whether_a_policy_is_valid() {
         text(&output.stderr),
         format!(
             "tidegate-scaler: {}:4: fleet.maximum: unknown key; expected one of kind, model, min, max, \
-             lead_time, silence, drain_limit; did you mean \"max\"?\n",
+             lead_time, silence, mass_silence, drain_limit; did you mean \"max\"?\n",
             file.display()
         )
     );

@@ -246,8 +246,8 @@ async fn beats_that_all_stop_while_workers_serve_end_no_worker_and_are_told_once
     assert_eq!(
         stand.events(),
         [
-            "most workers fell silent together, so none is replaced: do their beats reach the \
-             proxies?"
+            "most workers fell silent together, so none is replaced before fleet.mass_silence: \
+             do their heartbeats reach the proxies?"
         ]
     );
 }

@@ -310,3 +310,34 @@ fn a_source_beside_the_proxies_is_a_signal_with_a_rule_for_when_it_is_not_known(
         assert_eq!(tick(&mut scene, None), expected, "{rule}");
     }
 }
+
+#[test]
+fn a_clock_that_is_set_forward_makes_no_booting_worker_overdue() {
+    let mut scene = Scene::new(POLICY, 2);
+    let launched = scene.now();
+    scene.workers.push(worker("w-3", launched, Stage::Booting));
+    scene.tick(0, 8);
+    // The machine had booted with a clock that was half an hour slow.
+    scene.second += 1800;
+    for _ in 0..19 {
+        let decision = scene.tick(0, 8);
+        assert!(decision.action.replace.is_empty(), "{decision}");
+    }
+    // It has its whole lead time from there, and no more.
+    let replaced = (0..5).map(|_| scene.tick(0, 8).action.replace.len());
+    assert!(replaced.sum::<usize>() > 0);
+}
+
+/// One of three ticks misses a proxy, as when it answers late now and then.
+#[test]
+fn a_proxy_that_is_missed_now_and_then_does_not_keep_the_fleet_large() {
+    let mut scene = Scene::unwatched(POLICY, 4);
+    let mut drained = 0;
+    for tick in 0..120 {
+        let second = (tick % 3 != 0).then(|| crate::stage::seen(0, 0));
+        let mut first = crate::stage::seen(0, 0);
+        first.workers = scene.sights.clone();
+        drained += scene.see(&of_two(first, second)).action.drain.len();
+    }
+    assert!(drained > 0, "it never shrinks");
+}

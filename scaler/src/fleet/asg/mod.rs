@@ -181,7 +181,6 @@ impl<G: Group> AsgFleet<G> {
         }
     }
 
-    /// A call failed. When AWS throttles, all calls wait.
     /// Why no member is to be removed now. While one is missed its replacement may be there
     /// already, and would be the one too many.
     fn why_not_shrink(&self) -> Option<String> {
@@ -190,6 +189,7 @@ impl<G: Group> AsgFleet<G> {
         missed.or_else(|| self.watch.why_not_shrink())
     }
 
+    /// A call failed. When AWS throttles, all calls wait.
     fn failed(&mut self, now: Time, error: &GroupError) {
         if let GroupError::Throttled { .. } = error {
             self.watch.throttled(now);

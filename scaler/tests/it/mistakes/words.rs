@@ -8,7 +8,7 @@ fn keys() {
         "max = 4",
         "maximum = 4",
         "policy.toml:LINE: fleet.maximum: unknown key; expected one of kind, model, min, max, \
-         lead_time, silence, drain_limit; did you mean \"max\"?",
+         lead_time, silence, mass_silence, drain_limit; did you mean \"max\"?",
     );
     mistake(
         "[scale_in]",
