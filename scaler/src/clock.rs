@@ -63,7 +63,8 @@ impl Clock {
     }
 }
 
-fn wall() -> Time {
+/// The wall clock as it is, for what says by itself when it was true.
+pub fn wall() -> Time {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     Time::from_ms(since_epoch.unwrap_or(Duration::ZERO).as_millis() as u64)
 }

@@ -211,7 +211,8 @@ impl Scaler {
         // What has come is counted once: by the tick that is used.
         let mut observer = self.observer.clone();
         let mut seen = observer.observe(&answers);
-        seen.values = self.sources.values();
+        let known = self.sources.known();
+        (seen.values, seen.lower_bounds) = (known.values, known.lower_bounds);
         let fleet = match self.fleet_view(now, &seen).await {
             Ok(fleet) => fleet,
             Err(error) => {
