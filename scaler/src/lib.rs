@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod backtest;
 pub mod by_fleet;
+pub mod check;
 pub mod child;
 pub mod cli;
 pub mod clock;

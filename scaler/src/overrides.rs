@@ -115,9 +115,12 @@ async fn take(
     }
     let order = match serde_json::from_slice::<Order>(&body) {
         Ok(order) if Duration::from_millis(order.for_ms) <= LONGEST => order,
-        Ok(_) => {
-            let most = LONGEST.as_secs() / 3600;
-            return (StatusCode::BAD_REQUEST, format!("expected at most {most}h"));
+        Ok(order) => {
+            let found = tidegate_config::Duration::from_millis(order.for_ms);
+            let days = LONGEST.as_secs() / (24 * 3600);
+            let why =
+                format!("found --for {found}, expected at most {days}d, so that none is forgotten");
+            return (StatusCode::BAD_REQUEST, why);
         }
         Err(why) => return (StatusCode::BAD_REQUEST, format!("not an order: {why}")),
     };

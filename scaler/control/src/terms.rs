@@ -54,7 +54,8 @@ fn formula(scene: &Scene, rule: &Formula) -> Ask {
         false => match rule.workers(|name| value(name).unwrap_or(0.0), fleet) {
             Ok(value) => {
                 let workers = (value - ROUNDING).ceil().max(0.0) as u32;
-                let is_named = |signal: &&SignalRule| rule.signals().any(|name| signal.name == name);
+                let is_named =
+                    |signal: &&SignalRule| rule.signals().any(|name| signal.name == name);
                 let mut signals = scene.policy.signals.iter().filter(is_named);
                 match signals.any(|signal| signal.is_lower_bound(scene)) {
                     true => at_least(scene, workers, Basis::Formula { value }),

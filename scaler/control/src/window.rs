@@ -272,6 +272,7 @@ impl Window {
         let ended_ms = match statistic {
             Statistic::Mean | Statistic::Rate => ended.mean_ms(),
             Statistic::P95 => ended.quantile_ms(0.95),
+            Statistic::P99 => ended.quantile_ms(0.99),
             Statistic::Max => ended.quantile_ms(1.0),
         };
         match (ended_ms, oldest_ms) {
@@ -322,6 +323,7 @@ fn of_values(mut values: Vec<f64>, statistic: Statistic) -> Measure {
     let value = match statistic {
         Statistic::Max => at_rank(1.0),
         Statistic::P95 => at_rank(0.95),
+        Statistic::P99 => at_rank(0.99),
         Statistic::Mean | Statistic::Rate => match values.len() {
             0 => None,
             count => Some(values.iter().sum::<f64>() / count as f64),

@@ -27,7 +27,8 @@ pub use process::ProcessRules;
 pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
 pub use source::{
-    BLANKS, BasicRule, FallbackRule, MetricRule, QueueRule, QueueValue, Series, SignRule, SourceRule,
+    BLANKS, BasicRule, FallbackRule, MetricRule, QueueRule, QueueValue, Series, SignRule,
+    SourceRule,
 };
 pub use up::{BatchServiceRules, UpRules};
 

@@ -89,7 +89,7 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
         .iter()
         .map(|policy| policy.path.display().to_string());
     let files: Vec<String> = files.collect();
-    let listener = server::bind(listen).await?;
+    let listener = server::bind(listen, &first.path).await?;
     let handle = metrics::install()?;
     let accepted = AcceptedPolicies::new(&policies);
     let (mut loops, mut ticks, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());

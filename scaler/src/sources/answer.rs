@@ -72,7 +72,9 @@ fn shown(value: &Value) -> String {
 }
 
 fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+    value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 fn pointed(answer: &Value, pointer: &str) -> Result<Answer, SourceFault> {
@@ -129,12 +131,7 @@ pub fn reason(answer: &Value) -> Option<String> {
 }
 
 /// The samples of a metric in a page of the Prometheus text format.
-fn scraped(
-    page: &str,
-    rule: &SourceRule,
-    metric: &str,
-    now: Time,
-) -> Result<Answer, SourceFault> {
+fn scraped(page: &str, rule: &SourceRule, metric: &str, now: Time) -> Result<Answer, SourceFault> {
     let wanted = Series::whole(metric).unwrap_or_default();
     let found = exposition::samples(page, &wanted)
         .map_err(|line| not_a_number(metric, format!("\"{line}\"")))?;
@@ -172,7 +169,8 @@ mod tests {
 
     fn found(way: (&str, &str), answer: &str) -> Result<f64, String> {
         let read = read(&rule(way.0, way.1), answer.as_bytes(), NOW);
-        read.map(|answer| answer.value()).map_err(|fault| fault.to_string())
+        read.map(|answer| answer.value())
+            .map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -198,8 +196,16 @@ mod tests {
         };
         let two = r#"[{"value":[1,"1"]},{"value":[1,"2"]}]"#;
         for (way, answer, said) in [
-            (("query", "up"), of("vector", two), "it has 2 series, expected one"),
-            (("query", "up"), of("vector", "[]"), "it has 0 series, expected one"),
+            (
+                ("query", "up"),
+                of("vector", two),
+                "it has 2 series, expected one",
+            ),
+            (
+                ("query", "up"),
+                of("vector", "[]"),
+                "it has 0 series, expected one",
+            ),
             (
                 ("query", "up"),
                 of("vector", r#"[{"value":[1,"NaN"]}]"#),
@@ -230,7 +236,11 @@ mod tests {
                 r#"{"a":"many"}"#.to_owned(),
                 "\"many\" instead of one number at /a",
             ),
-            (("metric", "jobs"), "jobs NaN\n".to_owned(), "NaN instead of one number at jobs"),
+            (
+                ("metric", "jobs"),
+                "jobs NaN\n".to_owned(),
+                "NaN instead of one number at jobs",
+            ),
             (
                 ("metric", "jobs"),
                 "job 1\n".to_owned(),
@@ -251,7 +261,10 @@ mod tests {
         let answer = |way: (&str, &str), text: &str| {
             read(&rule(way.0, way.1), text.as_bytes(), NOW).expect("a number")
         };
-        let old = answer(("metric", "jobs"), "jobs 5 1699999970000\njobs{a=\"b\"} 1\n");
+        let old = answer(
+            ("metric", "jobs"),
+            "jobs 5 1699999970000\njobs{a=\"b\"} 1\n",
+        );
         assert_eq!((old.value(), old.age), (6.0, Span::from_secs(30)));
         let partial = r#"{"status":"success","warnings":["partial"],
             "data":{"resultType":"vector","result":[{"value":[1,"3"]}]}}"#;

@@ -89,7 +89,14 @@ mod tests {
 
     #[test]
     fn a_sample_may_be_written_in_every_way_that_the_format_allows() {
-        for page in ["jobs 5", "jobs\t5", "  jobs 5  ", "jobs{} 5", "jobs{}5", "\u{feff}jobs 5.0e0"] {
+        for page in [
+            "jobs 5",
+            "jobs\t5",
+            "  jobs 5  ",
+            "jobs{} 5",
+            "jobs{}5",
+            "\u{feff}jobs 5.0e0",
+        ] {
             assert_eq!(found(page, "jobs"), [(5.0, None)], "{page:?}");
         }
         let wanted = r#"jobs{a="1",b="2"}"#;
@@ -101,7 +108,8 @@ mod tests {
         ] {
             assert_eq!(found(page, wanted), [(5.0, None)], "{page}");
         }
-        let page = "# HELP jobs x\njobs{q=\"a b\"} 3\njobs{q=\"c\"} 4 1700000000\njobs_b 9\njob 1\n";
+        let page =
+            "# HELP jobs x\njobs{q=\"a b\"} 3\njobs{q=\"c\"} 4 1700000000\njobs_b 9\njob 1\n";
         assert_eq!(found(page, "jobs"), [(3.0, None), (4.0, Some(1.7e9))]);
         assert_eq!(found(page, "other"), []);
     }
@@ -110,8 +118,12 @@ mod tests {
     fn times_are_milliseconds_and_in_openmetrics_seconds_and_exemplars_are_left_out() {
         let text = "jobs 5 1700000000500\n";
         assert_eq!(found(text, "jobs"), [(5.0, Some(1_700_000_000_500.0))]);
-        let open = "# TYPE jobs counter\njobs_total 5 1700000000.5 # {trace_id=\"a\"} 1 1.5\n# EOF\n";
-        assert_eq!(found(open, "jobs_total"), [(5.0, Some(1_700_000_000_500.0))]);
+        let open =
+            "# TYPE jobs counter\njobs_total 5 1700000000.5 # {trace_id=\"a\"} 1 1.5\n# EOF\n";
+        assert_eq!(
+            found(open, "jobs_total"),
+            [(5.0, Some(1_700_000_000_500.0))]
+        );
         let exemplar = "jobs_total 7 # {trace_id=\"a\"} 0.67\n# EOF\n";
         assert_eq!(found(exemplar, "jobs_total"), [(7.0, None)]);
     }
@@ -123,8 +135,14 @@ mod tests {
             samples(page, &wanted).expect("numbers").is_counter
         };
         assert!(counter("# TYPE jobs counter\njobs 5\n", "jobs"));
-        assert!(counter("#\tTYPE  jobs counter\njobs_total 5\n", "jobs_total"));
-        assert!(!counter("# TYPE jobs gauge\n# TYPE job counter\njobs 5\n", "jobs"));
+        assert!(counter(
+            "#\tTYPE  jobs counter\njobs_total 5\n",
+            "jobs_total"
+        ));
+        assert!(!counter(
+            "# TYPE jobs gauge\n# TYPE job counter\njobs 5\n",
+            "jobs"
+        ));
         let wanted = Series::whole("jobs").expect("a series");
         assert_eq!(samples("jobs five\n", &wanted), Err("jobs five".to_owned()));
     }

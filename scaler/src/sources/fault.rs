@@ -14,7 +14,9 @@ pub enum SourceFault {
     File { what: String, why: String },
     #[error("it answers with {status}{}", said_text(said))]
     Status { status: u16, said: String },
-    #[error("it answers with {status}, on to {to:?}: redirects are not followed, so name it in url")]
+    #[error(
+        "it answers with {status}, on to {to:?}: redirects are not followed, so name it in url"
+    )]
     Redirect { status: u16, to: String },
     #[error("there is no such queue")]
     NoQueue,
@@ -65,7 +67,9 @@ fn cause(error: &reqwest::Error) -> String {
     while let Some(deeper) = deepest.source() {
         deepest = deeper;
     }
-    let kind = deepest.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let kind = deepest
+        .downcast_ref::<std::io::Error>()
+        .map(std::io::Error::kind);
     let text = deepest.to_string();
     match kind {
         Some(std::io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),

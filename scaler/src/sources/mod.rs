@@ -145,7 +145,9 @@ impl Source {
         let reading = *self.reading.borrow();
         let is_fresh = |(at, _): &(Instant, Sample)| at.elapsed() <= self.fresh_for;
         let fresh = reading.newest.filter(is_fresh).map(|(_, sample)| sample);
-        let instead = self.fallback.filter(|rule| fresh.is_none() && reading.is_up(rule));
+        let instead = self
+            .fallback
+            .filter(|rule| fresh.is_none() && reading.is_up(rule));
         self.tell(fresh.is_some(), instead);
         fresh.or(instead.map(|rule| Sample::new(rule.value)))
     }

@@ -188,7 +188,10 @@ fn refusal(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
     let said = reason.unwrap_or_else(|| first.unwrap_or_default().to_owned());
-    said.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    said.chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN)
+        .collect()
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, SourceFault> {

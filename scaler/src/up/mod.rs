@@ -92,7 +92,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     if let Some(batch) = &rules.batch {
         check_port("up.batch.listen", batch.listen, &first.path)?;
     }
-    let listener = server::bind(first.file.scaler.listen).await?;
+    let listener = server::bind(first.file.scaler.listen, &first.path).await?;
 
     let clock = Clock::start();
     let directory = RunDirectory::new()?;

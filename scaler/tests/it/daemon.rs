@@ -241,7 +241,8 @@ fn a_port_in_use_is_said_plainly() {
         text(&output.stderr),
         format!(
             "tidegate-scaler: the scaler's port 127.0.0.1:{port} is in use; stop what listens \
-             there, or change scaler.listen\n"
+             there, or change scaler.listen in {}\n",
+            file.display()
         )
     );
 }

@@ -25,7 +25,10 @@ pub(super) fn read(table: &Table) -> Option<Result<Demand, TraceError>> {
     let begin = table.records.iter().take(MOST_LINES).position(is_row)?;
     let (about, records) = table.records.split_at(begin);
     let is_known = |record: &Record| key(record).is_some_and(|key| KNOWN.contains(&key.as_str()));
-    about.iter().any(is_known).then(|| values(about, records, table.interval))
+    about
+        .iter()
+        .any(is_known)
+        .then(|| values(about, records, table.interval))
 }
 
 fn key(record: &Record) -> Option<String> {
@@ -37,7 +40,11 @@ fn values(
     records: &[Record],
     interval: Option<f64>,
 ) -> Result<Demand, TraceError> {
-    let line_of = |name: &str| about.iter().find(|record| key(record).as_deref() == Some(name));
+    let line_of = |name: &str| {
+        about
+            .iter()
+            .find(|record| key(record).as_deref() == Some(name))
+    };
     if let Some(record) = line_of("statistic") {
         let is_count = |field: &&String| COUNTS.contains(&field.to_lowercase().as_str());
         if let Some(field) = record.fields.iter().skip(1).find(|field| !is_count(field)) {
@@ -51,7 +58,9 @@ fn values(
     }
     let period = line_of("period").and_then(|record| period(record.fields.get(1)?));
     let count = records.iter().map(|record| record.fields.len()).max();
-    let names: Vec<String> = (0..count.unwrap_or(0)).map(|at| format!("column {at}")).collect();
+    let names: Vec<String> = (0..count.unwrap_or(0))
+        .map(|at| format!("column {at}"))
+        .collect();
     let columns = Columns {
         names: &names,
         time: 0,

@@ -60,7 +60,12 @@ fn is_demand(names: &[String], record: &Record) -> bool {
 
 fn form(names: &[String]) -> Option<(Form, Columns<'_>)> {
     let at = |wanted: &str| names.iter().position(|name| name == wanted);
-    let all = |wanted: &[&str]| wanted.iter().map(|name| at(name)).collect::<Option<Vec<_>>>();
+    let all = |wanted: &[&str]| {
+        wanted
+            .iter()
+            .map(|name| at(name))
+            .collect::<Option<Vec<_>>>()
+    };
     let columns = |time: usize, values: Vec<usize>| Columns {
         names,
         time,

@@ -104,6 +104,10 @@ mod tests {
         let packed = packed.finish().expect("it is packed");
         assert_eq!(parse_file(&packed), parse(text));
         let cut = parse_file(&packed[..packed.len() / 2]).expect_err("half of it");
-        assert!(cut.to_string().starts_with("it is packed by gzip, and cannot"), "{cut}");
+        assert!(
+            cut.to_string()
+                .starts_with("it is packed by gzip, and cannot"),
+            "{cut}"
+        );
     }
 }

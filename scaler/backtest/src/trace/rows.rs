@@ -57,7 +57,9 @@ pub(super) fn table(text: &str) -> Table {
     let lines = text.lines().enumerate().filter(is_kept);
     let mut lines: Vec<(usize, &str)> = lines.map(|(index, line)| (index + 1, line)).collect();
     // Some programs say for spreadsheets how they separate.
-    let said = lines.first().and_then(|(_, line)| line.strip_prefix("sep="));
+    let said = lines
+        .first()
+        .and_then(|(_, line)| line.strip_prefix("sep="));
     let said = said.and_then(|rest| rest.bytes().next());
     if said.is_some() {
         lines.remove(0);
@@ -74,8 +76,12 @@ pub(super) fn table(text: &str) -> Table {
         .delimiter(used.unwrap_or(b','))
         .from_reader(kept.as_bytes());
     let records = reader.records().filter_map(Result::ok).map(|record| {
-        let place = record.position().map_or(1, |position| position.line() as usize);
-        let line = lines.get(place.saturating_sub(1)).map_or(place, |(line, _)| *line);
+        let place = record
+            .position()
+            .map_or(1, |position| position.line() as usize);
+        let line = lines
+            .get(place.saturating_sub(1))
+            .map_or(place, |(line, _)| *line);
         let fields = record.iter().map(str::to_owned).collect();
         Record { line, fields }
     });

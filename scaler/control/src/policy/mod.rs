@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod cost;
+mod effect;
 mod fleet;
 mod forecast;
 mod formula;

@@ -312,6 +312,27 @@ fn a_source_beside_the_proxies_is_a_signal_with_a_rule_for_when_it_is_not_known(
 }
 
 #[test]
+fn a_source_that_says_too_little_lets_the_fleet_grow_and_never_shrink() {
+    let orders = "[[signal]]\nname = 'orders'\nsource = 'shop'\nstatistic = 'max'\nwindow = '1s'\n\
+                  target_per_worker = 10";
+    let mut scene = Scene::new(&with(orders), 2);
+    let mut tick = |value: f64, is_partial: bool| {
+        let mut seen = crate::stage::seen(0, 0);
+        seen.workers = scene.sights.clone();
+        let mut seen = crate::stage::observation(Some(seen));
+        seen.values.insert("shop".to_owned(), value);
+        seen.lower_bounds
+            .extend(is_partial.then(|| "shop".to_owned()));
+        asked(&scene.see(&seen), "orders").expect("it is asked")
+    };
+    let whole = tick(5.0, false);
+    assert_eq!(whole, "orders asks for 1 (max 5.0 over 1s, 10 per worker)");
+    assert_eq!(tick(5.0, true), "orders holds (its value is not known)");
+    let more = tick(35.0, true);
+    assert_eq!(more, "orders asks for 4 (max 35.0 over 1s, 10 per worker)");
+}
+
+#[test]
 fn a_clock_that_is_set_forward_makes_no_booting_worker_overdue() {
     let mut scene = Scene::new(POLICY, 2);
     let launched = scene.now();

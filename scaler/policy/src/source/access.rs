@@ -52,7 +52,10 @@ impl SignRule {
 
 impl SourceRule {
     pub(super) fn check_access(&self) -> Result<(), Problem> {
-        let is_plain = self.url.as_deref().is_some_and(|url| url.starts_with("http://"));
+        let is_plain = self
+            .url
+            .as_deref()
+            .is_some_and(|url| url.starts_with("http://"));
         if let (Some(file), true) = (&self.ca_file, is_plain) {
             let expected = "nothing: the url begins with http://, so there is no certificate";
             return Err(Problem::new("ca_file", quoted(file.display()), expected));

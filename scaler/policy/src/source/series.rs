@@ -144,7 +144,16 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["", "{}", "5", "jobs{", "jobs{a}", "jobs{a=1}", "jobs{a=\"1\"", "jobs 5"] {
+        for text in [
+            "",
+            "{}",
+            "5",
+            "jobs{",
+            "jobs{a}",
+            "jobs{a=1}",
+            "jobs{a=\"1\"",
+            "jobs 5",
+        ] {
             assert_eq!(Series::whole(text), None, "{text}");
         }
     }

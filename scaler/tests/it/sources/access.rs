@@ -47,7 +47,8 @@ async fn https() -> String {
             };
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\njobs 5\n";
+            let answer =
+                b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\njobs 5\n";
             let _ = stream.write_all(answer).await;
             let _ = stream.shutdown().await;
         }
@@ -59,7 +60,10 @@ async fn https() -> String {
 async fn a_server_is_trusted_by_the_ca_in_the_file_and_by_no_other() {
     let url = https().await;
     let ca = of_tls("ca.pem");
-    let trusted = rule_with(&url, json!({ "metric": "jobs", "ca_file": ca, "timeout": "5s" }));
+    let trusted = rule_with(
+        &url,
+        json!({ "metric": "jobs", "ca_file": ca, "timeout": "5s" }),
+    );
     assert_eq!(trusted.check(), Ok(()));
     assert_eq!(connect(&trusted).ask().await.expect("a value").value, 5.0);
 
@@ -70,7 +74,10 @@ async fn a_server_is_trusted_by_the_ca_in_the_file_and_by_no_other() {
     let absent = json!({ "metric": "jobs", "ca_file": "/nowhere.pem" });
     let fault = connect(&rule_with(&url, absent)).ask().await;
     let said = fault.expect_err("no such file").to_string();
-    assert!(said.starts_with("it cannot be asked: /nowhere.pem No such file"), "{said}");
+    assert!(
+        said.starts_with("it cannot be asked: /nowhere.pem No such file"),
+        "{said}"
+    );
 }
 
 /// A server whose page has a metric for each header that came.
@@ -118,16 +125,36 @@ async fn tokens_and_passwords_come_from_files_that_are_read_anew() {
 fn what_cannot_be_asked_is_refused() {
     for (url, keys, said) in [
         ("http://a", json!({ "ca_file": "/ca.pem" }), "ca_file"),
-        ("https://a", json!({ "headers": { "Authorization": "x" } }), "bearer_file"),
-        ("https://a", json!({ "headers": { "X-A": "a\nb" } }), "printable"),
+        (
+            "https://a",
+            json!({ "headers": { "Authorization": "x" } }),
+            "bearer_file",
+        ),
+        (
+            "https://a",
+            json!({ "headers": { "X-A": "a\nb" } }),
+            "printable",
+        ),
         (
             "https://a",
             json!({ "bearer_file": "/t", "sigv4": { "region": "eu-central-1" } }),
             "at most one of bearer_file, basic and sigv4",
         ),
-        ("https://a", json!({ "sigv4": { "region": "Frankfurt" } }), "eu-central-1"),
-        ("https://a", json!({ "fallback": { "value": 1 } }), "failures, after, or both"),
-        ("https://a", json!({ "metric": "jobs{" }), "with or without labels"),
+        (
+            "https://a",
+            json!({ "sigv4": { "region": "Frankfurt" } }),
+            "eu-central-1",
+        ),
+        (
+            "https://a",
+            json!({ "fallback": { "value": 1 } }),
+            "failures, after, or both",
+        ),
+        (
+            "https://a",
+            json!({ "metric": "jobs{" }),
+            "with or without labels",
+        ),
     ] {
         let mut rule = rule_with(url, keys);
         rule.metric.get_or_insert_with(|| "jobs".to_owned());

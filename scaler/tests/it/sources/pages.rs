@@ -25,7 +25,9 @@ async fn asked(text: &'static str, way: &str, place: &str) -> Result<f64, String
     let rule = rule_with(&page(text).await, json!({ way: place }));
     rule.check().expect("a rule that can be");
     let sample = connect(&rule).ask().await;
-    sample.map(|sample| sample.value).map_err(|fault| fault.to_string())
+    sample
+        .map(|sample| sample.value)
+        .map_err(|fault| fault.to_string())
 }
 
 #[tokio::test]
@@ -48,8 +50,14 @@ async fn values_are_found_however_the_page_is_written() {
 async fn a_refusal_says_its_reason() {
     let refusal = r#"{"status":"error","error":"1:10: parse error: unclosed left parenthesis"}"#;
     let routes = Router::new()
-        .route("/moved", get(|| async { (StatusCode::FOUND, [(header::LOCATION, "/login")]) }))
-        .route("/api/v1/query", any(move || async move { (StatusCode::BAD_REQUEST, refusal) }));
+        .route(
+            "/moved",
+            get(|| async { (StatusCode::FOUND, [(header::LOCATION, "/login")]) }),
+        )
+        .route(
+            "/api/v1/query",
+            any(move || async move { (StatusCode::BAD_REQUEST, refusal) }),
+        );
     let url = serve(routes).await;
     let fault = async |url: String, keys: Value| {
         let fault = connect(&rule_with(&url, keys)).ask().await;
@@ -94,7 +102,9 @@ async fn what_cannot_be_is_not_known() {
 
 #[tokio::test]
 async fn a_value_that_says_when_it_was_true_counts_from_then_on() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
     let now = Time::from_ms(now.as_millis() as u64);
     let text = format!("jobs 5 {}\n", now.as_ms() - 20_000);
     let url = page(Box::leak(text.into_boxed_str())).await;
