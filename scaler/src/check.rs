@@ -33,10 +33,10 @@ pub fn tell(file: &Path, policy: &PolicyFile, out: &mut dyn Write) -> io::Result
     }
     let ledger = policy.scaler.ledger.as_deref();
     let recorded = services(ledger.unwrap_or(Path::new(DEFAULT_LEDGER)));
-    for warning in recorded.and_then(|services| unmet(policy, &services)) {
-        writeln!(out, "  warning: {warning}")?;
+    match recorded.and_then(|services| unmet(policy, &services)) {
+        Some(warning) => writeln!(out, "  warning: {warning}"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The services that a ledger has recorded; `None` where there is none, or too few.

@@ -64,6 +64,16 @@ pub enum Command {
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
     },
+    /// Say how the running scaler's fleets stand: workers, what asks for how many, and what is
+    /// silent.
+    Status {
+        /// Its own port (scaler.listen).
+        #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
+        listen: SocketAddr,
+        /// One object instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell from a ledger what happened to the fleet, who asked for it, and what it cost.
     Explain {
         #[arg(value_name = "LEDGER")]

@@ -28,4 +28,5 @@ pub mod run;
 pub mod scaler;
 pub mod server;
 pub mod sources;
+pub mod standing;
 pub mod up;

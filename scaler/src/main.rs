@@ -14,7 +14,7 @@ use tidegate_control::Size;
 use tidegate_scaler::cli::{Cli, Command, CostArgs};
 use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
-use tidegate_scaler::{aws, backtest, check, explain, overrides, probe, run, up};
+use tidegate_scaler::{aws, backtest, check, explain, overrides, probe, run, standing, up};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -60,6 +60,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             Command::Hold { workers, at, span } => {
                 overrides::send(&at, Some(Size::Workers(workers)), span).await
             }
+            Command::Status { listen, json } => standing::status(listen, form(json)).await,
             Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
             Command::Cost(args) => cost(&args),
             Command::Probe { listen } => probe::probe(listen).await,
@@ -70,17 +71,25 @@ fn execute(command: Command) -> anyhow::Result<()> {
     })
 }
 
+fn form(json: bool) -> Form {
+    match json {
+        true => Form::Json,
+        false => Form::Table,
+    }
+}
+
 fn cost(args: &CostArgs) -> anyhow::Result<()> {
     let prices = Prices {
         worker: args.price,
         beside: args.beside,
         sagemaker: args.sagemaker,
     };
-    let form = match args.json {
-        true => Form::Json,
-        false => Form::Table,
-    };
-    explain::cost(&args.ledger, prices, form, &mut std::io::stdout().lock())
+    explain::cost(
+        &args.ledger,
+        prices,
+        form(args.json),
+        &mut std::io::stdout().lock(),
+    )
 }
 
 /// A file alone may also be one for `up`.

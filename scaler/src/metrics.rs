@@ -63,6 +63,10 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
         "1 while somebody has the size in their hands (pause, hold)"
     );
     describe_gauge!(
+        "tidegate_scaler_source_fallback",
+        "1 while the source's fallback stands for its value"
+    );
+    describe_gauge!(
         "tidegate_scaler_mass_silence",
         "1 while most workers are silent together and none is replaced (fleet.mass_silence)"
     );

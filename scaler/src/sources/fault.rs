@@ -26,7 +26,7 @@ pub enum SourceFault {
     Series(usize),
     #[error("it does not answer within {0:?}")]
     Slow(Span),
-    #[error("its answer is longer than {LARGEST_ANSWER_BYTES} bytes")]
+    #[error("its answer is longer than {} bytes", LARGEST_ANSWER_BYTES)]
     Large,
     #[error("its answer is not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
@@ -63,7 +63,7 @@ impl From<reqwest::Error> for SourceFault {
 
 /// What lies at the bottom of an error, in few words where there are some.
 fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
+    let mut deepest: &(dyn std::error::Error + 'static) = error;
     while let Some(deeper) = deepest.source() {
         deepest = deeper;
     }

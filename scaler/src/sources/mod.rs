@@ -5,7 +5,7 @@
 //! tick. What it said counts as long as it is fresh; after that the law knows that it does not know.
 
 mod answer;
-mod exposition;
+pub(crate) mod exposition;
 mod fault;
 pub mod page;
 mod rate;

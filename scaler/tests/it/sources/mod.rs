@@ -2,6 +2,7 @@
 
 mod access;
 mod pages;
+mod signed;
 
 use std::time::Duration;
 
