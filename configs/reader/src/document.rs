@@ -55,25 +55,28 @@ impl<'i> Document<'i> {
         })
     }
 
-    /// Takes the key of a mistake for the one that it is most like, or leaves it out. Whether the
-    /// rest can be read then.
-    pub(crate) fn set_aside(&mut self, fault: &Fault) -> bool {
-        let Some((Step::Key(key), path)) = fault.path.split_last() else {
+    /// Leaves out the value at a path. Whether it was there.
+    pub(crate) fn remove(&mut self, path: &[Step]) -> bool {
+        let Some((Step::Key(key), table)) = path.split_last() else {
             return false;
         };
-        let Some(table) = self.table(path) else {
+        let table = self.table(table);
+        table.is_some_and(|table| table.remove(key.as_str()).is_some())
+    }
+
+    /// Takes a key for another one, unless that is there as well; then it is left out.
+    pub(crate) fn rename(&mut self, path: &[Step], other: &'static str) -> bool {
+        let Some((Step::Key(key), table)) = path.split_last() else {
+            return false;
+        };
+        let Some(table) = self.table(table) else {
             return false;
         };
         let Some((name, value)) = table.remove_entry(key.as_str()) else {
             return false;
         };
-        if let Mistake::UnknownKey {
-            nearest: Some(nearest),
-            ..
-        } = &fault.mistake
-            && !table.contains_key(*nearest)
-        {
-            table.insert(Spanned::new(name.span(), Cow::Borrowed(*nearest)), value);
+        if !table.contains_key(other) {
+            table.insert(Spanned::new(name.span(), Cow::Borrowed(other)), value);
         }
         true
     }

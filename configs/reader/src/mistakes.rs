@@ -19,22 +19,18 @@ const MOST: usize = 20;
 pub(crate) fn read<T: DeserializeOwned + Check>(
     document: &mut Document<'_>,
 ) -> Result<T, ConfigError> {
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut found = Found::default();
     let value = loop {
         match document.deserialize::<T>() {
             Ok(value) => break Some(value),
             Err(fault) => {
-                let follows = faults.iter().any(|earlier| earlier.path == fault.path);
-                let can_go_on = !follows && document.set_aside(&fault);
-                if !follows {
-                    faults.push(fault);
-                }
-                if !can_go_on || faults.len() >= MOST {
+                if !found.take(document, fault) {
                     break None;
                 }
             }
         }
     };
+    let faults = found.faults;
     let mut errors: Vec<ConfigError> = Vec::new();
     if let Some(value) = &value {
         let mut problems = value.problems();
@@ -46,8 +42,7 @@ pub(crate) fn read<T: DeserializeOwned + Check>(
                 .map(|problem| document.problem(problem)),
         );
     }
-    let faults = faults.into_iter().map(|fault| document.fault(fault));
-    let mut errors: Vec<ConfigError> = faults.chain(errors).collect();
+    errors.extend(faults.into_iter().map(|fault| document.fault(fault)));
     errors.sort_by_key(ConfigError::line);
     match (value, errors.len()) {
         (Some(value), 0) => Ok(value),
@@ -56,9 +51,55 @@ pub(crate) fn read<T: DeserializeOwned + Check>(
     }
 }
 
-/// Whether a problem lies in the table in which a key was left out.
+/// What was wrong so far, and what is not looked at any more because of it.
+#[derive(Default)]
+struct Found {
+    faults: Vec<Fault>,
+    set_aside: Vec<Vec<Step>>,
+}
+
+impl Found {
+    /// Takes a mistake, and out of the document what it makes unreadable. Whether the rest can be
+    /// read then.
+    fn take(&mut self, document: &mut Document<'_>, fault: Fault) -> bool {
+        let table = table_of(&fault.path).to_vec();
+        let can_go_on = match &fault.mistake {
+            // The table cannot be read without it; the others can.
+            Mistake::Missing => {
+                self.set_aside.push(table.clone());
+                document.remove(&table)
+            }
+            Mistake::UnknownKey {
+                nearest: Some(nearest),
+                ..
+            } => document.rename(&fault.path, nearest),
+            _ => {
+                self.set_aside.push(fault.path.clone());
+                document.remove(&fault.path)
+            }
+        };
+        let is_missing = fault.mistake == Mistake::Missing;
+        let follows = is_missing && self.set_aside.contains(&fault.path);
+        if !follows {
+            self.faults.push(fault);
+        }
+        can_go_on && self.faults.len() < MOST
+    }
+}
+
+/// The table that a key is in; for one in an item of an array, the array.
+fn table_of(path: &[Step]) -> &[Step] {
+    let mut table = path.split_last().map_or(path, |(_, table)| table);
+    while let Some((Step::Item(_), array)) = table.split_last() {
+        table = array;
+    }
+    table
+}
+
+/// Whether a problem lies in the table in which a key was left out. One that is unknown is not
+/// missed there.
 fn may_cause(fault: &Fault, problem: &Problem) -> bool {
     let table = |path: &[Step]| path.split_last().map(|(_, table)| table.to_vec());
-    let is_renamed = matches!(fault.mistake, Mistake::UnknownKey { .. });
-    !is_renamed && table(&fault.path) == table(&problem.path)
+    let is_unknown = matches!(fault.mistake, Mistake::UnknownKey { .. });
+    !is_unknown && table(&fault.path) == table(&problem.path)
 }

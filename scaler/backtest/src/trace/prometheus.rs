@@ -112,6 +112,14 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let text = "\u{feff}{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[\
+            {\"metric\":{},\"values\":[[1700000000,\"10\"],[1700000060,\"12\"]]}]}}";
+        let demand = super::super::parse(text).expect("it is a trace");
+        assert_eq!((demand.span_s(), demand.requests()), (120.0, 1320.0));
+    }
+
+    #[test]
     fn mistakes_say_what_was_expected() {
         for (text, message) in [
             (

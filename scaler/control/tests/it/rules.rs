@@ -349,6 +349,19 @@ fn a_clock_that_is_set_forward_makes_no_booting_worker_overdue() {
     assert!(replaced.sum::<usize>() > 0);
 }
 
+#[test]
+fn a_schedule_follows_a_clock_that_is_set_forward_or_back() {
+    // The stage's clock begins a quarter of an hour after midnight.
+    let one = "[[schedule]]\nname = 'early'\ncron = '0 1 * * *'\nfor = '1h'\nworkers = 3";
+    let mut scene = Scene::new(&with(one), 1);
+    assert_eq!(asked(&scene.tick(0, 4), "early"), None);
+    scene.second += 3600;
+    let after = asked(&scene.tick(0, 4), "early");
+    assert!(after.is_some_and(|ask| ask.starts_with("early asks for 3")));
+    scene.law.set_behind(Duration::from_secs(3600));
+    assert_eq!(asked(&scene.tick(0, 4), "early"), None);
+}
+
 /// One of three ticks misses a proxy, as when it answers late now and then.
 #[test]
 fn a_proxy_that_is_missed_now_and_then_does_not_keep_the_fleet_large() {
