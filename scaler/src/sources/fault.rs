@@ -74,8 +74,10 @@ fn cause(error: &reqwest::Error) -> String {
     match kind {
         Some(std::io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         Some(std::io::ErrorKind::NetworkUnreachable) => "its network is not reachable".to_owned(),
-        _ if text.contains("failed to lookup address") => "no such host".to_owned(),
-        _ => text,
+        _ => match text.strip_prefix("failed to lookup address information: ") {
+            Some(why) => format!("no such host ({why})"),
+            None => text,
+        },
     }
 }
 

@@ -195,13 +195,16 @@ fn check_says_whether_a_policy_is_valid() {
     fs::write(&file, "[fleet]\nkind = 'process'\nmin = 1\nmaximum = 2\n").expect("it is written");
     let output = scaler(&["check", file.to_str().unwrap_or_default()]);
     assert_eq!(output.status.code(), Some(78));
-    assert_eq!(
-        text(&output.stderr),
-        format!(
-            "tidegate-scaler: {}:4: fleet.maximum: unknown key; expected one of kind, model, min, max, \
-             lead_time, silence, mass_silence, drain_limit; did you mean \"max\"?\n",
-            file.display()
-        )
+    let said = text(&output.stderr);
+    let unknown = format!(
+        "{}:4: fleet.maximum: unknown key; expected one of kind, model, min, max, lead_time, \
+         silence, mass_silence, drain_limit; did you mean \"max\"?\n",
+        file.display()
+    );
+    assert!(said.contains(&unknown), "{said}");
+    assert!(
+        said.contains(": slo: missing key\n"),
+        "all are told: {said}"
     );
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::any;
 use serde_json::json;
 use tidegate_policy::SourceRule;
 use tidegate_scaler::aws::connect;
@@ -90,7 +89,7 @@ async fn echo() -> String {
         let (authority, scope) = (value("authorization"), value("x-scope-orgid"));
         format!("came{{authority=\"{authority}\",scope=\"{scope}\"}} 1\n")
     };
-    serve(Router::new().fallback(any(page))).await
+    serve(Router::new().fallback(page)).await
 }
 
 /// Whether calls come with these headers.

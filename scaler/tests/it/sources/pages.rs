@@ -17,7 +17,7 @@ use crate::stage::eventually_async;
 
 /// A server whose only page this is.
 async fn page(text: &'static str) -> String {
-    serve(Router::new().fallback(any(move || async move { text }))).await
+    serve(Router::new().fallback(move || async move { text })).await
 }
 
 /// What a source comes to that has this page.
@@ -80,7 +80,10 @@ async fn a_refusal_says_its_reason() {
     let nowhere = "http://no-such-host.invalid/".to_owned();
     let keys = json!({ "pointer": "/v", "timeout": "20s" });
     let said = fault(nowhere, keys).await;
-    assert_eq!(said, "it cannot be reached: no such host");
+    assert!(
+        said.starts_with("it cannot be reached: no such host ("),
+        "{said}"
+    );
 }
 
 /// What is known of a source for as long as it takes to be asked twice.
@@ -130,7 +133,7 @@ async fn a_counter_is_a_rate() {
         let now = count.fetch_add(30, Ordering::Relaxed);
         async move { format!("# TYPE jobs_total counter\njobs_total {now}\n") }
     };
-    let url = serve(Router::new().fallback(any(page))).await;
+    let url = serve(Router::new().fallback(page)).await;
     let gauge = rule_with(&url, json!({ "metric": "jobs_total" }));
     let said = gauge.check().expect_err("it is a counter");
     assert!(format!("{said:?}").contains("rate = true"), "{said:?}");
