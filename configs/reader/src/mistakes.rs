@@ -19,7 +19,11 @@ const MOST: usize = 20;
 pub(crate) fn read<T: DeserializeOwned + Check>(
     document: &mut Document<'_>,
 ) -> Result<T, ConfigError> {
-    let mut found = Found::default();
+    let mut found = Found {
+        faults: Vec::new(),
+        set_aside: Vec::new(),
+        is_whole: true,
+    };
     let value = loop {
         match document.deserialize::<T>() {
             Ok(value) => break Some(value),
@@ -30,9 +34,11 @@ pub(crate) fn read<T: DeserializeOwned + Check>(
             }
         }
     };
-    let faults = found.faults;
+    let Found {
+        faults, is_whole, ..
+    } = found;
     let mut errors: Vec<ConfigError> = Vec::new();
-    if let Some(value) = &value {
+    if let Some(value) = value.as_ref().filter(|_| is_whole) {
         let mut problems = value.problems();
         problems.dedup();
         problems.retain(|problem| !faults.iter().any(|fault| may_cause(fault, problem)));
@@ -52,10 +58,11 @@ pub(crate) fn read<T: DeserializeOwned + Check>(
 }
 
 /// What was wrong so far, and what is not looked at any more because of it.
-#[derive(Default)]
 struct Found {
     faults: Vec<Fault>,
     set_aside: Vec<Vec<Step>>,
+    /// No table was left out, so that keys in different tables can be held against each other.
+    is_whole: bool,
 }
 
 impl Found {
@@ -66,6 +73,7 @@ impl Found {
         let can_go_on = match &fault.mistake {
             // The table cannot be read without it; the others can.
             Mistake::Missing => {
+                self.is_whole = false;
                 self.set_aside.push(table.clone());
                 document.remove(&table)
             }

@@ -180,7 +180,8 @@ fn types() {
     mistake(
         "[fleet]",
         "fleet = 3\n[other]",
-        "c.toml:5: fleet: found 3, expected a table",
+        "c.toml:5: fleet: found 3, expected a table\n\
+         c.toml:6: other: unknown key; expected one of listen, grace, fleet, signal",
     );
 }
 
@@ -227,7 +228,7 @@ fn durations() {
         ("30", "30"),
         ("1.5", "1.5"),
         ("\"30\"", "\"30\""),
-        ("\"3d\"", "\"3d\""),
+        ("\"3w\"", "\"3w\""),
     ] {
         mistake(
             "grace = \"30s\"",

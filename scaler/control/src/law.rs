@@ -139,7 +139,8 @@ impl Law {
         let lead_time = self.policy.fleet.lead_time.into();
         asks.extend(self.calendar.asks(now - self.behind, lead_time));
         let (winner, need) = largest(&asks, supply.counted());
-        self.history.need(now, self.known_need(need));
+        let known = self.known_need(need);
+        self.history.need(now, known);
         self.forget_history(now);
 
         let mut plan = Plan {

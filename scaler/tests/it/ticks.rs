@@ -127,11 +127,14 @@ async fn a_silent_proxy_is_told_once_and_nothing_shrinks_meanwhile() {
              it answers with 500 Internal Server Error"
         )]
     );
+    // What was idle was not seen as a whole: the window of scale_in begins when it is.
     stand.proxies[1].state().refuses = None;
-    stand.ticks(2).await;
+    stand.ticks(9).await;
     let events = stand.events();
-    assert_eq!(events[0], format!("{url} gives its signal again"));
-    assert!(events[1].ends_with("drains w-2"), "{events:?}");
+    assert_eq!(events, [format!("{url} gives its signal again")]);
+    stand.ticks(3).await;
+    let events = stand.events();
+    assert!(events[0].ends_with("drains w-2"), "{events:?}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(super) fn read(table: &Table) -> Result<Demand, TraceError> {
     let (header, records) = table.records.split_first().ok_or(TraceError::Empty)?;
     let names = &header.fields;
     let Some((form, columns)) = form(names) else {
-        let found = names.join(",");
+        let found = table.header.clone();
         let cloudwatch = cloudwatch::read(table);
         return cloudwatch.unwrap_or(Err(TraceError::Header { found }));
     };

@@ -18,6 +18,8 @@ pub(super) struct Record {
 /// A table as it is written: its lines, and what it says of itself before them.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
+    /// As it is written.
+    pub header: String,
     pub records: Vec<Record>,
     /// `# interval = 60s`: a row for each of these, and none where nothing came.
     pub interval: Option<f64>,
@@ -87,6 +89,7 @@ pub(super) fn table(text: &str) -> Table {
     });
     let is_line = |record: &Record| record.fields.iter().any(|field| !field.is_empty());
     Table {
+        header: header.trim().to_owned(),
         records: records.filter(is_line).collect(),
         interval: text.lines().find_map(interval),
     }
