@@ -38,6 +38,8 @@ pub struct Law {
     answered: Time,
     /// What was needed when every proxy had last answered.
     seen_need: u32,
+    /// They all answered at the last tick.
+    was_whole: bool,
     /// How far the wall clock is behind the time of the ticks, as it was set back.
     behind: Duration,
     drains_held_until: Option<Time>,
@@ -58,6 +60,7 @@ impl Law {
             last_tick: None,
             answered: Time::default(),
             seen_need: 0,
+            was_whole: false,
             behind: Duration::ZERO,
             drains_held_until: None,
         }
@@ -173,13 +176,20 @@ impl Law {
         decision
     }
 
-    /// What is needed, as the windows of the past are to know it: not less for not being seen.
+    /// What is needed, as the windows of the past are to know it. While a proxy is missing it is
+    /// less than there is, and nothing shrinks; once all answer again, what was needed when they
+    /// last did counts once more.
     fn known_need(&mut self, need: u32) -> u32 {
-        match self.window.health() {
-            Health::Complete => self.seen_need = need,
-            Health::Partial { .. } | Health::Blind => {}
+        let is_whole = *self.window.health() == Health::Complete;
+        let before = match is_whole && !self.was_whole {
+            true => self.seen_need,
+            false => 0,
+        };
+        self.was_whole = is_whole;
+        if is_whole {
+            self.seen_need = need;
         }
-        need.max(self.seen_need)
+        need.max(before)
     }
 
     /// The size to go for now, given what is needed: within windows, steps and bounds.
