@@ -99,8 +99,8 @@ impl Ask for PageReader {
 fn client(rule: &SourceRule) -> Result<Client, SourceFault> {
     let mut builder = http::builder();
     if let Some(file) = &rule.ca_file {
-        let read = std::fs::read(file).map_err(|error| of_file(file, &error))?;
-        let all = Certificate::from_pem_bundle(&read).map_err(|error| of_file(file, &error))?;
+        let read = std::fs::read(file).map_err(|error| of_file(file, error))?;
+        let all = Certificate::from_pem_bundle(&read).map_err(|error| of_file(file, error))?;
         if all.is_empty() {
             return Err(of_file(file, "holds no certificate in PEM"));
         }
@@ -136,7 +136,7 @@ fn request(client: &Client, rule: &SourceRule) -> Result<Request, SourceFault> {
 
 /// The line in a file.
 fn secret(file: &Path) -> Result<String, SourceFault> {
-    let text = std::fs::read_to_string(file).map_err(|error| of_file(file, &error))?;
+    let text = std::fs::read_to_string(file).map_err(|error| of_file(file, error))?;
     match text.trim() {
         "" => Err(of_file(file, "is empty")),
         text if text.len() > LARGEST_SECRET_BYTES || text.contains(char::is_control) => {
