@@ -37,7 +37,17 @@ use crate::keys::KeyError;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = Command::parse();
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(usage) => {
+            // Help and version come this way as well, and are no mistake.
+            let _ = usage.print();
+            return match usage.use_stderr() {
+                true => ExitCode::from(BAD_CONFIG),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter())
         .with_writer(std::io::stderr)

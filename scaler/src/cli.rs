@@ -45,7 +45,7 @@ pub enum Command {
     Pause {
         #[command(flatten)]
         at: Target,
-        /// Such as 30m or 2h.
+        /// Such as 30m, 2h or 3d; at most 7d.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
     },
@@ -60,16 +60,26 @@ pub enum Command {
         workers: u32,
         #[command(flatten)]
         at: Target,
-        /// Such as 30m or 2h.
+        /// Such as 30m, 2h or 3d; at most 7d.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
     },
-    /// EventSink from a ledger what happened to the fleet, who asked for it, and what it cost.
+    /// Say how the running scaler's fleets stand: workers, what asks for how many, and what is
+    /// silent.
+    Status {
+        /// Its own port (scaler.listen).
+        #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
+        listen: SocketAddr,
+        /// One object instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell from a ledger what happened to the fleet, who asked for it, and what it cost.
     Explain {
         #[arg(value_name = "LEDGER")]
         ledger: PathBuf,
     },
-    /// EventSink from a ledger what the fleet cost, day by day and for a million requests.
+    /// Tell from a ledger what the fleet cost, day by day and for a million requests.
     Cost(CostArgs),
     /// Simulate a policy under recorded demand, beside other autoscalers if asked to. Run by
     /// tidegate-backtest, as are tune and replay.

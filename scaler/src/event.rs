@@ -89,6 +89,11 @@ pub enum Event {
     ByHand(ByHand),
     /// An operator has a worker drain, or takes it back.
     WorkerByHand(WorkerByHand),
+    /// The wall clock was set.
+    ClockSet {
+        by: Duration,
+        back: bool,
+    },
     PolicyRefused {
         why: String,
     },
@@ -186,8 +191,8 @@ impl fmt::Display for Event {
             Event::StartsWork => f.write_str("starts succeed again"),
             Event::LaunchFailed { why } => write!(f, "no worker could be launched: {why}"),
             Event::HeartbeatsLost => f.write_str(
-                "most workers fell silent together, so none is replaced: do their beats reach \
-                 the proxies?",
+                "most workers fell silent together, so none is replaced before fleet.mass_silence: \
+                 do their heartbeats reach the proxies?",
             ),
             Event::FleetUnknown { why } => {
                 write!(f, "the fleet cannot be seen, so nothing is decided: {why}")
@@ -225,6 +230,16 @@ impl fmt::Display for Event {
                     false => write!(f, ", except {} until a restart", next_start.join(", ")),
                 }
             }
+            Event::ClockSet { by, back: false } => write!(
+                f,
+                "the clock was set forward by {}; what was seen before counts as a pause",
+                span(*by)
+            ),
+            Event::ClockSet { by, back: true } => write!(
+                f,
+                "the clock was set back by {}; schedules follow it",
+                span(*by)
+            ),
             Event::ByHand(ByHand { order, note }) => match order {
                 Some(order) => write!(f, "{order}{note}"),
                 None => write!(f, "the law decides again{note}"),

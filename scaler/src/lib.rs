@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod backtest;
 pub mod by_fleet;
+pub mod check;
 pub mod child;
 pub mod cli;
 pub mod clock;
@@ -27,5 +28,6 @@ pub mod run;
 pub mod scaler;
 pub mod server;
 pub mod sources;
+pub mod standing;
 pub mod status;
 pub mod up;

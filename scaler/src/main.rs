@@ -4,18 +4,17 @@
 //! The order of the shutdown is written at the top of `run` and of `up`.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, Duration as Span, TokenError};
 use tidegate_control::Size;
-use tidegate_policy::PolicyFile;
 use tidegate_scaler::cli::{Cli, Command, CostArgs};
 use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
-use tidegate_scaler::{aws, backtest, explain, overrides, probe, run, up};
+use tidegate_scaler::{aws, backtest, check, explain, overrides, probe, run, standing, up};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -55,12 +54,13 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 };
                 run::run(&policy, mode).await
             }
-            Command::Check { file } => check(&file),
+            Command::Check { file } => check_files(&file),
             Command::Pause { at, span } => overrides::send(&at, Some(Size::AsItIs), span).await,
             Command::Resume { at } => overrides::send(&at, None, Span::default()).await,
             Command::Hold { workers, at, span } => {
                 overrides::send(&at, Some(Size::Workers(workers)), span).await
             }
+            Command::Status { listen, json } => standing::status(listen, form(json)).await,
             Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
             Command::Cost(args) => cost(&args),
             Command::Probe { listen } => probe::probe(listen).await,
@@ -71,43 +71,36 @@ fn execute(command: Command) -> anyhow::Result<()> {
     })
 }
 
+fn form(json: bool) -> Form {
+    match json {
+        true => Form::Json,
+        false => Form::Table,
+    }
+}
+
 fn cost(args: &CostArgs) -> anyhow::Result<()> {
     let prices = Prices {
         worker: args.price,
         beside: args.beside,
         sagemaker: args.sagemaker,
     };
-    let form = match args.json {
-        true => Form::Json,
-        false => Form::Table,
-    };
-    explain::cost(&args.ledger, prices, form, &mut std::io::stdout().lock())
+    explain::cost(
+        &args.ledger,
+        prices,
+        form(args.json),
+        &mut std::io::stdout().lock(),
+    )
 }
 
 /// A file alone may also be one for `up`.
-fn check(files: &[PathBuf]) -> anyhow::Result<()> {
+fn check_files(files: &[PathBuf]) -> anyhow::Result<()> {
     let policies = match files {
         [file] => vec![tidegate_config::load(file)?],
         several => run::check(several)?,
     };
     for (file, policy) in files.iter().zip(policies) {
-        say_valid(file, policy)?;
+        check::tell(file, &policy, &mut std::io::stdout().lock())?;
     }
-    Ok(())
-}
-
-fn say_valid(file: &Path, policy: PolicyFile) -> anyhow::Result<()> {
-    let mut terms: Vec<_> = policy.signal.iter().map(|s| s.name.as_str()).collect();
-    terms.extend(policy.forecast.map(|_| "forecast"));
-    terms.extend(policy.formula.iter().map(|_| "formula"));
-    terms.extend(policy.schedule.iter().map(|rule| rule.name.as_str()));
-    let (min, max) = (policy.fleet.min, policy.fleet.max);
-    let file = file.display();
-    let names = terms.join(", ");
-    writeln!(
-        std::io::stdout(),
-        "{file} is valid: {min} to {max} workers by {names}"
-    )?;
     Ok(())
 }
 

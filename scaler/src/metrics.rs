@@ -63,6 +63,14 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
         "1 while the size is held by hand (pause, hold)"
     );
     describe_gauge!(
+        "tidegate_scaler_source_fallback",
+        "1 while the source's fallback stands for its value"
+    );
+    describe_gauge!(
+        "tidegate_scaler_mass_silence",
+        "1 while most workers are silent together and none is replaced (fleet.mass_silence)"
+    );
+    describe_gauge!(
         "tidegate_scaler_fleet_desired",
         "Members that the fleet was asked for, where that is told apart from what it has"
     );
@@ -117,6 +125,8 @@ pub fn decision(seen: &Observation, fleet: &Fleet, decision: &Decision) {
     let is_by_hand = |guard: &Guard| matches!(guard, Guard::Override { .. });
     let by_hand = decision.reason.guards.iter().any(is_by_hand);
     gauge!("tidegate_scaler_by_hand").set(f64::from(u8::from(by_hand)));
+    let silence = decision.reason.guards.contains(&Guard::MassSilence);
+    gauge!("tidegate_scaler_mass_silence").set(f64::from(u8::from(silence)));
     for stage in STAGES {
         let count = fleet
             .workers

@@ -143,8 +143,11 @@ async fn take(
     let order: Order = read(&inboxes, &headers, &body)?;
     let span = Duration::from_millis(order.for_ms);
     if span > LONGEST {
-        let most = LONGEST.as_secs() / 3600;
-        return Err((StatusCode::BAD_REQUEST, format!("expected at most {most}h")));
+        let found = tidegate_config::Duration::from_millis(order.for_ms);
+        let days = LONGEST.as_secs() / (24 * 3600);
+        let why =
+            format!("found --for {found}, expected at most {days}d, so that none is forgotten");
+        return Err((StatusCode::BAD_REQUEST, why));
     }
     check(&order.note)?;
     let wanted = Wanted::Size(order.size, span, order.note);

@@ -1,6 +1,7 @@
 //! The scaler's own port: `/healthz`, `/metrics`, the status page, and orders by hand.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::overrides::{self, Inbox};
@@ -24,9 +25,11 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error(
-        "the scaler's port {address} is in use; stop what listens there, or change scaler.listen"
+        "the scaler's port {address} is in use; stop what listens there, or change scaler.listen \
+         in {}",
+        file.display()
     )]
-    InUse { address: SocketAddr },
+    InUse { address: SocketAddr, file: PathBuf },
     #[error("the scaler cannot listen on {address} (scaler.listen): {cause}")]
     Listen {
         address: SocketAddr,
@@ -43,11 +46,14 @@ struct Own {
     last_ticks: Vec<watch::Receiver<Option<Instant>>>,
 }
 
-/// Binds the port, so that a port in use is known before anything is started.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+/// Binds the port that a policy names, so that a port in use is known before anything is started.
+pub async fn bind(address: SocketAddr, file: &Path) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|cause| {
         match cause.kind() == std::io::ErrorKind::AddrInUse {
-            true => ServerError::InUse { address },
+            true => ServerError::InUse {
+                address,
+                file: file.to_owned(),
+            },
             false => ServerError::Listen { address, cause },
         }
     })

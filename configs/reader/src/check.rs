@@ -8,6 +8,11 @@ pub trait Check {
     fn check(&self) -> Result<(), Problem> {
         Ok(())
     }
+
+    /// All of them, as far as they do not follow from each other.
+    fn problems(&self) -> Vec<Problem> {
+        self.check().err().into_iter().collect()
+    }
 }
 
 /// A key whose value was refused by [`Check`]. The loader finds its line.

@@ -1,5 +1,6 @@
 //! A file parsed as TOML: typed values out of it, and the line of any key in it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,13 @@ use toml::de::{DeTable, DeValue};
 use crate::check::{Problem, Step, path_text};
 use crate::error::{ConfigError, Mistake};
 use crate::read::Reader;
+
+/// A mistake, with where it is in the document.
+pub(crate) struct Fault {
+    pub path: Vec<Step>,
+    pub place: Range<usize>,
+    pub mistake: Mistake,
+}
 
 /// A parsed file, not yet typed.
 pub(crate) struct Document<'i> {
@@ -36,12 +44,61 @@ impl<'i> Document<'i> {
         })
     }
 
-    pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+    pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         T::deserialize(Reader(&self.root)).map_err(|mut fault| {
             fault.path.reverse();
-            let place = fault.place.unwrap_or(0..0);
-            self.error(&fault.path, &place, fault.mistake)
+            Fault {
+                path: fault.path,
+                place: fault.place.unwrap_or(0..0),
+                mistake: fault.mistake,
+            }
         })
+    }
+
+    /// Leaves out the value at a path. Whether it was there.
+    pub(crate) fn remove(&mut self, path: &[Step]) -> bool {
+        let Some((Step::Key(key), table)) = path.split_last() else {
+            return false;
+        };
+        let table = self.table(table);
+        table.is_some_and(|table| table.remove(key.as_str()).is_some())
+    }
+
+    /// Takes a key for another one, unless that is there as well; then it is left out.
+    pub(crate) fn rename(&mut self, path: &[Step], other: &'static str) -> bool {
+        let Some((Step::Key(key), table)) = path.split_last() else {
+            return false;
+        };
+        let Some(table) = self.table(table) else {
+            return false;
+        };
+        let Some((name, value)) = table.remove_entry(key.as_str()) else {
+            return false;
+        };
+        if !table.contains_key(other) {
+            table.insert(Spanned::new(name.span(), Cow::Borrowed(other)), value);
+        }
+        true
+    }
+
+    fn table(&mut self, path: &[Step]) -> Option<&mut DeTable<'i>> {
+        let mut value = self.root.get_mut();
+        for step in path {
+            let inner = match (step, value) {
+                (Step::Key(key), DeValue::Table(table)) => table.get_mut(key.as_str())?,
+                (Step::Item(index), DeValue::Array(items)) => items.get_mut(*index)?,
+                _ => return None,
+            };
+            value = inner.get_mut();
+        }
+        match value {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn fault(&self, fault: Fault) -> ConfigError {
+        self.error(&fault.path, &fault.place, fault.mistake)
     }
 
     /// The error for a problem that was found after typing, at the line of its key or, where that

@@ -8,10 +8,18 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::{Serialize, Serializer};
 
-const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", DAY_MS),
+];
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Longer than any wait that makes sense here; keeps sums of durations far from overflow.
-const LONGEST_MS: u64 = 366 * 24 * 3_600_000;
+const LONGEST_MS: u64 = 366 * DAY_MS;
 
 /// A [`std::time::Duration`] that is read and written with its unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +47,7 @@ impl std::str::FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Duration, String> {
-        let wrong = || "a number and its unit was expected, such as 30s, 5m or 2h".to_owned();
+        let wrong = || "a number and its unit was expected, such as 30s, 5m, 2h or 7d".to_owned();
         Duration::parse(text).ok_or_else(wrong)
     }
 }
@@ -64,12 +72,14 @@ impl From<std::time::Duration> for Duration {
     }
 }
 
-/// As it is read, in the largest unit that says it exactly; below a millisecond is cut off.
+/// As it is read, in the largest unit up to hours that says it exactly; below a millisecond is cut
+/// off. Two days are 48h, as people compare them with hours.
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
         let exact = |(_, unit): &&(&str, u64)| ms != 0 && ms.is_multiple_of(u128::from(*unit));
-        match UNITS.iter().rev().find(exact) {
+        let up_to_hours = UNITS.iter().rev().filter(|(_, unit)| *unit < DAY_MS);
+        match up_to_hours.into_iter().find(exact) {
             Some((name, unit)) => write!(f, "{}{name}", ms / u128::from(*unit)),
             None => f.write_str("0s"),
         }
@@ -115,6 +125,12 @@ mod tests {
     }
 
     #[test]
+    fn days_are_read_and_told_in_hours() {
+        let duration = Duration::parse("30d").expect("thirty days");
+        assert_eq!(duration.to_string(), "720h");
+    }
+
+    #[test]
     fn a_duration_needs_a_number_and_a_known_unit() {
         for text in [
             "",
@@ -123,6 +139,7 @@ mod tests {
             "-3s",
             "1.5s",
             "3 days",
+            "400d",
             "99999999999h",
             "9000h",
         ] {

@@ -28,6 +28,25 @@ pub enum ConfigError {
         key: String,
         mistake: Mistake,
     },
+    /// In the order of their lines, one a line.
+    #[error("{}", in_lines(.0))]
+    Several(Vec<ConfigError>),
+}
+
+impl ConfigError {
+    /// Where in the file the first mistake is.
+    pub(crate) fn line(&self) -> usize {
+        match self {
+            ConfigError::Unreadable { .. } => 0,
+            ConfigError::Syntax { line, .. } | ConfigError::Key { line, .. } => *line,
+            ConfigError::Several(errors) => errors.first().map_or(0, ConfigError::line),
+        }
+    }
+}
+
+fn in_lines(errors: &[ConfigError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+    lines.join("\n")
 }
 
 /// What is wrong with one key.

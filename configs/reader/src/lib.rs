@@ -31,6 +31,7 @@ mod duration;
 mod error;
 mod fault;
 mod file;
+mod mistakes;
 mod read;
 mod tokens;
 
@@ -51,7 +52,7 @@ pub const BAD_CONFIG: u8 = 78;
 /// Largest configuration file: thousands of times what the examples have.
 const LARGEST_CONFIG_BYTES: u64 = 16 << 20;
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file. The error tells all mistakes that can be found at once.
 ///
 /// `T` should refuse unknown keys (`#[serde(deny_unknown_fields)]`). Serde's `flatten` and
 /// internally tagged enums lose the key path of what they hold; use nested tables instead.
@@ -66,8 +67,5 @@ pub fn load<T: DeserializeOwned + Check>(file: &Path) -> Result<T, ConfigError> 
 
 /// As [`load`], for text that was already read; `file` only names it in messages.
 pub fn parse<T: DeserializeOwned + Check>(text: &str, file: &Path) -> Result<T, ConfigError> {
-    let document = document::Document::parse(text, file)?;
-    let value: T = document.deserialize()?;
-    value.check().map_err(|problem| document.problem(problem))?;
-    Ok(value)
+    mistakes::read(&mut document::Document::parse(text, file)?)
 }

@@ -180,7 +180,8 @@ fn types() {
     mistake(
         "[fleet]",
         "fleet = 3\n[other]",
-        "c.toml:5: fleet: found 3, expected a table",
+        "c.toml:5: fleet: found 3, expected a table\n\
+         c.toml:6: other: unknown key; expected one of listen, grace, fleet, signal",
     );
 }
 
@@ -227,7 +228,7 @@ fn durations() {
         ("30", "30"),
         ("1.5", "1.5"),
         ("\"30\"", "\"30\""),
-        ("\"3d\"", "\"3d\""),
+        ("\"3w\"", "\"3w\""),
     ] {
         mistake(
             "grace = \"30s\"",
@@ -283,4 +284,35 @@ fn an_unreadable_file_is_named() {
         missing.to_string(),
         "/nowhere/c.toml: cannot be read: No such file or directory (os error 2)"
     );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_nothing_that_follows_from_them() {
+    let text = VALID
+        .replace("kind = \"process\"", "kind = \"proces\"")
+        .replace("grace = \"30s\"", "grace = 30")
+        .replace("max = 4", "maximum = 4")
+        .replace("target = 8", "targt = 0");
+    let found = parse::<Config>(&text, Path::new("c.toml"));
+    let found = found.expect_err("four mistakes").to_string();
+    let keys: Vec<&str> = found
+        .lines()
+        .filter_map(|line| line.split(": ").nth(1))
+        .collect();
+    let expected = ["grace", "fleet.kind", "fleet.maximum", "signal[0].targt"];
+    assert_eq!(keys, expected, "{found}");
+
+    let text = VALID
+        .replace("grace = \"30s\"", "grace = 30")
+        .replace("min = 1", "min = 9")
+        .replace("max = 4", "maximum = 4")
+        .replace("target = 8", "targt = 0");
+    let found = parse::<Config>(&text, Path::new("c.toml"));
+    let found = found.expect_err("four mistakes").to_string();
+    let keys: Vec<&str> = found
+        .lines()
+        .filter_map(|line| line.split(": ").nth(1))
+        .collect();
+    let expected = ["grace", "fleet.min", "fleet.maximum", "signal[0].targt"];
+    assert_eq!(keys, expected, "{found}");
 }

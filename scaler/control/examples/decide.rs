@@ -51,6 +51,7 @@ fn policy(workers: u32) -> anyhow::Result<Policy> {
         max: workers,
         lead_time: seconds(60),
         silence: seconds(30),
+        mass_silence: tidegate_config::Duration::from_secs(300),
         drain_limit: seconds(120),
     };
     let signal = SignalRule {

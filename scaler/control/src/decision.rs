@@ -78,10 +78,26 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// How many workers are asked for, before windows, steps and bounds.
-    pub fn need(&self) -> u32 {
-        let largest = self.winner.and_then(|at| self.asks.get(at));
-        largest.and_then(|ask| ask.workers).unwrap_or(0)
+    /// The largest ask.
+    fn asked_most(&self) -> Option<&Ask> {
+        self.winner.and_then(|winner| self.asks.get(winner))
+    }
+
+    /// What the size is due to, in a word: the largest ask's term, unless an operator's order or
+    /// the minimum goes before it, or there is nothing to do.
+    pub fn due_to(&self) -> &str {
+        let is = |of: fn(&Guard) -> bool| self.guards.iter().any(of);
+        if is(|guard| matches!(guard, Guard::Override { .. })) {
+            return "by hand";
+        }
+        if is(|guard| matches!(guard, Guard::Min { .. })) {
+            return "fleet.min";
+        }
+        match self.asked_most() {
+            Some(ask) if ask.workers == Some(0) => "idle",
+            Some(ask) => &ask.term,
+            None => "nothing known",
+        }
     }
 }
 
@@ -257,11 +273,17 @@ impl fmt::Display for Reason {
             true => write!(f, "{} {noun}: ", self.to)?,
             false => write!(f, "{} -> {} {noun}: ", self.from, self.to)?,
         }
-        match self.winner.and_then(|winner| self.asks.get(winner)) {
+        // What decided comes first: an order or the minimum goes before what was asked for.
+        let (first, later): (Vec<&Guard>, Vec<&Guard>) =
+            self.guards.iter().partition(|guard| guard.goes_first());
+        for guard in first {
+            write!(f, "{guard}; ")?;
+        }
+        match self.asked_most() {
             Some(ask) => ask.fmt(f)?,
             None => f.write_str("nothing is known")?,
         }
-        for guard in &self.guards {
+        for guard in later {
             write!(f, "; {guard}")?;
         }
         Ok(())
@@ -358,6 +380,13 @@ fn seconds(ms: &u64) -> u64 {
     ms.div_ceil(1000)
 }
 
+impl Guard {
+    /// Whether the size is due to it, and not to what was asked for.
+    fn goes_first(&self) -> bool {
+        matches!(self, Guard::Override { .. } | Guard::Min { .. })
+    }
+}
+
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -383,9 +412,9 @@ impl fmt::Display for Guard {
             Guard::Missing { signal } => {
                 write!(f, "{signal} is not known, so none is removed")
             }
-            Guard::MassSilence => {
-                f.write_str("most workers fell silent together, so none is replaced or removed")
-            }
+            Guard::MassSilence => f.write_str(
+                "most workers fell silent together, so none is replaced before fleet.mass_silence",
+            ),
             Guard::Watching { for_ms } => {
                 write!(f, "none is removed in the first {}s", seconds(for_ms))
             }

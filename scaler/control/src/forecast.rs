@@ -1,7 +1,8 @@
 //! What the law makes of the forecast: counters out of observations, and the asks of its terms.
 //!
-//! Only complete ticks are read. After a tick that missed a proxy the forecast asks for nothing
-//! and holds, since what is not counted is not gone.
+//! Only complete ticks are learned from. While a proxy is missing, what the others say is a lower
+//! bound of the demand: a copy of the estimates follows it, and may ask for more than there is,
+//! while the law lets nothing shrink. The copy is dropped when all answer again.
 
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::{
 
 /// What p95 latency is taken over.
 pub(crate) const LATENCY_WINDOW: Duration = Duration::from_secs(60);
+
+/// What is at workers is averaged over this, so that chance takes no part in it.
+const OCCUPIED_WINDOW: Duration = Duration::from_secs(10);
 
 /// A fleet is busy when this share of its capacity is.
 const BUSY: f64 = 0.8;
@@ -38,7 +42,11 @@ pub(crate) struct Forecaster {
     /// Since the last complete tick.
     ended: Ended,
     last: Option<Time>,
+    /// What the proxies that answer come to, since one does not.
+    partial: Option<Box<Staffing>>,
     need: Option<Need>,
+    /// Workers that must be there for what is at workers now.
+    occupied: u32,
     lead_time: Duration,
     extra: f64,
     p95_s: f64,
@@ -70,7 +78,9 @@ impl Forecaster {
             reading: Reading::default(),
             ended: Ended::default(),
             last: None,
+            partial: None,
             need: None,
+            occupied: 0,
             lead_time,
             extra: 0.0,
             p95_s: 0.0,
@@ -91,11 +101,25 @@ impl Forecaster {
     }
 
     pub fn take(&mut self, look: &Look) {
-        self.count(look);
-        if *look.window.health() != Health::Complete {
-            self.need = None;
-            return;
+        let ended = self.count(look);
+        self.ended.service.add(&ended.service);
+        self.ended.waits.add(&ended.waits);
+        self.occupied = self.occupied(look);
+        match look.window.health() {
+            Health::Blind => self.need = None,
+            Health::Partial { .. } => {
+                let staffing = &self.staffing;
+                let partial = self
+                    .partial
+                    .get_or_insert_with(|| Box::new(staffing.clone()));
+                self.need = partial.read(self.reading, &ended);
+            }
+            Health::Complete => self.learn(look),
         }
+    }
+
+    fn learn(&mut self, look: &Look) {
+        self.partial = None;
         if look.lead_time != self.lead_time {
             self.set_lead_time(look.lead_time);
         }
@@ -122,7 +146,8 @@ impl Forecaster {
         let Some(need) = &self.need else {
             return vec![ask("forecast", None, Basis::Missing)];
         };
-        let mut asks = vec![ask("forecast", Some(need.forecast), self.forecast(need))];
+        let workers = need.forecast.max(self.occupied);
+        let mut asks = vec![ask("forecast", Some(workers), self.forecast(need))];
         if self.reading.waiting > 0 {
             let basis = Basis::Drain {
                 waiting: self.reading.waiting,
@@ -170,9 +195,21 @@ impl Forecaster {
         self.staffing.set_rules(rules);
     }
 
-    /// Adds up what the proxies counted since the tick before.
-    fn count(&mut self, look: &Look) {
-        let (reading, ended) = (&mut self.reading, &mut self.ended);
+    /// How many workers must be there for the requests that are at workers: so many slots were
+    /// taken in the mean of the last seconds.
+    fn occupied(&self, look: &Look) -> u32 {
+        let taken =
+            look.window
+                .measure(look.now, Metric::InFlight, Statistic::Mean, OCCUPIED_WINDOW);
+        match (taken, self.reading.slots) {
+            (Measure::Value(taken), slots @ 1..) => (taken / f64::from(slots)).ceil() as u32,
+            _ => 0,
+        }
+    }
+
+    /// Adds up what the proxies counted since the tick before. Returns what has ended since.
+    fn count(&mut self, look: &Look) -> Ended {
+        let (reading, mut ended) = (&mut self.reading, Ended::default());
         reading.at = Moment::from_millis(look.now.as_ms());
         reading.serving = look.serving;
         (reading.waiting, reading.in_flight) = (0, 0);
@@ -193,6 +230,7 @@ impl Forecaster {
         if let Some(mean) = slots.checked_div(workers) {
             reading.slots = mean as u32;
         }
+        ended
     }
 
     /// While a busy fleet is too slow, more is asked for, little by little. It is not while one

@@ -31,7 +31,17 @@ pub struct Law {
     by_hand: Option<Override>,
     history: History,
     watched_since: Time,
+    /// When ticks last went on after a pause: the clock was set, or the machine slept.
+    resumed: Time,
     last_tick: Option<Time>,
+    /// When a worker's answer was last counted.
+    answered: Time,
+    /// What was needed when every proxy had last answered.
+    seen_need: u32,
+    /// They all answered at the last tick.
+    was_whole: bool,
+    /// How far the wall clock is behind the time of the ticks, as it was set back.
+    behind: Duration,
     drains_held_until: Option<Time>,
 }
 
@@ -46,9 +56,19 @@ impl Law {
             policy,
             history: History::default(),
             watched_since: Time::default(),
+            resumed: Time::default(),
             last_tick: None,
+            answered: Time::default(),
+            seen_need: 0,
+            was_whole: false,
+            behind: Duration::ZERO,
             drains_held_until: None,
         }
+    }
+
+    /// The wall clock was set back: schedules go by it, and nothing else does.
+    pub fn set_behind(&mut self, behind: Duration) {
+        self.behind = behind;
     }
 
     /// From now on the fleet's size is as somebody says, until they say otherwise or it ends.
@@ -106,6 +126,8 @@ impl Law {
                 listening_since: self.window.listening_since(),
                 rules: &self.policy.fleet,
                 boots: &self.boots,
+                answered: self.answered,
+                resumed: self.resumed,
             },
             fleet,
         );
@@ -118,9 +140,10 @@ impl Law {
             counted: supply.counted(),
         });
         let lead_time = self.policy.fleet.lead_time.into();
-        asks.extend(self.calendar.asks(now, lead_time));
+        asks.extend(self.calendar.asks(now - self.behind, lead_time));
         let (winner, need) = largest(&asks, supply.counted());
-        self.history.need(now, need);
+        let known = self.known_need(need);
+        self.history.need(now, known);
         self.forget_history(now);
 
         let mut plan = Plan {
@@ -151,6 +174,22 @@ impl Law {
         let price = |cost: CostRules| cost.of(fleet.workers.len() as u32);
         decision.cost_per_hour = self.policy.cost.map(price);
         decision
+    }
+
+    /// What is needed, as the windows of the past are to know it. While a proxy is missing it is
+    /// less than there is, and nothing shrinks; once all answer again, what was needed when they
+    /// last did counts once more.
+    fn known_need(&mut self, need: u32) -> u32 {
+        let is_whole = *self.window.health() == Health::Complete;
+        let before = match is_whole && !self.was_whole {
+            true => self.seen_need,
+            false => 0,
+        };
+        self.was_whole = is_whole;
+        if is_whole {
+            self.seen_need = need;
+        }
+        need.max(before)
     }
 
     /// The size to go for now, given what is needed: within windows, steps and bounds.
@@ -302,6 +341,10 @@ impl Law {
     fn learn(&mut self, now: Time, seen: &Observation, fleet: &Fleet) {
         self.window.take(now, seen);
         self.boots.push(now, fleet);
+        let seen_by = seen.proxies.iter().filter_map(|proxy| proxy.seen.as_ref());
+        if seen_by.into_iter().any(|seen| seen.served > 0) {
+            self.answered = now;
+        }
         let Some(forecaster) = &mut self.forecaster else {
             return;
         };
@@ -321,8 +364,12 @@ impl Law {
 
     fn watch(&mut self, now: Time) {
         let last = self.last_tick.replace(now);
-        if last.is_none_or(|last| now.since(last) > LONGEST_PAUSE) {
+        let is_long = |last: Time| now.since(last) > LONGEST_PAUSE;
+        if last.is_none_or(is_long) {
             self.watched_since = now;
+        }
+        if last.is_some_and(is_long) {
+            self.resumed = now;
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! An [`Observation`] is all that the law knows of the traffic, and what the ledger keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::{Histogram, ModelSignal, Signal, WorkerSignal, WorkerState};
@@ -27,6 +27,10 @@ pub struct Observation {
     /// Values of the sources beside the proxies, by name, as long as they are fresh.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, f64>,
+    /// Of those sources, the ones that are known to say too little: part of what they add up was
+    /// missing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lower_bounds: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,7 +141,7 @@ impl Observer {
         });
         Observation {
             proxies: proxies.collect(),
-            values: BTreeMap::new(),
+            ..Observation::default()
         }
     }
 

@@ -49,6 +49,10 @@ pub(crate) struct Watched<'a> {
     pub listening_since: Option<Time>,
     pub rules: &'a FleetRules,
     pub boots: &'a Boots,
+    /// When a worker's answer was last counted.
+    pub answered: Time,
+    /// When ticks last went on after a pause. Time that jumped is no time in which one could boot.
+    pub resumed: Time,
 }
 
 impl<'a> Supply<'a> {
@@ -131,6 +135,9 @@ impl<'a> Supply<'a> {
 impl Watched<'_> {
     /// Whether more than half of the workers that serve fell silent together. Their last heartbeats
     /// are not from the same moment, so those count too that are about to be silent.
+    ///
+    /// It ends by time and evidence: when no request was answered and most stayed silent for
+    /// `fleet.mass_silence`, it is the workers that are lost, and not their heartbeats.
     fn mass_silence(&self, fleet: &Fleet) -> Option<Guard> {
         let listening_since = self.listening_since?;
         let limit: Duration = self.rules.silence.into();
@@ -142,12 +149,17 @@ impl Watched<'_> {
                 Stage::Serving { heard } => Some(heard.max(listening_since)),
                 _ => None,
             });
-        let (mut serving, mut silent) = (0, 0);
+        let given_up: Duration = self.rules.mass_silence.into();
+        let is_answered = self.now.since(self.answered) <= given_up;
+        let (mut serving, mut silent, mut lost) = (0, 0, 0);
         for heard in heard {
+            let silent_for = self.now.since(heard);
             serving += 1;
-            silent += u32::from(self.now.since(heard) > nearly);
+            silent += u32::from(silent_for > nearly);
+            lost += u32::from(silent_for > given_up);
         }
-        (silent >= TOGETHER && silent * 2 > serving).then_some(Guard::MassSilence)
+        let is_over = !is_answered && lost * 2 > serving;
+        (silent >= TOGETHER && silent * 2 > serving && !is_over).then_some(Guard::MassSilence)
     }
 
     /// Whether a worker has failed by all that can be known: every proxy has been listening for
@@ -186,6 +198,7 @@ impl Watched<'_> {
     }
 
     fn is_overdue(&self, worker: &Worker) -> bool {
-        self.now.since(worker.launched) > *self.rules.lead_time
+        let since = worker.launched.max(self.resumed);
+        self.now.since(since) > *self.rules.lead_time
     }
 }

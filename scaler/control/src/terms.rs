@@ -54,7 +54,13 @@ fn formula(scene: &Scene, rule: &Formula) -> Ask {
         false => match rule.workers(|name| value(name).unwrap_or(0.0), fleet) {
             Ok(value) => {
                 let workers = (value - ROUNDING).ceil().max(0.0) as u32;
-                (Some(workers), Basis::Formula { value })
+                let is_named =
+                    |signal: &&SignalRule| rule.signals().any(|name| signal.name == name);
+                let mut signals = scene.policy.signals.iter().filter(is_named);
+                match signals.any(|signal| signal.is_lower_bound(scene)) {
+                    true => at_least(scene, workers, Basis::Formula { value }),
+                    false => (Some(workers), Basis::Formula { value }),
+                }
             }
             Err(why) => (None, Basis::Failed { why }),
         },
@@ -76,7 +82,23 @@ fn demand(scene: &Scene) -> Option<Ask> {
     })
 }
 
+/// What a value asks for that is known to be too small: more than there is, or nothing that is
+/// known.
+fn at_least(scene: &Scene, workers: u32, basis: Basis) -> (Option<u32>, Basis) {
+    match workers > scene.counted {
+        true => (Some(workers), basis),
+        false => (None, Basis::Missing),
+    }
+}
+
 impl SignalRule {
+    fn is_lower_bound(&self, scene: &Scene) -> bool {
+        match &self.source {
+            Source::Proxy => false,
+            Source::Named(name) => scene.window.is_lower_bound(name),
+        }
+    }
+
     fn measure(&self, scene: &Scene) -> Measure {
         let (window, span) = (scene.window, self.window.into());
         match &self.source {
@@ -100,7 +122,11 @@ fn signal(scene: &Scene, rule: &SignalRule) -> Ask {
                 window: rule.window,
                 target,
             };
-            (Some(wanted(scene, value, target)), basis)
+            let workers = wanted(scene, value, target);
+            match rule.is_lower_bound(scene) {
+                true => at_least(scene, workers, basis),
+                false => (Some(workers), basis),
+            }
         }
         Measure::Idle => (Some(0), Basis::Idle),
         Measure::Missing => match rule.on_missing {

@@ -1,6 +1,6 @@
 //! The last minutes of traffic over all proxies, and the statistics that policies name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Window {
     listening: Option<Listening>,
     /// What sources beside the proxies said at each tick.
     values: VecDeque<(Time, BTreeMap<String, f64>)>,
+    /// Sources that said too little at the last tick.
+    lower_bounds: BTreeSet<String>,
 }
 
 /// Since when every configured proxy has answered without a break or a restart.
@@ -98,6 +100,7 @@ impl Window {
             health: Health::Blind,
             listening: None,
             values: VecDeque::new(),
+            lower_bounds: BTreeSet::new(),
         }
     }
 
@@ -128,6 +131,7 @@ impl Window {
         if !observation.values.is_empty() || !self.values.is_empty() {
             self.values.push_back((now, observation.values.clone()));
         }
+        self.lower_bounds.clone_from(&observation.lower_bounds);
         while (self.values.front()).is_some_and(|(at, _)| now.since(*at) > self.keep) {
             self.values.pop_front();
         }
@@ -193,6 +197,11 @@ impl Window {
         let recent = self.values.iter().filter(|(at, _)| now.since(*at) < window);
         let values = recent.filter_map(|(_, values)| values.get(source).copied());
         of_values(values.collect(), statistic)
+    }
+
+    /// Whether what this source says now is known to be too little.
+    pub fn is_lower_bound(&self, source: &str) -> bool {
+        self.lower_bounds.contains(source)
     }
 
     fn listen(&mut self, now: Time, observation: &Observation) {
@@ -263,6 +272,7 @@ impl Window {
         let ended_ms = match statistic {
             Statistic::Mean | Statistic::Rate => ended.mean_ms(),
             Statistic::P95 => ended.quantile_ms(0.95),
+            Statistic::P99 => ended.quantile_ms(0.99),
             Statistic::Max => ended.quantile_ms(1.0),
         };
         match (ended_ms, oldest_ms) {
@@ -313,6 +323,7 @@ fn of_values(mut values: Vec<f64>, statistic: Statistic) -> Measure {
     let value = match statistic {
         Statistic::Max => at_rank(1.0),
         Statistic::P95 => at_rank(0.95),
+        Statistic::P99 => at_rank(0.99),
         Statistic::Mean | Statistic::Rate => match values.len() {
             0 => None,
             count => Some(values.iter().sum::<f64>() / count as f64),

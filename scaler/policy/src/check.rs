@@ -1,7 +1,7 @@
 //! What a policy file may not say, found before anything of it is used.
 
 use tidegate_config::{Check, Problem};
-use tidegate_control::{FleetKind, Source};
+use tidegate_control::{FleetKind, Formula, Source};
 
 use super::CloudWatchRules;
 use super::{LeaseKind, LeaseRules, PolicyFile, quoted};
@@ -13,26 +13,42 @@ const OWN_TERMS: [&str; 8] = [
 
 impl Check for PolicyFile {
     fn check(&self) -> Result<(), Problem> {
-        self.check_fleet()?;
-        self.check_signals()?;
-        self.check_terms()?;
-        self.check_sources()?;
-        let cloudwatch = self.cloudwatch.as_ref().map(CloudWatchRules::check);
-        let cloudwatch = cloudwatch.transpose();
-        cloudwatch.map_err(|problem| problem.within("cloudwatch"))?;
-        for (key, behaviour) in [("scale_out", &self.scale_out), ("scale_in", &self.scale_in)] {
-            behaviour.check().map_err(|problem| problem.within(key))?;
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let tables = [self.check_fleet(), self.check_signals(), self.check_terms()];
+        let mut problems: Vec<Problem> = tables.into_iter().filter_map(Result::err).collect();
+        let signals = (1..self.signal.len()).filter_map(|at| self.check_signal(at).err());
+        problems.extend(signals);
+        problems.extend((0..self.source.len()).filter_map(|at| self.check_source(at).err()));
+        let cloudwatch = self.cloudwatch.as_ref();
+        let slo = match self.slo.latency.is_zero() {
+            true => Err(Problem::new("slo.latency", "\"0s\"", "more than 0")),
+            false => Ok(()),
+        };
+        let lease = self.lease.as_ref();
+        let within = |key: &'static str| move |problem: Problem| problem.within(key);
+        let tables = [
+            self.check_named_sources(),
+            (cloudwatch.map_or(Ok(()), CloudWatchRules::check)).map_err(within("cloudwatch")),
+            self.scale_out.check().map_err(within("scale_out")),
+            self.scale_in.check().map_err(within("scale_in")),
+            slo,
+            self.proxies.check().map_err(within("proxies")),
+            self.scaler.check().map_err(within("scaler")),
+            (lease.map_or(Ok(()), LeaseRules::check)).map_err(within("lease")),
+            self.check_lease_outlasts_calls(),
+            self.check_ends(),
+        ];
+        problems.extend(tables.into_iter().filter_map(Result::err));
+        let mut told: Vec<Problem> = Vec::new();
+        for problem in problems {
+            if !told.contains(&problem) {
+                told.push(problem);
+            }
         }
-        if self.slo.latency.is_zero() {
-            return Err(Problem::new("slo.latency", "\"0s\"", "more than 0"));
-        }
-        let (proxies, scaler) = (self.proxies.check(), self.scaler.check());
-        proxies.map_err(|problem| problem.within("proxies"))?;
-        scaler.map_err(|problem| problem.within("scaler"))?;
-        let lease = self.lease.as_ref().map_or(Ok(()), LeaseRules::check);
-        lease.map_err(|problem| problem.within("lease"))?;
-        self.check_lease_outlasts_calls()?;
-        self.check_ends()
+        told
     }
 }
 
@@ -61,19 +77,23 @@ impl PolicyFile {
         self.formula().transpose().map(drop)
     }
 
-    fn check_sources(&self) -> Result<(), Problem> {
-        for (index, rule) in self.source.iter().enumerate() {
-            let within = |problem: Problem| problem.within_item("source", index);
-            rule.check().map_err(within)?;
-            if self.source[..index]
-                .iter()
-                .any(|other| other.name == rule.name)
-            {
+    fn check_source(&self, index: usize) -> Result<(), Problem> {
+        let within = |problem: Problem| problem.within_item("source", index);
+        let rule = &self.source[index];
+        rule.check().map_err(within)?;
+        let earlier = &self.source[..index];
+        match earlier.iter().any(|other| other.name == rule.name) {
+            true => {
                 let found = format!("\"{}\" again", rule.name);
                 let problem = Problem::new("name", found, "a name of its own for each source");
-                return Err(within(problem));
+                Err(within(problem))
             }
+            false => Ok(()),
         }
+    }
+
+    /// Every source that a signal names is there.
+    fn check_named_sources(&self) -> Result<(), Problem> {
         let known: Vec<&str> = self.source.iter().map(|rule| rule.name.as_str()).collect();
         for (index, rule) in self.signal.iter().enumerate() {
             if let Source::Named(name) = &rule.source
@@ -89,32 +109,38 @@ impl PolicyFile {
         Ok(())
     }
 
+    /// That something asks for workers, and the first signal.
     fn check_signals(&self) -> Result<(), Problem> {
         if self.signal.is_empty() && self.forecast.is_none() && self.formula.is_none() {
             let expected = "at least one [[signal]], or a [forecast] table";
             return Err(Problem::new("signal", "none", expected));
         }
+        match self.signal.is_empty() {
+            true => Ok(()),
+            false => self.check_signal(0),
+        }
+    }
+
+    fn check_signal(&self, index: usize) -> Result<(), Problem> {
         let formula = self.formula().transpose()?;
-        let named = |name: &str| {
-            formula
-                .iter()
-                .any(|rule| rule.signals().any(|own| own == name))
-        };
-        for (index, rule) in self.signal.iter().enumerate() {
-            rule.check(named(&rule.name))
-                .map_err(|problem| problem.within_item("signal", index))?;
-            let earlier = &self.signal[..index];
-            if OWN_TERMS.contains(&rule.name.as_str()) {
-                let problem = Problem::new("name", quoted(&rule.name), "a name that no term has");
-                return Err(problem.within_item("signal", index));
-            }
-            if earlier.iter().any(|other| other.name == rule.name) {
+        let within = |problem: Problem| problem.within_item("signal", index);
+        let rule = &self.signal[index];
+        let names = |formula: &Formula| formula.signals().any(|own| own == rule.name);
+        let is_named = formula.as_ref().is_some_and(names);
+        rule.check(is_named).map_err(within)?;
+        if OWN_TERMS.contains(&rule.name.as_str()) {
+            let problem = Problem::new("name", quoted(&rule.name), "a name that no term has");
+            return Err(within(problem));
+        }
+        let earlier = &self.signal[..index];
+        match earlier.iter().any(|other| other.name == rule.name) {
+            true => {
                 let found = format!("\"{}\" again", rule.name);
                 let problem = Problem::new("name", found, "a name of its own for each signal");
-                return Err(problem.within_item("signal", index));
+                Err(within(problem))
             }
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn check_fleet(&self) -> Result<(), Problem> {

@@ -26,7 +26,10 @@ pub use lease::{LeaseKind, LeaseRules};
 pub use process::ProcessRules;
 pub use proxies::ProxyRules;
 pub use scaler::{DEFAULT_LEDGER, DEFAULT_LISTEN, ScalerRules};
-pub use source::{MetricRule, QueueRule, QueueValue, SourceRule};
+pub use source::{
+    BLANKS, BasicRule, FallbackRule, MetricRule, QueueRule, QueueValue, Series, SignRule,
+    SourceRule,
+};
 pub use up::{BatchServiceRules, UpRules};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -12,7 +12,8 @@ use tidegate_policy::AsgRules;
 
 use super::client::{CallLimits, LazyClient};
 use crate::fleet::asg::group::{
-    Description, Failure, Group, GroupError, Hook, Instance, Refresh, State, Then, Transition,
+    Description, Failure, Group, GroupError, Hook, Instance, Offerings, Refresh, State, Then,
+    Transition,
 };
 
 /// Activities that are read at once; those of the last minutes are among them.
@@ -193,7 +194,23 @@ fn description(group: &AutoScalingGroup) -> Description {
         instances: group.instances().iter().filter_map(instance).collect(),
         warm: count(group.warm_pool_size),
         weighted: unit != "units" || group.instances().iter().any(weighs),
+        offerings: Offerings {
+            kinds: kinds(group),
+            zones: group.availability_zones().to_vec(),
+        },
     }
+}
+
+/// The types that a group may launch; `None` where AWS chooses them by requirements.
+fn kinds(group: &AutoScalingGroup) -> Option<Vec<String>> {
+    let mixed = group.mixed_instances_policy();
+    let template = mixed.and_then(|policy| policy.launch_template());
+    let overrides = template.map_or(&[][..], |template| template.overrides());
+    let by_requirements = overrides
+        .iter()
+        .any(|one| one.instance_requirements.is_some());
+    let named = overrides.iter().filter_map(|one| one.instance_type.clone());
+    (!by_requirements).then(|| named.collect())
 }
 
 fn instance(instance: &types::Instance) -> Option<Instance> {
@@ -221,6 +238,7 @@ fn state(state: &LifecycleState) -> Option<State> {
         | LifecycleState::Detaching
         | LifecycleState::Quarantined => State::Leaving,
         LifecycleState::WarmedPendingWait => State::WarmWait,
+        LifecycleState::WarmedTerminatingWait => State::WarmLeavingWait,
         LifecycleState::WarmedPending
         | LifecycleState::WarmedPendingProceed
         | LifecycleState::WarmedPendingRetained
@@ -228,7 +246,6 @@ fn state(state: &LifecycleState) -> Option<State> {
         | LifecycleState::WarmedStopped
         | LifecycleState::WarmedHibernated
         | LifecycleState::WarmedTerminating
-        | LifecycleState::WarmedTerminatingWait
         | LifecycleState::WarmedTerminatingProceed
         | LifecycleState::WarmedTerminatingRetained => State::Warm,
         LifecycleState::Detached

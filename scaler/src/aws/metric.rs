@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
-    Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy,
+    Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy, StatusCode,
 };
 
 use async_trait::async_trait;
@@ -117,11 +117,13 @@ fn newest(
     let points = series.timestamps().iter().zip(series.values());
     let points = points.filter(|(_, value)| value.is_finite());
     let newest = points.max_by_key(|(at, _)| at.secs());
+    let is_partial = series.status_code() == Some(&StatusCode::PartialData);
     Ok(newest.map(|(at, value)| {
         let ended = Duration::from_secs(at.secs().max(0) as u64) + period;
         Sample {
             value: *value,
             age: now.saturating_sub(ended),
+            is_partial,
         }
     }))
 }
@@ -155,7 +157,8 @@ mod tests {
         ];
         let newest = newest(&both, NOW, PERIOD).expect("one series");
         let age = Duration::from_secs(30);
-        assert_eq!(newest, Some(Sample { value: 5.0, age }));
+        let newest = newest.map(|sample| (sample.value, sample.age));
+        assert_eq!(newest, Some((5.0, age)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod client;
 pub mod cloudwatch;
 pub mod dynamo;
 pub mod metric;
+pub mod sign;
 pub mod sqs;
 
 /// What is logged unless told otherwise. The SDK warns at every try of what the failed call says
@@ -15,9 +16,10 @@ use tidegate_policy::{CloudWatchRules, QueueValue, SourceRule};
 
 use self::cloudwatch::CloudWatch;
 use self::metric::MetricReader;
+use self::sign::Signer;
 use self::sqs::QueueReader;
 use crate::publish::{Emf, Outlet};
-use crate::sources::{Ask, PageReader};
+use crate::sources::{Ask, PageReader, Sign};
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 
 /// Why a call failed, in one line: the service's code and words, or what lies at the bottom of
@@ -56,7 +58,11 @@ pub fn connect(rule: &SourceRule) -> Box<dyn Ask> {
             Box::new(MetricReader::new(&queue.age(), timeout, fresh_for))
         }
         (_, Some(queue)) => Box::new(QueueReader::new(queue, timeout)),
-        (None, None) => Box::new(PageReader::new(rule)),
+        (None, None) => {
+            let signer = rule.sigv4.as_ref().map(|sign| Signer::new(sign, timeout));
+            let signer = signer.map(|signer| Box::new(signer) as Box<dyn Sign>);
+            Box::new(PageReader::new(rule, signer))
+        }
     }
 }
 

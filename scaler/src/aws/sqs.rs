@@ -1,4 +1,4 @@
-//! A queue of SQS: how many messages wait, or are being worked at.
+//! A queue of SQS: how many messages wait, are being worked at, are delayed, or several of these.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub struct QueueReader {
     queue: String,
     /// Once its name has been asked for, or where the rule says it.
     url: Option<String>,
-    attribute: QueueAttributeName,
+    /// They are added up.
+    attributes: Vec<QueueAttributeName>,
     timeout: Duration,
 }
 
@@ -30,10 +31,7 @@ impl QueueReader {
             link: LazyClient::new(rule.endpoint(), CallLimits::once(timeout), Client::new),
             queue: rule.queue.clone(),
             url: rule.queue.contains("://").then(|| rule.queue.clone()),
-            attribute: match rule.value {
-                QueueValue::InFlight => QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-                _ => QueueAttributeName::ApproximateNumberOfMessages,
-            },
+            attributes: attributes(rule.value),
             timeout,
         }
     }
@@ -49,15 +47,18 @@ impl QueueReader {
             None => self.find().await?,
         };
         let request = self.client().await?.get_queue_attributes().queue_url(&url);
-        let answer = request.attribute_names(self.attribute.clone()).send().await;
+        let names = Some(self.attributes.clone());
+        let answer = request.set_attribute_names(names).send().await;
         let answer = answer.map_err(|error| fault(&error))?;
-        let attributes = answer.attributes();
-        let found = attributes.and_then(|all| all.get(&self.attribute));
-        let number = found.and_then(|text| text.parse().ok());
-        number.ok_or_else(|| SourceFault::NotANumber {
-            place: self.attribute.to_string(),
-            found: found.map_or("nothing".to_owned(), |text| format!("\"{text}\"")),
-        })
+        let number = |name: &QueueAttributeName| {
+            let found = answer.attributes().and_then(|all| all.get(name));
+            let number = found.and_then(|text| text.parse::<f64>().ok());
+            number.ok_or_else(|| SourceFault::NotANumber {
+                place: name.to_string(),
+                found: found.map_or("nothing".to_owned(), |text| format!("\"{text}\"")),
+            })
+        };
+        self.attributes.iter().map(number).sum()
     }
 
     async fn find(&mut self) -> Result<String, SourceFault> {
@@ -66,6 +67,21 @@ impl QueueReader {
         let url = answer.queue_url().ok_or(SourceFault::NoQueue)?.to_owned();
         self.url = Some(url.clone());
         Ok(url)
+    }
+}
+
+/// What a value is made of. The age of the oldest message is a metric and no attribute.
+fn attributes(value: QueueValue) -> Vec<QueueAttributeName> {
+    use QueueAttributeName::{
+        ApproximateNumberOfMessages as Waiting, ApproximateNumberOfMessagesDelayed as Delayed,
+        ApproximateNumberOfMessagesNotVisible as AtWork,
+    };
+    match value {
+        QueueValue::Depth | QueueValue::Age => vec![Waiting],
+        QueueValue::InFlight => vec![AtWork],
+        QueueValue::Delayed => vec![Delayed],
+        QueueValue::Unfinished => vec![Waiting, AtWork],
+        QueueValue::All => vec![Waiting, AtWork, Delayed],
     }
 }
 

@@ -40,7 +40,8 @@ struct Stretch {
     most_workers: usize,
     /// Requests that workers answered.
     requests: u64,
-    cost_workers: f64,
+    /// `None` where the price of a worker's hour is not known.
+    cost_workers: Option<f64>,
     cost_beside: f64,
 }
 
@@ -60,8 +61,15 @@ struct Compared {
 }
 
 impl Stretch {
-    fn cost(&self) -> f64 {
-        self.cost_workers + self.cost_beside
+    fn nothing() -> Stretch {
+        Stretch {
+            cost_workers: Some(0.0),
+            ..Stretch::default()
+        }
+    }
+
+    fn cost(&self) -> Option<f64> {
+        self.cost_workers.map(|cost| cost + self.cost_beside)
     }
 
     /// `None` without a request: there is nothing to divide by.
@@ -91,7 +99,7 @@ impl AddAssign for Stretch {
         self.instance_hours += other.instance_hours;
         self.most_workers = self.most_workers.max(other.most_workers);
         self.requests += other.requests;
-        self.cost_workers += other.cost_workers;
+        self.cost_workers = (self.cost_workers.zip(other.cost_workers)).map(|(one, two)| one + two);
         self.cost_beside += other.cost_beside;
     }
 }
@@ -115,13 +123,22 @@ impl Bill {
         });
         let workers = billed(tick);
         let by_price = self.prices.worker.map(|price| price * workers as f64);
-        let per_hour = tick.decision.cost_per_hour.or(by_price).unwrap_or(0.0);
-        *self.days.entry(utc(line.at).date_naive()).or_default() += Stretch {
+        // No worker costs nothing, whatever one would.
+        let none = (workers == 0).then_some(0.0);
+        let per_hour = tick.decision.cost_per_hour.or(by_price).or(none);
+        let nothing = Stretch::nothing();
+        *self
+            .days
+            .entry(utc(line.at).date_naive())
+            .or_insert(nothing) += Stretch {
             hours,
             instance_hours: hours * workers as f64,
             most_workers: workers,
             requests: answered(tick),
-            cost_workers: hours * per_hour,
+            cost_workers: match hours {
+                0.0 => Some(0.0),
+                hours => per_hour.map(|per_hour| hours * per_hour),
+            },
             cost_beside: hours * self.prices.beside,
         };
     }
@@ -137,6 +154,10 @@ impl Bill {
         }
         let all = self.all();
         row(out, "in all", &all)?;
+        if all.cost_workers.is_none() {
+            let hint = "set cost.price_per_hour in the policy, or give --price";
+            writeln!(out, "\nthe price of an instance-hour is not known: {hint}")?;
+        }
         let Some(price) = self.prices.sagemaker else {
             return Ok(());
         };
@@ -158,7 +179,8 @@ impl Bill {
         let object = |stretch: &Stretch| {
             let mut object = serde_json::json!(stretch);
             object["cost"] = stretch.cost().into();
-            object["per_million"] = stretch.per_million(stretch.cost()).into();
+            let per_million = stretch.cost().and_then(|cost| stretch.per_million(cost));
+            object["per_million"] = per_million.into();
             object
         };
         let days = self.days.iter().map(|(date, day)| {
@@ -177,7 +199,7 @@ impl Bill {
     }
 
     fn all(&self) -> Stretch {
-        self.days.values().fold(Stretch::default(), |mut all, day| {
+        self.days.values().fold(Stretch::nothing(), |mut all, day| {
             all += *day;
             all
         })
@@ -205,11 +227,11 @@ fn row(out: &mut dyn Write, name: &str, stretch: &Stretch) -> io::Result<()> {
         requests,
         ..
     } = stretch;
-    let cost = stretch.cost();
-    let per_million = amount(stretch.per_million(cost));
+    let per_million = stretch.cost().and_then(|cost| stretch.per_million(cost));
+    let (cost, per_million) = (amount(stretch.cost()), amount(per_million));
     writeln!(
         out,
-        "{name:<12} {instance_hours:>14.2} {most_workers:>12} {requests:>12} {cost:>10.2} \
+        "{name:<12} {instance_hours:>14.2} {most_workers:>12} {requests:>12} {cost:>10} \
          {per_million:>12}"
     )
 }

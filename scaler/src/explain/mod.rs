@@ -65,7 +65,14 @@ fn check_any(ledger: &Path, lines: u64) -> anyhow::Result<()> {
     (lines > 0).then_some(()).with_context(what)
 }
 
-fn each_line(ledger: &Path, mut take: impl FnMut(Line) -> io::Result<()>) -> anyhow::Result<u64> {
+/// Reads a ledger and the files that were put aside, oldest first. Returns how many lines there were.
+///
+/// # Errors
+/// When one of them cannot be read, or `take` fails.
+pub(crate) fn each_line(
+    ledger: &Path,
+    mut take: impl FnMut(Line) -> io::Result<()>,
+) -> anyhow::Result<u64> {
     let kept = (1..).take_while(|number| aside(ledger, *number).exists());
     let mut files: Vec<_> = kept.map(|number| aside(ledger, number)).collect();
     files.reverse();

@@ -82,7 +82,11 @@ impl Story {
             Some(cost) => writeln!(out, ", cost {cost:.2}")?,
             None => writeln!(out)?,
         }
-        writeln!(out, "{:<20} {:>6} {:>14}", "term", "won", "asked at most")?;
+        writeln!(
+            out,
+            "{:<20} {:>6} {:>14}",
+            "due to", "time", "asked at most"
+        )?;
         for (name, term) in by_time(&whole.terms) {
             let share = 100.0 * term.won_seconds / whole.seconds;
             writeln!(out, "{name:<20} {share:>4.0} % {:>14}", term.most)?;
@@ -148,13 +152,13 @@ impl Calm {
         if !tick.observation.is_complete() {
             self.blind_seconds += seconds;
         }
-        for (index, ask) in decision.reason.asks.iter().enumerate() {
+        for ask in &decision.reason.asks {
             let term = self.terms.entry(ask.term.clone()).or_default();
             term.most = term.most.max(ask.workers.unwrap_or(0));
-            if decision.reason.winner == Some(index) {
-                term.won_seconds += seconds;
-            }
         }
+        let due_to = decision.reason.due_to();
+        let term = self.terms.entry(due_to.to_owned()).or_default();
+        term.won_seconds += seconds;
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -169,7 +173,7 @@ impl Calm {
         let mean = self.worker_seconds / self.seconds;
         write!(out, "{:10}{} at {mean:.1} workers", "", span(self.seconds))?;
         if !winners.is_empty() {
-            write!(out, "; won by {}", winners.join(", "))?;
+            write!(out, "; due to {}", winners.join(", "))?;
         }
         if self.most_waiting > 0 {
             write!(out, "; up to {} in line", self.most_waiting)?;

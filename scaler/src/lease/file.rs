@@ -2,8 +2,8 @@
 //! holder ends, however it ends. The memory lies beside it.
 
 use std::fs::{self, File};
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use super::{LeaseChange, LeaseError, Memory};
 use crate::paths;
@@ -64,12 +64,10 @@ impl FileLease {
         let json = memory.to_json()?;
         let (path, new) = (self.beside("memory"), self.beside("memory.new"));
         let what = || format!("cannot write {}", path.display());
-        fs::write(&new, json)
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|cause| LeaseError::File {
-                what: what(),
-                cause,
-            })?;
+        write_whole(&new, &path, json.as_bytes()).map_err(|cause| LeaseError::File {
+            what: what(),
+            cause,
+        })?;
         self.kept = memory.clone();
         Ok(())
     }
@@ -99,5 +97,18 @@ impl FileLease {
         let mut name = self.path.as_os_str().to_owned();
         name.push(format!(".{ending}"));
         name.into()
+    }
+}
+
+/// Writes a file so that after a crash of the machine it is the old one or the new one, and whole.
+fn write_whole(new: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
 }

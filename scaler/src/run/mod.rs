@@ -86,13 +86,18 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
     };
     let clients = first.file.scaler.clients.clone();
     let clock = Clock::start();
-    let listener = server::bind(first.file.scaler.listen).await?;
+    let listen = first.file.scaler.listen;
+    let files = policies
+        .iter()
+        .map(|policy| policy.path.display().to_string());
+    let files: Vec<String> = files.collect();
+    let listener = server::bind(listen, &first.path).await?;
     let handle = metrics::install()?;
     let accepted = AcceptedPolicies::new(&policies);
     let (mut loops, mut ticks, mut inboxes, mut boards) = (vec![], vec![], vec![], vec![]);
     for policy in policies {
         let label = policy.label.clone();
-        let fleet_loop = async { FleetLoop::new(policy, accepted.clone(), mode, clock) };
+        let fleet_loop = async { FleetLoop::new(policy, accepted.clone(), mode, clock.clone()) };
         let (fleet_loop, inbox) = of_fleet(label.clone(), fleet_loop).await?;
         ticks.push(fleet_loop.ticks.subscribe());
         inboxes.push(inbox);
@@ -100,6 +105,12 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
         loops.push(of_fleet(label, fleet_loop.work()));
     }
     let server = server::serve(listener, handle, ticks, inboxes, boards, clients);
+    tracing::info!(
+        "tidegate-scaler {} runs {} on {}",
+        env!("CARGO_PKG_VERSION"),
+        files.join(", "),
+        listen
+    );
     join_all(loops).await;
     server.abort();
     Ok(())
@@ -150,6 +161,7 @@ impl FleetLoop {
         loop {
             tokio::select! {
                 _ = interval.tick() => {
+                    scaler.follow_clock(self.clock.follow());
                     scaler.tick(self.clock.now()).await;
                     self.ticks.send_replace(Some(Instant::now()));
                 }

@@ -48,13 +48,13 @@ impl Scaler {
 
     /// Goes on as the scaler that acts, from what the one before has left.
     fn take_over(&mut self, now: Time, left: Result<Option<Memory>, LeaseError>) {
-        let left = left.unwrap_or_else(|error| {
-            let why = error.to_string();
+        let unread = left.as_ref().err().map(LeaseError::to_string);
+        let left = left.unwrap_or(None);
+        if let Some(why) = unread {
             self.notices.emit(Event::MemoryUnread { why });
             self.law.watch_anew(now);
             self.leadership.is_unsettled(now);
-            None
-        });
+        }
         let memory = self.leadership.take(now, left, &self.law, &self.roster);
         // Some of them may have been released while nobody acted.
         (self.drained_by_fleet).extend(memory.drained_by_fleet.iter().cloned());

@@ -64,11 +64,10 @@ impl Leadership {
         let removed = memory.removed.keys();
         let until = now + SETTLED_AFTER;
         self.unsettled = removed.map(|id| (id.clone(), until)).collect();
-        self.all_unsettled = None;
         &self.memory
     }
 
-    /// What the one before has done lately is not known.
+    /// What the one before has done lately is not known: nobody is removed for a while.
     pub fn is_unsettled(&mut self, now: Time) {
         self.all_unsettled = Some(now + SETTLED_AFTER);
     }

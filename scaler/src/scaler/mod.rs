@@ -15,6 +15,7 @@ use tidegate_control::{
     Policy, Roster, Size, Stage, Time, Worker,
 };
 
+use crate::clock::Set;
 use crate::event::{Death, Event, EventSink, Stopped};
 use crate::fleet::{Ended, Fleet, FleetError, FleetStatus, Limits, Notice, reported};
 use crate::lease::Lease;
@@ -177,6 +178,23 @@ impl Scaler {
         self.notices.emit(event);
     }
 
+    /// The wall clock as the ticks' time has it: it was set, or not.
+    pub fn follow_clock(&mut self, set: Option<Set>) {
+        let behind = match set {
+            Some(Set::Back(behind)) => behind,
+            Some(Set::Forward(_)) | None => Duration::ZERO,
+        };
+        self.law.set_behind(behind);
+        match set {
+            Some(Set::Forward(by)) => self.notices.emit(Event::ClockSet { by, back: false }),
+            Some(Set::Back(by)) => {
+                let event = Event::ClockSet { by, back: true };
+                self.notices.begins(Condition::ClockBehind, event);
+            }
+            None => drop(self.notices.ends(&Condition::ClockBehind)),
+        }
+    }
+
     /// One tick. Takes at most two timeouts of the proxies, and what the fleet takes to act.
     pub async fn tick(&mut self, now: Time) {
         let began = Instant::now();
@@ -189,8 +207,11 @@ impl Scaler {
         if rules.kind == FleetKind::Asg {
             self.names = Names::of_instances(&mut answers, rules.model.as_deref());
         }
-        let mut seen = self.observer.observe(&answers);
-        seen.values = self.sources.values();
+        // What has come is counted once: by the tick that is used.
+        let mut observer = self.observer.clone();
+        let mut seen = observer.observe(&answers);
+        let known = self.sources.known();
+        (seen.values, seen.lower_bounds) = (known.values, known.lower_bounds);
         let fleet = match self.fleet_view(now, &seen).await {
             Ok(fleet) => fleet,
             Err(error) => {
@@ -200,6 +221,7 @@ impl Scaler {
             }
         };
         self.notices.ends(&Condition::FleetUnknown);
+        self.observer = observer;
         let decision = self.decide(now, &seen, &fleet);
         metrics::decision(&seen, &fleet, &decision);
         self.asked.set(&decision.reason.asks);
@@ -309,7 +331,7 @@ impl Scaler {
             let decision = self.law.decide(now, seen, fleet);
             self.notices.decided(&decision);
             if let Actuator::Fleet(fleet) = &mut self.actuator {
-                fleet.needs(decision.reason.need());
+                fleet.needs(decision.need);
             }
             return decision;
         }

@@ -12,6 +12,7 @@ use crate::proxies::{ProxyFault, Reply};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     FleetUnknown,
+    ClockBehind,
     LaunchFailed,
     StartsFail,
     HeartbeatsLost,

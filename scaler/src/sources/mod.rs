@@ -4,9 +4,14 @@
 //! Each source has a task of its own that asks at its own pace, so that a slow one delays no
 //! tick. What it said counts as long as it is fresh; after that the law knows that it does not know.
 
+mod answer;
+pub(crate) mod exposition;
+mod fault;
 pub mod page;
+mod rate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration as Span;
 
 use async_trait::async_trait;
@@ -15,46 +20,40 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-pub use page::PageReader;
-use tidegate_policy::SourceRule;
+pub use fault::SourceFault;
+pub use page::{PageReader, Sign};
+use tidegate_policy::{FallbackRule, SourceRule};
 
 use crate::by_fleet::{self, of_fleet};
-
-/// Why a source gave no number.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceFault {
-    #[error("it cannot be asked: {0}")]
-    Call(#[from] reqwest::Error),
-    #[error("it cannot be asked: {0}")]
-    Aws(String),
-    #[error("there is no such queue")]
-    NoQueue,
-    #[error("it has no value for any whole period of the last {0:?}")]
-    NoData(Span),
-    #[error("it has {0} series, expected one")]
-    Series(usize),
-    #[error("it does not answer within {0:?}")]
-    Slow(Span),
-    #[error("its answer is longer than {} bytes", page::LARGEST_ANSWER_BYTES)]
-    Large,
-    #[error("its answer is not JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
-    #[error("{found} instead of one number at {place}")]
-    NotANumber { place: String, found: String },
-}
 
 /// A number, and how long ago it was true.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     pub value: f64,
     pub age: Span,
+    /// Part of what it adds up was missing, so that it is too small.
+    pub is_partial: bool,
 }
 
 impl Sample {
     /// A value that is true now.
     pub fn new(value: f64) -> Sample {
-        let age = Span::ZERO;
-        Sample { value, age }
+        Sample {
+            value,
+            age: Span::ZERO,
+            is_partial: false,
+        }
+    }
+
+    /// # Errors
+    /// When it is one that cannot be, or too old to count.
+    fn check(self, fresh_for: Span) -> Result<Sample, SourceFault> {
+        let age = self.age;
+        match self.value {
+            value if value < 0.0 => Err(SourceFault::Negative(value)),
+            _ if age > fresh_for => Err(SourceFault::Old { age, fresh_for }),
+            _ => Ok(self),
+        }
     }
 }
 
@@ -68,7 +67,24 @@ pub trait Ask: Send {
 /// How the reader of a source is made.
 pub type Connect = fn(&SourceRule) -> Box<dyn Ask>;
 
-type Reading = Option<(Instant, f64)>;
+/// What asking a source has come to.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// The newest value, and since when it is true.
+    newest: Option<(Instant, Sample)>,
+    /// When a value last came, or asking began.
+    answered: Instant,
+    /// Calls since then that gave none.
+    failures: u32,
+}
+
+/// What is known of all sources at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    pub values: BTreeMap<String, f64>,
+    /// Those whose value is known to be too small.
+    pub lower_bounds: BTreeSet<String>,
+}
 
 /// All sources, being asked. Their tasks end with it.
 #[derive(Debug, Default)]
@@ -78,7 +94,9 @@ pub struct Sources(Vec<Source>);
 struct Source {
     name: String,
     fresh_for: Span,
-    newest: watch::Receiver<Reading>,
+    fallback: Option<FallbackRule>,
+    falls_back: AtomicBool,
+    reading: watch::Receiver<Reading>,
     task: JoinHandle<()>,
 }
 
@@ -86,11 +104,17 @@ impl Sources {
     /// Begins to ask.
     pub fn start(rules: &[SourceRule], connect: Connect) -> Sources {
         let source = |rule: &SourceRule| {
-            let (send, newest) = watch::channel(None);
+            let (send, reading) = watch::channel(Reading {
+                newest: None,
+                answered: Instant::now(),
+                failures: 0,
+            });
             Source {
                 name: rule.name.clone(),
                 fresh_for: rule.fresh_for.into(),
-                newest,
+                fallback: rule.fallback,
+                falls_back: AtomicBool::new(false),
+                reading,
                 task: tokio::spawn(of_fleet(
                     by_fleet::current(),
                     ask_on(connect(rule), rule.clone(), send),
@@ -100,16 +124,56 @@ impl Sources {
         Sources(rules.iter().map(source).collect())
     }
 
-    /// What is known and fresh.
-    pub fn values(&self) -> BTreeMap<String, f64> {
-        let fresh = |source: &Source| {
-            let newest = *source.newest.borrow();
-            let fresh = newest.filter(|(at, _)| at.elapsed() <= source.fresh_for);
-            let up = f64::from(u8::from(fresh.is_some()));
-            gauge!("tidegate_scaler_source_up", "source" => source.name.clone()).set(up);
-            fresh.map(|(_, value)| (source.name.clone(), value))
-        };
-        self.0.iter().filter_map(fresh).collect()
+    /// What is known and fresh, and what counts instead where nothing is.
+    pub fn known(&self) -> Known {
+        let mut known = Known::default();
+        for source in &self.0 {
+            let Some(sample) = source.value() else {
+                continue;
+            };
+            known.values.insert(source.name.clone(), sample.value);
+            if sample.is_partial {
+                known.lower_bounds.insert(source.name.clone());
+            }
+        }
+        known
+    }
+}
+
+impl Source {
+    fn value(&self) -> Option<Sample> {
+        let reading = *self.reading.borrow();
+        let is_fresh = |(at, _): &(Instant, Sample)| at.elapsed() <= self.fresh_for;
+        let fresh = reading.newest.filter(is_fresh).map(|(_, sample)| sample);
+        let instead = self
+            .fallback
+            .filter(|rule| fresh.is_none() && reading.is_up(rule));
+        self.tell(fresh.is_some(), instead);
+        fresh.or(instead.map(|rule| Sample::new(rule.value)))
+    }
+
+    fn tell(&self, is_fresh: bool, fallback: Option<FallbackRule>) {
+        let number = |is: bool| f64::from(u8::from(is));
+        let name = &self.name;
+        gauge!("tidegate_scaler_source_up", "source" => name.clone()).set(number(is_fresh));
+        let is = fallback.is_some();
+        if self.fallback.is_some() {
+            let gauge = gauge!("tidegate_scaler_source_fallback", "source" => name.clone());
+            gauge.set(number(is));
+        }
+        let was = self.falls_back.swap(is, Ordering::Relaxed);
+        if let Some(rule) = fallback.filter(|_| !was) {
+            let value = rule.value;
+            tracing::warn!("source {name} gives no value, so its fallback counts: {value}");
+        }
+    }
+}
+
+impl Reading {
+    /// Whether nothing has been known for so long that the fallback counts.
+    fn is_up(&self, rule: &FallbackRule) -> bool {
+        let failed = rule.failures.is_some_and(|most| self.failures >= most);
+        failed || (rule.after).is_some_and(|after| self.answered.elapsed() >= *after)
     }
 }
 
@@ -122,23 +186,40 @@ impl Drop for Source {
 async fn ask_on(mut reader: Box<dyn Ask>, rule: SourceRule, send: watch::Sender<Reading>) {
     let mut pace = tokio::time::interval(rule.every.into());
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
+    let mut told: Option<SourceFault> = None;
+    let mut is_partial = false;
     loop {
         pace.tick().await;
-        match reader.ask().await {
+        let asked = reader.ask().await;
+        match asked.and_then(|sample| sample.check(rule.fresh_for.into())) {
             Ok(sample) => {
-                if std::mem::take(&mut failing) {
+                if told.take().is_some() {
                     tracing::info!("source {} answers again", rule.name);
                 }
+                if sample.is_partial && !is_partial {
+                    let name = &rule.name;
+                    tracing::warn!(
+                        "source {name} warns that its value is not whole, so it may be too small: \
+                         no worker is removed by it"
+                    );
+                }
+                is_partial = sample.is_partial;
                 let at = Instant::now().checked_sub(sample.age);
-                send.send_replace(at.map(|at| (at, sample.value)));
+                send.send_replace(Reading {
+                    newest: at.map(|at| (at, sample)),
+                    answered: Instant::now(),
+                    failures: 0,
+                });
             }
-            Err(fault) if !failing => {
-                failing = true;
-                let (name, place) = (&rule.name, rule.whereabouts());
-                tracing::warn!("source {name} ({place}) gives no value: {fault}");
+            Err(SourceFault::First) => {}
+            Err(fault) => {
+                send.send_modify(|reading| reading.failures += 1);
+                if told.as_ref().is_none_or(|told| !told.is_like(&fault)) {
+                    let (name, place) = (&rule.name, rule.whereabouts());
+                    tracing::warn!("source {name} ({place}) gives no value: {fault}");
+                    told = Some(fault);
+                }
             }
-            Err(_) => {}
         }
     }
 }

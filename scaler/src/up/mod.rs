@@ -92,11 +92,11 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     if let Some(batch) = &rules.batch {
         check_port("up.batch.listen", batch.listen, &first.path)?;
     }
-    let listener = server::bind(first.file.scaler.listen).await?;
+    let listener = server::bind(first.file.scaler.listen, &first.path).await?;
 
     let clock = Clock::start();
     let directory = RunDirectory::new()?;
-    let terminal = Terminal::new(clock);
+    let terminal = Terminal::new(clock.clone());
     let mut stop = Stops::new()?;
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
     let mut daemons = Daemons {
@@ -107,7 +107,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     let max = models.iter().map(|model| model.file.fleet.max).sum();
     let (mut served, mut inboxes) = (Vec::new(), Vec::new());
     for (model, share) in models.iter().zip(shares) {
-        let one = async { Served::new(model, (share, max), clock, &directory, &terminal) };
+        let one = async { Served::new(model, (share, max), &clock, &directory, &terminal) };
         let (one, inbox) = of_fleet(model.label.clone(), one).await?;
         served.push((model.label.clone(), one));
         inboxes.push(inbox);
@@ -126,7 +126,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     if started.is_ok() && !stop.was_asked {
         let greeting = Greeting::new(&models, &directory);
         terminal.say(&greeting.begin);
-        work(&mut served, &mut daemons, &greeting, &mut stop, clock).await;
+        work(&mut served, &mut daemons, &greeting, &mut stop, &clock).await;
         terminal.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
     }
     end(&mut daemons, &mut served, &mut stop).await;
@@ -192,7 +192,7 @@ async fn work(
     daemons: &mut Daemons,
     greeting: &Greeting,
     stop: &mut Stops,
-    clock: Clock,
+    clock: &Clock,
 ) {
     let serves = Cell::new(!greeting.waits);
     let (stopping, stopped) = watch::channel(false);
@@ -211,8 +211,8 @@ async fn work(
 }
 
 /// Watches the daemons, and greets once clients can be served.
-async fn keep(daemons: &mut Daemons, greeting: &Greeting, serves: &Cell<bool>, clock: Clock) {
-    let terminal = Terminal::new(clock);
+async fn keep(daemons: &mut Daemons, greeting: &Greeting, serves: &Cell<bool>, clock: &Clock) {
+    let terminal = Terminal::new(clock.clone());
     let mut greeted = false;
     let mut reminder = tokio::time::interval_at(Instant::now() + PATIENCE, PATIENCE);
     let mut interval = tokio::time::interval(WATCH_EVERY);

@@ -34,19 +34,19 @@ impl Served {
     pub fn new(
         model: &Model,
         (share, max): (Share, u32),
-        clock: Clock,
+        clock: &Clock,
         directory: &RunDirectory,
         terminal: &Terminal,
     ) -> anyhow::Result<(Served, Inbox)> {
         let mut setup = setup(model, directory, terminal);
         (setup.share, setup.max) = (Some(share), max);
-        let scaler = setup.assemble(&clock)?;
+        let scaler = setup.assemble(clock)?;
         let (inbox, requests) = Inbox::new(name(model), setup.operator_tokens.clone());
         let served = Served {
             scaler,
             board: setup.board,
             ticks: LastTick::new(None),
-            clock,
+            clock: clock.clone(),
             requests,
         };
         Ok((served, inbox))
@@ -58,6 +58,7 @@ impl Served {
         loop {
             tokio::select! {
                 _ = interval.tick() => {
+                    self.scaler.follow_clock(self.clock.follow());
                     self.scaler.tick(self.clock.now()).await;
                     self.ticks.send_replace(Some(Instant::now()));
                     serves.set(serves.get() || self.scaler.serving() > 0);

@@ -19,7 +19,7 @@ impl Terminal {
 
     /// The terminal for one of several fleets.
     pub fn of_fleet(&self, fleet: Option<String>) -> Terminal {
-        let clock = self.clock;
+        let clock = self.clock.clone();
         Terminal { clock, fleet }
     }
 

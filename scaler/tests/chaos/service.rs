@@ -51,6 +51,10 @@ pub struct Service {
     proxies: [Proxy; PROXIES],
     /// Who works; the value: since when it drains by itself, after a spot notice.
     workers: BTreeMap<String, Option<u64>>,
+    /// When each of them was last heard of.
+    heard: BTreeMap<String, u64>,
+    /// No heartbeat arrives, whoever sends it.
+    pub is_deaf: bool,
     pub fates: Fates,
     chance: Chance,
     now: u64,
@@ -61,6 +65,8 @@ impl Service {
         Service {
             proxies: Default::default(),
             workers: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            is_deaf: false,
             fates: Fates::default(),
             chance: Chance::new(seed, "requests"),
             now: 0,
@@ -132,6 +138,7 @@ impl Service {
         for id in working {
             self.workers.entry(id.clone()).or_insert(None);
         }
+        self.hear();
         let workers = &self.workers;
         for proxy in &mut self.proxies {
             proxy.drained.retain(|id| workers.contains_key(id));
@@ -150,6 +157,15 @@ impl Service {
                     }
                 }
             }
+        }
+    }
+
+    fn hear(&mut self) {
+        let workers = &self.workers;
+        self.heard.retain(|id, _| workers.contains_key(id));
+        if !self.is_deaf {
+            let all = workers.keys().map(|id| (id.clone(), self.now));
+            self.heard.extend(all);
         }
     }
 
@@ -181,7 +197,11 @@ impl Service {
     /// A worker takes no more than its slots, whoever asks.
     fn hand_out(&mut self) {
         let mut free: BTreeMap<&String, u32> = BTreeMap::new();
-        for (id, _) in self.workers.iter().filter(|(_, drains)| drains.is_none()) {
+        let known = self
+            .workers
+            .iter()
+            .filter(|(id, _)| self.heard.contains_key(*id));
+        for (id, _) in known.filter(|(_, drains)| drains.is_none()) {
             free.insert(id, SLOTS - self.permits(id).min(SLOTS));
         }
         let now = self.now;
@@ -238,11 +258,8 @@ impl Service {
             epoch: "1".to_owned(),
             now_ms: self.now * 1000,
             models: vec![model],
-            workers: self
-                .workers
-                .keys()
-                .map(|id| self.worker(index, id))
-                .collect(),
+            // One that no proxy has heard of is not known.
+            workers: self.heard.keys().map(|id| self.worker(index, id)).collect(),
         }
     }
 
@@ -266,7 +283,7 @@ impl Service {
             slots: SLOTS,
             permits,
             elsewhere: self.permits(id) - permits,
-            beat_age_ms: 300,
+            beat_age_ms: 300 + (self.now - self.heard.get(id).unwrap_or(&self.now)) * 1000,
         }
     }
 }

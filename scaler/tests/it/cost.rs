@@ -83,6 +83,12 @@ fn without_a_price_for_sagemaker_nothing_is_said_of_it() {
     let table = cost(&ledger(directory.path()), &[]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(!table.contains("SageMaker"), "{table}");
+    // Nor is a price made up that nobody has named.
+    assert!(table.contains("500          -            -"), "{table}");
+    assert!(
+        table.contains("price of an instance-hour is not known"),
+        "{table}"
+    );
 }
 
 #[test]

@@ -195,13 +195,16 @@ fn check_says_whether_a_policy_is_valid() {
     fs::write(&file, "[fleet]\nkind = 'process'\nmin = 1\nmaximum = 2\n").expect("it is written");
     let output = scaler(&["check", file.to_str().unwrap_or_default()]);
     assert_eq!(output.status.code(), Some(78));
-    assert_eq!(
-        text(&output.stderr),
-        format!(
-            "tidegate-scaler: {}:4: fleet.maximum: unknown key; expected one of kind, model, min, max, \
-             lead_time, silence, drain_limit; did you mean \"max\"?\n",
-            file.display()
-        )
+    let said = text(&output.stderr);
+    let unknown = format!(
+        "{}:4: fleet.maximum: unknown key; expected one of kind, model, min, max, lead_time, \
+         silence, mass_silence, drain_limit; did you mean \"max\"?\n",
+        file.display()
+    );
+    assert!(said.contains(&unknown), "{said}");
+    assert!(
+        said.contains(": slo: missing key\n"),
+        "all are told: {said}"
     );
 }
 
@@ -241,7 +244,8 @@ fn a_port_in_use_is_said_plainly() {
         text(&output.stderr),
         format!(
             "tidegate-scaler: the scaler's port 127.0.0.1:{port} is in use; stop what listens \
-             there, or change scaler.listen\n"
+             there, or change scaler.listen in {}\n",
+            file.display()
         )
     );
 }

@@ -85,7 +85,8 @@ async fn a_ledger_explains_a_burst_and_what_was_ordered_by_hand() {
         "up to 9 in line",
         "paused by hand until 1970-01-01 01:",
         "instance-hours",
-        "term ",
+        "due to ",
+        "by hand ",
     ] {
         assert!(story.contains(expected), "{expected:?} is not in\n{story}");
     }

@@ -62,6 +62,8 @@ pub struct State {
     pub ended: Vec<Ended>,
     /// It launches nothing.
     pub refuses: bool,
+    /// It does not say who is there.
+    pub unseen: bool,
     /// Launched workers crash at once.
     pub crash: bool,
 }
@@ -81,6 +83,9 @@ impl Fleet for Memory {
 
     async fn describe(&mut self, _now: Time) -> Result<FleetStatus, FleetError> {
         let mut state = lock(&self.0);
+        if state.unseen {
+            return Err(FleetError::NotSeen);
+        }
         if state.crash {
             let crashed = std::mem::take(&mut state.members);
             let ended = crashed.into_iter().map(|member| end(&member.id, false));

@@ -20,7 +20,7 @@ async fn it_grows_under_load_and_says_why() {
     assert_eq!(
         stand.events(),
         [
-            "0 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1",
+            "0 -> 1 worker: fleet.min is 1; requests asks for 0 (max 0.0 over 2s, 4 per worker)",
             "w-1 is ready after 1.0s",
             "1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",
         ]
@@ -43,7 +43,7 @@ async fn it_drains_at_every_proxy_before_it_removes() {
     assert_eq!(
         stand.events(),
         [
-            "2 -> 1 worker: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
+            "2 -> 1 worker: fleet.min is 1; requests asks for 0 (max 0.0 over 2s, 4 per worker); \
              drains w-2",
             "w-2 has stopped",
         ]
@@ -90,7 +90,7 @@ async fn a_drain_is_taken_back_when_demand_returns_and_at_its_limit() {
     assert_eq!(
         stand.events(),
         [
-            "1 -> 2 workers: requests asks for 0 (max 0.0 over 2s, 4 per worker); fleet.min is 1; \
+            "1 -> 2 workers: fleet.min is 1; requests asks for 0 (max 0.0 over 2s, 4 per worker); \
              w-2 did not finish within fleet.drain_limit; takes back w-2"
         ]
     );
@@ -127,11 +127,14 @@ async fn a_silent_proxy_is_told_once_and_nothing_shrinks_meanwhile() {
              it answers with 500 Internal Server Error"
         )]
     );
+    // What was idle was not seen as a whole: the window of scale_in begins when it is.
     stand.proxies[1].state().refuses = None;
-    stand.ticks(2).await;
+    stand.ticks(9).await;
     let events = stand.events();
-    assert_eq!(events[0], format!("{url} gives its signal again"));
-    assert!(events[1].ends_with("drains w-2"), "{events:?}");
+    assert_eq!(events, [format!("{url} gives its signal again")]);
+    stand.ticks(3).await;
+    let events = stand.events();
+    assert!(events[0].ends_with("drains w-2"), "{events:?}");
 }
 
 #[tokio::test]
@@ -246,8 +249,8 @@ async fn beats_that_all_stop_while_workers_serve_end_no_worker_and_are_told_once
     assert_eq!(
         stand.events(),
         [
-            "most workers fell silent together, so none is replaced: do their beats reach the \
-             proxies?"
+            "most workers fell silent together, so none is replaced before fleet.mass_silence: \
+             do their heartbeats reach the proxies?"
         ]
     );
 }
@@ -290,4 +293,25 @@ async fn every_tick_is_in_the_ledger_with_what_came_of_it() {
     let text = std::fs::read_to_string(&file).expect("it is read");
     assert_eq!(text.matches("\"launched\":[\"w-").count(), 2);
     assert!(!text.contains(crate::stage::TOKEN));
+}
+
+#[tokio::test]
+async fn arrivals_before_a_fleet_that_cannot_be_seen_are_counted_by_the_next_tick() {
+    let mut stand = Stand::new(1).await;
+    let mut counted = 0;
+    for tick in 0..20 {
+        stand.proxies[0].state().signal.models[0].arrivals_total += 10;
+        lock(&stand.fleet.0).unseen = tick % 2 == 1;
+        stand.tick().await;
+    }
+    lock(&stand.fleet.0).unseen = false;
+    stand.tick().await;
+    let ledger = std::fs::read_to_string(stand.directory.path().join("ledger.jsonl"));
+    for line in ledger.expect("it is there").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+        let seen = &line["observation"]["proxies"][0]["seen"];
+        counted += seen["arrivals"].as_u64().unwrap_or(0);
+    }
+    // The first tick has nothing to subtract from.
+    assert_eq!(counted, 190);
 }

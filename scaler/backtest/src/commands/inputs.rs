@@ -39,6 +39,8 @@ pub enum BadTrace {
     Text { file: PathBuf, cause: TraceError },
     #[error("--trace {words}: {cause}")]
     Spec { words: String, cause: SpecError },
+    #[error("--trace {words}: there is no such file, and {cause}")]
+    Neither { words: String, cause: SpecError },
     #[error(
         "{name}: has no requests within what the scenario replays (from {from}, stretch {stretch})"
     )]
@@ -61,7 +63,7 @@ impl BadTrace {
 
     /// Whether the mistake is on the command line itself.
     pub fn is_usage(&self) -> bool {
-        matches!(self, BadTrace::Spec { .. })
+        matches!(self, BadTrace::Spec { .. } | BadTrace::Neither { .. })
     }
 }
 
@@ -115,17 +117,43 @@ fn trace(words: &str) -> Result<Trace, BadTrace> {
         let name = words.to_owned();
         return Ok(Trace { name, demand });
     }
-    let text = std::fs::read_to_string(file).map_err(|cause| BadTrace::Unreadable {
+    let bytes = std::fs::read(file).map_err(|cause| unread(words, cause))?;
+    let demand = trace::parse_file(&bytes).map_err(|cause| BadTrace::Text {
         file: file.to_owned(),
         cause,
     })?;
-    let demand = trace::parse(&text).map_err(|cause| BadTrace::Text {
-        file: file.to_owned(),
-        cause,
-    })?;
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        tell_of_gaps(words, &demand);
+    }
     let name = file.file_name().unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
     Ok(Trace { name, demand })
+}
+
+/// A word that is no path may be meant as a shape.
+fn unread(words: &str, cause: std::io::Error) -> BadTrace {
+    let is_absent = cause.kind() == std::io::ErrorKind::NotFound;
+    match is_absent && !words.contains(['.', '/']) {
+        true => BadTrace::Neither {
+            words: words.to_owned(),
+            cause: trace::no_shape(words),
+        },
+        false => BadTrace::Unreadable {
+            file: words.into(),
+            cause,
+        },
+    }
+}
+
+/// What was there where rows are left out is a guess, and may be the wrong one.
+fn tell_of_gaps(words: &str, demand: &Demand) {
+    let bridged = Duration::from_secs(demand.bridged_s().round() as u64);
+    if !bridged.is_zero() {
+        eprintln!(
+            "{words}: rows are left out for {bridged} in all, and the rates around them stand for \
+             what came; if nothing did, say so by a first line such as \"# interval = 60s\""
+        );
+    }
 }
 
 fn text(file: &Path) -> anyhow::Result<String> {

@@ -6,6 +6,8 @@
 //! each with one request, so that scaling it up keeps its bursts where they were.
 
 mod arrivals;
+mod cloudwatch;
+mod forms;
 mod generate;
 mod ledger;
 mod parse;
@@ -17,8 +19,8 @@ mod timestamp;
 pub use arrivals::Arrivals;
 pub use generate::{constant, flash_crowd, on_off, ramp, step};
 pub use ledger::recorded;
-pub use parse::{TraceError, parse};
-pub use spec::{SpecError, is_spec, made_up};
+pub use parse::{TraceError, parse, parse_file};
+pub use spec::{SpecError, is_spec, made_up, no_shape};
 
 /// An index of dispersion beyond this is not drawn: what it then measures is a change of rate
 /// within the window, not the clumping of arrivals.
@@ -39,6 +41,8 @@ pub struct Segment {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Demand {
     segments: Vec<Segment>,
+    /// Seconds in which nothing was collected, so that what was there is a guess.
+    bridged_s: f64,
 }
 
 /// One row of a table of rates, before its gaps are filled.
@@ -53,7 +57,10 @@ pub(crate) struct Window {
 impl Demand {
     /// Segments must be in the order of their ends.
     pub(crate) fn new(segments: Vec<Segment>) -> Demand {
-        Demand { segments }
+        Demand {
+            segments,
+            bridged_s: 0.0,
+        }
     }
 
     /// Fills windows in which nothing was collected with a straight line between the rates
@@ -71,7 +78,17 @@ impl Demand {
                 dispersion: window.dispersion,
             }
         });
-        Demand::new(segments.collect())
+        let unknown = windows.iter().filter(|window| window.per_s.is_none());
+        Demand {
+            bridged_s: unknown.map(|window| window.length_s).sum(),
+            ..Demand::new(segments.collect())
+        }
+    }
+
+    /// Seconds of a recorded trace in which nothing was collected, so that the rates around them
+    /// stand for what was there.
+    pub fn bridged_s(&self) -> f64 {
+        self.bridged_s
     }
 
     pub fn segments(&self) -> &[Segment] {

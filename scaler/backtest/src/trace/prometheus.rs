@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::rows::Row;
-use super::{Demand, TraceError, Window, parse};
+use super::{Demand, TraceError, Window, forms};
 
 #[derive(Deserialize)]
 struct Answer {
@@ -47,9 +47,9 @@ pub(super) fn read(text: &str) -> Result<Demand, TraceError> {
     }
     let series: Vec<Series> = serde_json::from_value(data.result).map_err(not_json)?;
     let rows = rows(&series)?;
-    parse::rates_over_time(&rows, |row, usual| Window {
-        length_s: usual,
-        per_s: Some(row.values[0]),
+    forms::over_time(&rows, None, |row, length_s| Window {
+        length_s,
+        per_s: row.values[0],
         dispersion: 1.0,
     })
 }
@@ -73,7 +73,7 @@ fn rows(series: &[Series]) -> Result<Vec<Row>, TraceError> {
     let row = |(ms, rate): (i64, f64)| Row {
         line: 1,
         at: ms as f64 / 1000.0,
-        values: vec![rate],
+        values: vec![Some(rate)],
     };
     Ok(by_ms.into_iter().map(row).collect())
 }
@@ -109,6 +109,14 @@ mod tests {
         assert_eq!(demand.first_rate(15.0), 4.5);
         let bridged = demand.cut(30.0, 60.0).mean_rate();
         assert_eq!(bridged, 6.0, "between 6 and 6");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let text = "\u{feff}{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[\
+            {\"metric\":{},\"values\":[[1700000000,\"10\"],[1700000060,\"12\"]]}]}}";
+        let demand = super::super::parse(text).expect("it is a trace");
+        assert_eq!((demand.span_s(), demand.requests()), (120.0, 1320.0));
     }
 
     #[test]

@@ -44,8 +44,10 @@ const HALF: &str = "half";
 /// Why words do not make a demand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    #[error("\"{found}\" is no shape; expected one of constant, step, ramp, on-off, flash-crowd")]
-    Shape { found: String },
+    #[error(
+        "\"{found}\" is no shape; expected one of constant, step, ramp, on-off, flash-crowd{nearest}"
+    )]
+    Shape { found: String, nearest: String },
     #[error("{shape}: \"{found}\"; expected KEY=VALUE with a key of {expected}")]
     Key {
         shape: String,
@@ -67,13 +69,20 @@ pub fn is_spec(words: &str) -> bool {
     SHAPES.iter().any(|(name, _)| *name == shape)
 }
 
+/// What is said of a word that is none of the shapes.
+pub fn no_shape(found: &str) -> SpecError {
+    SpecError::Shape {
+        found: found.to_owned(),
+        nearest: tidegate_config::nearest(found, &SHAPES.map(|(name, _)| name))
+            .map_or(String::new(), |name| format!("; did you mean \"{name}\"?")),
+    }
+}
+
 /// Reads `SHAPE` or `SHAPE:KEY=VALUE,...`; times carry their unit, rates are requests a second.
 pub fn made_up(words: &str) -> Result<Demand, SpecError> {
     let (shape, values) = words.split_once(':').unwrap_or((words, ""));
     let keys = SHAPES.iter().find(|(name, _)| *name == shape);
-    let (_, keys) = keys.ok_or_else(|| SpecError::Shape {
-        found: shape.to_owned(),
-    })?;
+    let (_, keys) = keys.ok_or_else(|| no_shape(shape))?;
     let numbers = Numbers::read(shape, keys, values)?;
     let demand = match shape {
         "constant" => constant(numbers.rate(0)?, numbers.time(1)?),

@@ -1,43 +1,58 @@
 //! Points in time as traces write them.
 
-/// Seconds: a plain number, or `YYYY-MM-DD HH:MM:SS` with an optional fraction (a `T` between
-/// date and time and a final `Z` are accepted). Only differences mean anything, so no time zone
-/// is applied.
+use chrono::{DateTime, FixedOffset, NaiveDateTime};
+
+/// What of a column of times is a second, where they are plain numbers: a number of seconds as
+/// large as these would lie thousands of years ahead, so it counts smaller parts since 1970.
+const PARTS: [(f64, f64); 3] = [(1e17, 1e9), (1e14, 1e6), (1e11, 1e3)];
+
+/// Dates with a time of day; a `T` between the two is a space by then.
+const FORMS: [&str; 4] = [
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y/%m/%d %H:%M:%S%.f",
+    "%Y/%m/%d %H:%M",
+];
+
+/// Seconds: a plain number, which says its unit by its size, or a date and a time of day. Without
+/// a zone the latter is read as UTC: only differences mean anything.
 pub(super) fn seconds(text: &str) -> Option<f64> {
-    let number = text.parse::<f64>().ok().filter(|value| value.is_finite());
-    number.or_else(|| calendar(text))
+    match number(text) {
+        Some(number) => Some(number / parts(number)),
+        None => calendar(text),
+    }
+}
+
+/// A plain number.
+pub(super) fn number(text: &str) -> Option<f64> {
+    let number = text.parse::<f64>().ok();
+    number.filter(|number| number.is_finite())
+}
+
+/// How many of a number's units are a second: 1 for seconds, 1000 for milliseconds and so on.
+pub(super) fn parts(number: f64) -> f64 {
+    let found = PARTS.iter().find(|(least, _)| number.abs() >= *least);
+    found.map_or(1.0, |(_, parts)| *parts)
 }
 
 fn calendar(text: &str) -> Option<f64> {
-    let text = text.strip_suffix('Z').unwrap_or(text);
-    let (date, time) = text.split_once([' ', 'T'])?;
-    let mut date = date.splitn(3, '-');
-    let year: i64 = digits(date.next()?)?;
-    let month = digits(date.next()?).filter(|month| (1..=12).contains(month))?;
-    let day = digits(date.next()?).filter(|day| (1..=31).contains(day))?;
-    let mut time = time.splitn(3, ':');
-    let hour = digits(time.next()?).filter(|hour| *hour < 24)?;
-    let minute = digits(time.next()?).filter(|minute| *minute < 60)?;
-    let second: f64 = time.next()?.parse().ok()?;
-    if !(0.0..61.0).contains(&second) {
-        return None;
-    }
-    let days = days_since_1970(year, month, day);
-    Some(((days * 24 + hour) * 60 + minute) as f64 * 60.0 + second)
-}
-
-fn digits(text: &str) -> Option<i64> {
-    let all = !text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| all)
-}
-
-/// Days of the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date
-/// algorithms"): years begin in March, so that the leap day is a year's last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year
-        - 719_468
+    let text = text.replacen('T', " ", 1);
+    let text = text.trim_end_matches(" UTC").trim_end_matches('Z').trim();
+    let naive = FORMS
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    let since_1970 = |at: DateTime<FixedOffset>| {
+        at.timestamp() as f64 + f64::from(at.timestamp_subsec_nanos()) / 1e9
+    };
+    let zoned = || {
+        let mut forms = FORMS.iter().flat_map(|form| {
+            let ends = ["%#z", " %#z"];
+            ends.map(|end| format!("{form}{end}"))
+        });
+        forms.find_map(|form| DateTime::parse_from_str(text, &form).ok())
+    };
+    let at = naive.map(|at| at.and_utc().fixed_offset()).or_else(zoned);
+    at.map(since_1970)
 }
 
 #[cfg(test)]
@@ -54,6 +69,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_say_their_unit_and_times_their_zone() {
+        for text in [
+            "1700158546",
+            "1700158546000",
+            "1700158546000000",
+            "1700158546000000000",
+            "2023-11-16 18:15:46",
+            "2023-11-16 18:15:46 UTC",
+            "2023-11-16T19:15:46+01:00",
+            "2023-11-16T13:15:46-0500",
+            "2023-11-16 23:45:46 +05:30",
+            "2023/11/16 18:15:46",
+        ] {
+            assert_eq!(seconds(text), Some(1_700_158_546.0), "{text}");
+        }
+        assert_eq!(seconds("2023-11-16 18:15"), Some(1_700_158_500.0));
+    }
+
+    #[test]
     fn what_is_no_time_is_refused() {
         for text in [
             "",
@@ -62,6 +96,7 @@ mod tests {
             "2023-13-01 00:00:00",
             "2023-11-16",
             "2023-11-16 25:00:00",
+            "11/16/2023 18:15:46",
         ] {
             assert_eq!(seconds(text), None, "{text:?}");
         }

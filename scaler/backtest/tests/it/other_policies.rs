@@ -180,3 +180,91 @@ fn decisions_are_compared_on_what_was_recorded_and_that_is_said() {
         "policy.toml: has no ticks of version 1 or before; expected a ledger",
     );
 }
+
+/// A day of four workers behind two proxies, a tick each ten seconds. The proxy that sees two thirds
+/// of the demand is missing for an hour, and from its middle on there is six times as much.
+fn day_with_a_missing_proxy(file: &Path, policy: &str) {
+    let file_of = tidegate_config::load::<PolicyFile>(Path::new(policy));
+    let mut law = Law::new(file_of.expect("the policy is valid").policy());
+    let begin = Time::from_ms(1_700_000_000_000);
+    let mut lines = String::new();
+    for tick in 0..8640 {
+        let now = begin + Duration::from_secs(tick * 10);
+        let names = (1..=4).map(|number| format!("w-{number}"));
+        let fleet = Fleet {
+            workers: names.map(|id| serving(&id, begin, now)).collect(),
+            ..Fleet::default()
+        };
+        let busy = match MISSING.contains(&tick) && tick >= MISSING.start + 180 {
+            true => 360,
+            false => 60,
+        };
+        let share = |part: u64, source: &str| {
+            let mut seen = observed(part * 10).proxies.remove(0);
+            seen.source = source.to_owned();
+            if let Some(seen) = &mut seen.seen {
+                seen.in_flight = part;
+                let both = seen.workers.iter_mut();
+                both.for_each(|worker| worker.permits = part as u32 / 4);
+            }
+            seen
+        };
+        let mut missing = share(busy * 2 / 3, "http://10.0.0.6:9090");
+        if MISSING.contains(&tick) {
+            missing.seen = None;
+        }
+        let observation = Observation {
+            proxies: vec![share(busy / 3, "http://10.0.0.5:9090"), missing],
+            ..Observation::default()
+        };
+        let decision = law.decide(now, &observation, &fleet);
+        let is_calm = !MISSING.contains(&tick) || decision.action.drain.is_empty();
+        assert!(is_calm, "tick {tick}: {decision}");
+        let tick = Tick {
+            observation,
+            fleet,
+            decision,
+        };
+        let line = Line {
+            version: VERSION,
+            at: now,
+            entry: Entry::Tick(Box::new(tick)),
+        };
+        lines += &serde_json::to_string(&line).expect("it is JSON");
+        lines.push('\n');
+    }
+    fs::write(file, lines).expect("it is written");
+}
+
+/// The ticks of an hour.
+const MISSING: std::ops::Range<u64> = 4320..4680;
+
+#[test]
+fn a_day_with_a_proxy_missing_for_an_hour_grows_and_never_shrinks_in_it() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ledger = directory.path().join("ledger.jsonl");
+    let policy = configs("policy.toml");
+    day_with_a_missing_proxy(&ledger, &policy);
+    let name = ledger.display().to_string();
+    let larger = fs::read_to_string(&policy).expect("it is there");
+    let larger = larger.replacen("max = 4", "max = 40", 1);
+    let (_kept, larger) = file("larger.toml", &larger);
+    let output = scaler(&["replay", &name, "--policy", &larger, "--decisions"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let within = |line: &&str| {
+        let of_hour = line.starts_with("+12:");
+        of_hour && line.contains(" recorded: ")
+    };
+    let lines: Vec<&str> = said.lines().collect();
+    let would = lines.windows(2).filter(|pair| within(&pair[0]));
+    let would: Vec<&str> = would.map(|pair| pair[1]).collect();
+    assert!(
+        would.iter().all(|line| !line.contains("drains")),
+        "{would:#?}"
+    );
+    assert!(
+        would.iter().any(|line| line.contains("would be: 4 -> ")),
+        "{would:#?}"
+    );
+}

@@ -254,6 +254,7 @@ fn our_own_law_runs_on_signals_and_kills_nothing() {
             max: 100,
             lead_time: duration(66),
             silence: duration(30),
+            mass_silence: tidegate_config::Duration::from_secs(300),
             drain_limit: duration(120),
         },
         Slo {
@@ -297,6 +298,7 @@ fn forecasting(scenario: &Scenario) -> Tidegate {
         max: 100,
         lead_time: scenario.lead_time,
         silence: tidegate_config::Duration::from_secs(30),
+        mass_silence: tidegate_config::Duration::from_secs(300),
         drain_limit: tidegate_config::Duration::from_secs(120),
     };
     let (slo, stale_after) = (

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tidegate_config::{Duration, Problem};
 
-use super::check_at_least_a_second;
+use super::{check_at_least_a_second, quoted};
 
 /// What a tick, a proxy's signal and a line of the ledger are sized for.
 const MOST_WORKERS: u32 = 10_000;
@@ -25,6 +25,10 @@ pub struct FleetRules {
     /// A worker that was ready and has not been heard from for this long is replaced.
     #[serde(default = "default_silence")]
     pub silence: Duration,
+    /// Most workers that fall silent together are not replaced, as it may be their heartbeats that
+    /// are lost; when none of them answers a request either for this long, they are.
+    #[serde(default = "default_mass_silence")]
+    pub mass_silence: Duration,
     /// How long a worker may take to finish before it is taken back instead of removed.
     #[serde(default = "default_drain_limit")]
     pub drain_limit: Duration,
@@ -36,6 +40,10 @@ fn default_lead_time() -> Duration {
 
 fn default_silence() -> Duration {
     Duration::from_secs(30)
+}
+
+fn default_mass_silence() -> Duration {
+    Duration::from_secs(300)
 }
 
 fn default_drain_limit() -> Duration {
@@ -94,9 +102,15 @@ impl FleetRules {
         for (key, duration) in [
             ("lead_time", self.lead_time),
             ("silence", self.silence),
+            ("mass_silence", self.mass_silence),
             ("drain_limit", self.drain_limit),
         ] {
             check_at_least_a_second(key, duration)?;
+        }
+        if self.mass_silence < self.silence {
+            let expected = format!("at least fleet.silence, which is {}", self.silence);
+            let found = quoted(self.mass_silence);
+            return Err(Problem::new("mass_silence", found, expected));
         }
         Ok(())
     }

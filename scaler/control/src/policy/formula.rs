@@ -1,7 +1,8 @@
 //! `formula`: the user's own arithmetic over signals, in the Common Expression Language.
 //!
 //! Names are those of the signals, and `workers` and `serving`; functions are `min`, `max`, `ceil`
-//! and `floor` of numbers, and CEL's conversions. It is compiled and tried out when it is loaded.
+//! and `floor` of numbers, and CEL's conversions. It is compiled and tried out when it is loaded;
+//! one that could need more than a bounded number of steps is refused then, so that no tick waits.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use cel::{Context, Env, ExecutionError, Program, Value};
 use tidegate_config::{Problem, nearest};
 
 use super::quoted;
+use super::steps::{MOST_STEPS, steps};
 
 /// What a formula may name besides signals: workers that serve or boot, and those that serve.
 const FLEET: [&str; 2] = ["workers", "serving"];
@@ -61,6 +63,11 @@ impl Formula {
             let found = format!("{} at position {place}", quoted(text));
             wrong(found, &format!("an expression: {why}"))
         })?;
+        let needed = steps(&program.expression().expr);
+        if needed > MOST_STEPS {
+            let expected = format!("at most {MOST_STEPS} steps to evaluate");
+            return Err(wrong(format!("{} with more", quoted(text)), &expected));
+        }
         let names = check_names(text, &program, signals)?;
         let formula = Formula {
             text: text.to_owned(),
@@ -237,6 +244,31 @@ mod tests {
             formula.signals().collect::<Vec<_>>(),
             ["in_flight", "queue"]
         );
+    }
+
+    #[test]
+    fn a_formula_that_would_take_long_is_refused_at_once() {
+        let nested = |call: &str, depth: usize| {
+            let numbers = ["0"; 40].join(",");
+            let inner = (0..depth).fold("true".to_owned(), |inner, level| {
+                format!("[{numbers}].{call}(v{level}, {inner})")
+            });
+            format!("{inner} ? 1.0 : 2.0")
+        };
+        for call in ["all", "exists", "filter", "map"] {
+            let text = nested(call, 8);
+            assert!(refusal(&text).contains("steps to evaluate"), "{call}");
+        }
+        let lists = "[[0,0,0,0,0,0,0,0,0,0],[0,0,0,0,0,0,0,0,0,0]]";
+        let through = "l.all(a, l.all(b, l.all(c, l.all(d, true))))";
+        let inner = format!("{lists}.all(l, {through}) ? 1.0 : 2.0");
+        assert!(
+            refusal(&inner).contains("steps to evaluate"),
+            "lists in lists"
+        );
+        let few = "[queue, in_flight].exists(v, v > 3.0) ? 2.0 : 1.0";
+        let few = Formula::new(few, &SIGNALS).expect("a few steps");
+        assert_eq!(few.workers(|_| 4.0, [1.0, 1.0]), Ok(2.0));
     }
 
     #[test]

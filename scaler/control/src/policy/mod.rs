@@ -4,11 +4,13 @@
 
 mod behaviour;
 mod cost;
+mod effect;
 mod fleet;
 mod forecast;
 mod formula;
 mod schedule;
 mod signal;
+mod steps;
 mod value;
 
 use std::fmt;

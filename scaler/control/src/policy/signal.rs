@@ -82,6 +82,7 @@ pub enum Statistic {
     Mean,
     Max,
     P95,
+    P99,
     /// Events a second over the window.
     Rate,
 }
@@ -108,7 +109,12 @@ impl Metric {
     fn statistics(self) -> &'static [Statistic] {
         match self {
             Metric::RequestRate => &[Statistic::Rate],
-            _ => &[Statistic::Mean, Statistic::Max, Statistic::P95],
+            _ => &[
+                Statistic::Mean,
+                Statistic::Max,
+                Statistic::P95,
+                Statistic::P99,
+            ],
         }
     }
 }
@@ -119,6 +125,7 @@ impl fmt::Display for Statistic {
             Statistic::Mean => "mean",
             Statistic::Max => "max",
             Statistic::P95 => "p95",
+            Statistic::P99 => "p99",
             Statistic::Rate => "rate",
         })
     }

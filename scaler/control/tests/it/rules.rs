@@ -82,7 +82,7 @@ fn what_is_ordered_by_hand_goes_before_every_ask_until_it_ends() {
         let decision = scene.tick(100, 8);
         assert!(decision.action.is_none(), "{decision}");
         assert!(
-            decision.to_string().ends_with("; paused by hand"),
+            decision.to_string().contains(": paused by hand; "),
             "{decision}"
         );
     }
@@ -165,6 +165,56 @@ fn the_forecast_never_shrinks_on_less_than_a_complete_view() {
         decision.to_string().contains("forecast holds"),
         "{decision}"
     );
+}
+
+/// What one of two proxies says: half of the traffic, as long as the other answers too.
+fn half(scene: &Scene, per_s: u64, waiting: u64) -> tidegate_control::Seen {
+    let mut seen = crate::stage::seen(waiting, per_s / 2);
+    (seen.arrivals, seen.served) = (per_s, per_s);
+    seen.service_ms = (per_s * 500) as f64;
+    seen.service = services(per_s, 500);
+    seen.workers = scene.sights.clone();
+    seen
+}
+
+fn of_two(
+    first: tidegate_control::Seen,
+    second: Option<tidegate_control::Seen>,
+) -> tidegate_control::Observation {
+    let mut both = crate::stage::observation(Some(first));
+    both.proxies.push(tidegate_control::ProxyObservation {
+        source: "proxy-b".to_owned(),
+        seen: second,
+    });
+    both
+}
+
+#[test]
+fn under_a_forecast_a_partial_view_grows_by_what_it_shows_and_never_shrinks() {
+    let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 8);
+    for _ in 0..300 {
+        let both = of_two(half(&scene, 20, 0), Some(half(&scene, 20, 0)));
+        scene.see(&both);
+    }
+    // One is missing for an hour: what the other shows is less, and nothing leaves.
+    for _ in 0..3600 {
+        let one = of_two(half(&scene, 20, 0), None);
+        let decision = scene.see(&one);
+        assert!(decision.action.drain.is_empty(), "{decision}");
+    }
+    // Arrivals at the other triple, and a thousand wait.
+    let mut most = 0;
+    for _ in 0..30 {
+        let one = of_two(half(&scene, 60, 1000), None);
+        most = most.max(scene.see(&one).action.launch);
+    }
+    assert!(most > 0, "it does not grow");
+    // Back again, and as it was: what was not seen was not gone.
+    for _ in 0..20 {
+        let both = of_two(half(&scene, 20, 0), Some(half(&scene, 20, 0)));
+        let decision = scene.see(&both);
+        assert!(decision.action.drain.is_empty(), "{decision}");
+    }
 }
 
 #[test]
@@ -259,4 +309,70 @@ fn a_source_beside_the_proxies_is_a_signal_with_a_rule_for_when_it_is_not_known(
         let mut scene = Scene::new(&shop(rule), 1);
         assert_eq!(tick(&mut scene, None), expected, "{rule}");
     }
+}
+
+#[test]
+fn a_source_that_says_too_little_lets_the_fleet_grow_and_never_shrink() {
+    let orders = "[[signal]]\nname = 'orders'\nsource = 'shop'\nstatistic = 'max'\nwindow = '1s'\n\
+                  target_per_worker = 10";
+    let mut scene = Scene::new(&with(orders), 2);
+    let mut tick = |value: f64, is_partial: bool| {
+        let mut seen = crate::stage::seen(0, 0);
+        seen.workers = scene.sights.clone();
+        let mut seen = crate::stage::observation(Some(seen));
+        seen.values.insert("shop".to_owned(), value);
+        seen.lower_bounds
+            .extend(is_partial.then(|| "shop".to_owned()));
+        asked(&scene.see(&seen), "orders").expect("it is asked")
+    };
+    let whole = tick(5.0, false);
+    assert_eq!(whole, "orders asks for 1 (max 5.0 over 1s, 10 per worker)");
+    assert_eq!(tick(5.0, true), "orders holds (its value is not known)");
+    let more = tick(35.0, true);
+    assert_eq!(more, "orders asks for 4 (max 35.0 over 1s, 10 per worker)");
+}
+
+#[test]
+fn a_clock_that_is_set_forward_makes_no_booting_worker_overdue() {
+    let mut scene = Scene::new(POLICY, 2);
+    let launched = scene.now();
+    scene.workers.push(worker("w-3", launched, Stage::Booting));
+    scene.tick(0, 8);
+    // The machine had booted with a clock that was half an hour slow.
+    scene.second += 1800;
+    for _ in 0..19 {
+        let decision = scene.tick(0, 8);
+        assert!(decision.action.replace.is_empty(), "{decision}");
+    }
+    // It has its whole lead time from there, and no more.
+    let replaced = (0..5).map(|_| scene.tick(0, 8).action.replace.len());
+    assert!(replaced.sum::<usize>() > 0);
+}
+
+#[test]
+fn a_schedule_follows_a_clock_that_is_set_forward_or_back() {
+    // The stage's clock begins a quarter of an hour after midnight; this is a day later.
+    let one = "[[schedule]]\nname = 'early'\ncron = '0 1 * * *'\nfor = '1h'\nworkers = 3";
+    let mut scene = Scene::new(&with(one), 1);
+    scene.second += 24 * 3600;
+    assert_eq!(asked(&scene.tick(0, 4), "early"), None);
+    scene.second += 3600;
+    let after = asked(&scene.tick(0, 4), "early");
+    assert!(after.is_some_and(|ask| ask.starts_with("early asks for 3")));
+    scene.law.set_behind(Duration::from_secs(3600));
+    assert_eq!(asked(&scene.tick(0, 4), "early"), None);
+}
+
+/// One of three ticks misses a proxy, as when it answers late now and then.
+#[test]
+fn a_proxy_that_is_missed_now_and_then_does_not_keep_the_fleet_large() {
+    let mut scene = Scene::unwatched(POLICY, 4);
+    let mut drained = 0;
+    for tick in 0..120 {
+        let second = (tick % 3 != 0).then(|| crate::stage::seen(0, 0));
+        let mut first = crate::stage::seen(0, 0);
+        first.workers = scene.sights.clone();
+        drained += scene.see(&of_two(first, second)).action.drain.len();
+    }
+    assert!(drained > 0, "it never shrinks");
 }

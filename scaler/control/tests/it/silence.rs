@@ -72,3 +72,45 @@ fn up_to_half_of_the_workers_are_replaced_when_they_fall_silent_and_a_lone_one_i
     let mut scene = Scene::new(POLICY, 1);
     assert_eq!(silenced(&mut scene, &[0], 31).0, ["w-1"]);
 }
+
+/// As [`silenced`], with so many requests answered in each tick, and others that wait.
+fn silent_under_load(scene: &mut Scene, ticks: u64, served: u64) -> Vec<String> {
+    let fell = scene.now();
+    let mut replaced = Vec::new();
+    for id in ["w-1", "w-2"] {
+        scene.permits(id, 0);
+        scene.set(id, Stage::Serving { heard: fell });
+    }
+    for _ in 0..ticks {
+        scene.second += 1;
+        let now = scene.now();
+        let mut seen = seen(100, 0);
+        seen.served = served;
+        seen.workers = scene.sights.clone();
+        let fleet = tidegate_control::Fleet {
+            workers: scene.workers.clone(),
+            ..tidegate_control::Fleet::default()
+        };
+        let decision = scene.law.decide(now, &observation(Some(seen)), &fleet);
+        replaced.extend(decision.action.replace.into_iter().map(|r| r.id));
+        if !replaced.is_empty() {
+            break;
+        }
+    }
+    replaced
+}
+
+#[test]
+fn silent_workers_that_answer_nothing_are_replaced_in_the_end() {
+    let mut scene = Scene::new(POLICY, 2);
+    assert_eq!(silent_under_load(&mut scene, 300, 0), Vec::<String>::new());
+    let mut scene = Scene::new(POLICY, 2);
+    assert_eq!(silent_under_load(&mut scene, 302, 0), ["w-1", "w-2"]);
+}
+
+#[test]
+fn silent_workers_that_answer_are_not_replaced_however_long_it_lasts() {
+    let mut scene = Scene::new(POLICY, 2);
+    let none = Vec::<String>::new();
+    assert_eq!(silent_under_load(&mut scene, 1200, 3), none);
+}

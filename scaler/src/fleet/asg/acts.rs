@@ -1,4 +1,4 @@
-//! What is notices to the group, and what is remembered of it until a look shows it.
+//! What the group is told, and what is remembered of it until a look shows it.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::hooks::{Due, What};
 use super::view::Reply;
 use crate::fleet::{FleetError, Notice};
 
-/// An instance that was notices to be protected is notices again when that does not show.
+/// An instance that was told to be protected is told again when that does not show.
 const PROTECTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Instances that are notices to end at the same time. Each is a call, and all of an account's calls
+/// Instances that are told to end at the same time. Each is a call, and all of an account's calls
 /// come out of one bucket.
 const MOST_AT_ONCE: usize = 10;
 
 /// What is to become of a member that shall go.
 pub(super) enum Plan {
-    /// The group is notices.
-    EventSink,
-    /// Nothing is to be notices.
+    /// The group is told.
+    Terminate,
+    /// Nothing is to be told.
     Done,
     Refused(FleetError),
 }
@@ -31,7 +31,7 @@ impl Plan {
     pub(super) fn without_a_call(self) -> Result<(), FleetError> {
         match self {
             Plan::Refused(error) => Err(error),
-            Plan::EventSink | Plan::Done => Ok(()),
+            Plan::Terminate | Plan::Done => Ok(()),
         }
     }
 }
@@ -55,7 +55,7 @@ impl<G: Group> AsgFleet<G> {
         }
     }
 
-    /// What is to become of the first of these members, and of those after it that can be notices
+    /// What is to become of the first of these members, and of those after it that can be told
     /// with it.
     pub(super) fn plan_removals(&mut self, ids: &[String]) -> (Then, Vec<Plan>) {
         let (mut desired, mut staying) = (self.view.desired.value(), self.view.staying());
@@ -67,7 +67,7 @@ impl<G: Group> AsgFleet<G> {
         let (mut plans, mut calls) = (Vec::new(), 0);
         for id in ids {
             let plan = self.plan_removal(id, common, desired);
-            if let Plan::EventSink = plan {
+            if let Plan::Terminate = plan {
                 if calls == MOST_AT_ONCE || then(desired, staying) != common {
                     break;
                 }
@@ -96,7 +96,7 @@ impl<G: Group> AsgFleet<G> {
             Ok(min) if then == Then::Shrink && desired <= min => {
                 Plan::Refused(FleetError::AtMinimum { min })
             }
-            Ok(_) => Plan::EventSink,
+            Ok(_) => Plan::Terminate,
             Err(error) => Plan::Refused(error),
         }
     }

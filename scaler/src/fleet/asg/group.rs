@@ -1,4 +1,4 @@
-//! What an Auto Scaling Group can be asked and notices, call by call.
+//! What an Auto Scaling Group can be asked and told, call by call.
 //!
 //! AWS answers behind it, or a group in memory: the fleet above is the same. A call ends within
 //! its own limit of time, and is tried once; whoever calls decides whether to try again.
@@ -64,6 +64,16 @@ pub struct Description {
     pub warm: u32,
     /// Its capacity is counted in something else than instances.
     pub weighted: bool,
+    pub offerings: Offerings,
+}
+
+/// What the group may launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offerings {
+    /// Types of instances; `None` where AWS chooses among all that meet requirements. A group with
+    /// one type may not say which.
+    pub kinds: Option<Vec<String>>,
+    pub zones: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,13 +106,15 @@ pub enum State {
     Warm,
     /// In the warm pool, and waits for its launch hooks.
     WarmWait,
+    /// On its way out of the warm pool, and waits for its termination hooks.
+    WarmLeavingWait,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
     pub name: String,
     pub on: Transition,
-    /// How long an instance waits for it unless notices otherwise.
+    /// How long an instance waits for it unless told otherwise.
     pub timeout_s: u32,
 }
 

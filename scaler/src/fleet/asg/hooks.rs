@@ -38,8 +38,8 @@ pub struct Hooks {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     since: Time,
-    /// What the group was notices last, and when.
-    notices: Option<(What, Time)>,
+    /// What the group was told last, and when.
+    told: Option<(What, Time)>,
     /// Its model has answered.
     answered: bool,
 }
@@ -95,7 +95,7 @@ impl Hooks {
         self.waiting.get(id).is_some_and(|waiting| waiting.answered)
     }
 
-    /// What is to be notices to the group now, at most a few calls at a time.
+    /// What is to be told to the group now, at most a few calls at a time.
     pub fn due<'a>(
         &mut self,
         now: Time,
@@ -105,7 +105,7 @@ impl Hooks {
         let waits = |state| {
             matches!(
                 state,
-                State::PendingWait | State::WarmWait | State::LeavingWait
+                State::PendingWait | State::WarmWait | State::LeavingWait | State::WarmLeavingWait
             )
         };
         let waiting: Vec<&Instance> = instances.filter(|i| waits(i.state)).collect();
@@ -125,13 +125,13 @@ impl Hooks {
         let id = &instance.id;
         let fresh = Waiting {
             since: now,
-            notices: None,
+            told: None,
             answered: false,
         };
         let waiting = self.waiting.entry(id.clone()).or_insert(fresh);
         waiting.answered |= is_ready(seen, id);
         let waiting = *waiting;
-        let pause = now.since(waiting.notices.map_or(waiting.since, |(_, at)| at));
+        let pause = now.since(waiting.told.map_or(waiting.since, |(_, at)| at));
         let (hook, what) = match instance.state {
             State::PendingWait => (&self.launch, waiting.answered.then_some(What::GoOn)),
             // It goes to sleep now, so it shall hold nothing.
@@ -149,13 +149,12 @@ impl Hooks {
             }
         };
         let (hook, what) = (hook.clone()?, what?);
-        let told_to = waiting.notices.map(|(what, _)| what);
+        let told_to = waiting.told.map(|(what, _)| what);
         if what == What::GoOn && told_to == Some(What::GoOn) && pause < AGAIN_AFTER {
             return None;
         }
-        let notices = Some((what, now));
-        self.waiting
-            .insert(id.clone(), Waiting { notices, ..waiting });
+        let told = Some((what, now));
+        self.waiting.insert(id.clone(), Waiting { told, ..waiting });
         let id = id.clone();
         Some(Due { id, hook, what })
     }

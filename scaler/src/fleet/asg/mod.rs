@@ -54,7 +54,7 @@ pub struct AsgFleet<G> {
     notices: Notices,
     /// The group as the last look showed it.
     description: Option<Description>,
-    /// When each instance was last notices to be protected.
+    /// When each instance was last told to be protected.
     protected: BTreeMap<String, Time>,
     now: Time,
 }
@@ -181,6 +181,14 @@ impl<G: Group> AsgFleet<G> {
         }
     }
 
+    /// Why no member is to be removed now. While one is missed its replacement may be there
+    /// already, and would be the one too many.
+    fn why_not_shrink(&self) -> Option<String> {
+        let missed = self.view.missed().next();
+        let missed = missed.map(|id| format!("{id} is not seen in the group any more"));
+        missed.or_else(|| self.watch.why_not_shrink())
+    }
+
     /// A call failed. When AWS throttles, all calls wait.
     fn failed(&mut self, now: Time, error: &GroupError) {
         if let GroupError::Throttled { .. } = error {
@@ -260,25 +268,30 @@ impl<G: Group> Fleet for AsgFleet<G> {
             desired: Some(self.view.desired.value()),
             warm: description.warm,
             is_short: self.watch.is_short(),
-            scale_in_held: self.watch.why_not_shrink(),
+            scale_in_held: self.why_not_shrink(),
             ended: self.view.ended(),
             renamed: self.view.renamed(),
             notices: self.notices.take(),
         })
     }
 
-    /// Raises the desired capacity to what there is and `count` more; what is under way already
-    /// is not asked for again.
+    /// Raises the desired capacity to what there is and `count` more, as far as the group's maximum
+    /// allows; what is under way already is not asked for again.
     async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError> {
         let max = self.ready_to_act(now)?.max;
-        if let Some((until, what)) = self.watch.short_until(now) {
+        if let Some(description) = &self.description
+            && let Some((until, what)) = self.watch.short_until(now, &description.offerings)
+        {
             let for_ms = until.since(now).as_millis() as u64;
             return Err(FleetError::Short { what, for_ms });
         }
-        let target = self.view.counted() + count;
-        if target > max {
+        // As many as the group takes; one that is full says so.
+        let counted = self.view.counted();
+        let count = count.min(max.saturating_sub(counted));
+        if count == 0 {
             return Err(FleetError::AtMaximum { max });
         }
+        let target = counted + count;
         if target > self.view.desired.value() {
             self.set_desired(now, target).await?;
         }
@@ -290,25 +303,25 @@ impl<G: Group> Fleet for AsgFleet<G> {
         removed.into_iter().next().unwrap_or(Ok(()))
     }
 
-    /// Some at a time. What is notices between them holds for all: either the desired capacity falls
+    /// Some at a time. What is told between them holds for all: either the desired capacity falls
     /// with each, or it is lower than what there is already and stays.
     async fn remove_some(&mut self, ids: &[String]) -> Vec<Result<(), FleetError>> {
         let (then, planned) = self.plan_removals(ids);
         let calls = planned
             .iter()
-            .filter(|plan| matches!(plan, Plan::EventSink));
+            .filter(|plan| matches!(plan, Plan::Terminate));
         if calls.count() == 0 {
             return planned.into_iter().map(Plan::without_a_call).collect();
         }
-        let notices: Vec<&String> = (ids.iter().zip(&planned))
-            .filter_map(|(id, plan)| matches!(plan, Plan::EventSink).then_some(id))
+        let ending: Vec<&String> = (ids.iter().zip(&planned))
+            .filter_map(|(id, plan)| matches!(plan, Plan::Terminate).then_some(id))
             .collect();
-        let answers = self.terminate_all(&notices, then).await;
+        let answers = self.terminate_all(&ending, then).await;
         let all_done = answers.iter().all(Result::is_ok);
         let mut answers = answers.into_iter();
         let mut done: Vec<Result<(), FleetError>> = (planned.into_iter())
             .map(|plan| match plan {
-                Plan::EventSink => answers.next().unwrap_or(Ok(())),
+                Plan::Terminate => answers.next().unwrap_or(Ok(())),
                 plan => plan.without_a_call(),
             })
             .collect();
@@ -326,8 +339,8 @@ impl<G: Group> Fleet for AsgFleet<G> {
         }
         if self.is_removable(id)? {
             self.ready_to_act(now)?;
-            let mut notices = self.terminate_all(&[&id.to_owned()], Then::Stay).await;
-            notices.pop().unwrap_or(Ok(()))?;
+            let mut answers = self.terminate_all(&[&id.to_owned()], Then::Stay).await;
+            answers.pop().unwrap_or(Ok(()))?;
         }
         self.grow(now, 1).await
     }

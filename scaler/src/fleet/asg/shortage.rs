@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_control::Time;
 
-use super::group::Failure;
+use super::group::{Failure, Offerings};
 
 /// As long as Karpenter remembers an offering that is short.
 const FIRST_SPAN: Duration = Duration::from_secs(180);
@@ -15,6 +15,9 @@ const LONGEST_SPAN: Duration = Duration::from_secs(1800);
 
 /// Failures older than this say nothing about now.
 const RECENT: Duration = Duration::from_secs(600);
+
+/// A type that no message names, for a group whose types are not known.
+const ANY_OTHER: &str = "another type";
 
 /// Offerings that are remembered.
 const MEMORY: usize = 64;
@@ -24,6 +27,17 @@ const MEMORY: usize = 64;
 pub struct Offering {
     pub kind: Option<String>,
     pub zone: Option<String>,
+}
+
+impl Offering {
+    /// Whether it is this one, as far as both say which.
+    fn covers(&self, kind: Option<&str>, zone: Option<&str>) -> bool {
+        let is_one = |ours: &Option<String>, theirs: Option<&str>| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        is_one(&self.kind, kind) && is_one(&self.zone, zone)
+    }
 }
 
 /// Offerings that were short a short time ago.
@@ -76,10 +90,32 @@ impl Shortages {
         before.is_none_or(|before| at >= before.until)
     }
 
-    /// Until when the last of them is remembered, if any is now.
-    pub fn until(&self, now: Time) -> Option<Time> {
-        let untils = self.known.values().map(|shortage| shortage.until);
-        untils.max().filter(|until| now < *until)
+    /// Until when everything that the group may launch is short, if it is now: the group tries one
+    /// type and zone after the other, so that one which is to be had is enough.
+    pub fn until(&self, now: Time, offered: &Offerings) -> Option<Time> {
+        let short_until = |kind: Option<&str>, zone: Option<&str>| {
+            let short = self
+                .known
+                .iter()
+                .filter(|(short, _)| short.covers(kind, zone));
+            let untils = short.map(|(_, shortage)| shortage.until);
+            untils.filter(|until| now < *until).max()
+        };
+        let zones: Vec<Option<&str>> = match offered.zones.as_slice() {
+            [] => vec![None],
+            zones => zones.iter().map(|zone| Some(zone.as_str())).collect(),
+        };
+        let kinds: Vec<Option<&str>> = match offered.kinds.as_deref() {
+            None => vec![Some(ANY_OTHER)],
+            Some([] | [_]) => vec![None],
+            Some(kinds) => kinds.iter().map(|kind| Some(kind.as_str())).collect(),
+        };
+        let all = kinds.iter().flat_map(|kind| {
+            let zones = zones.iter();
+            zones.map(|zone| short_until(*kind, *zone))
+        });
+        let all: Option<Vec<Time>> = all.collect();
+        all?.into_iter().min()
     }
 
     /// Those that are short now.
@@ -167,6 +203,40 @@ mod tests {
         Time::from_ms(second * 1000)
     }
 
+    fn offered(kinds: &[&str], zones: &[&str]) -> Offerings {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Offerings {
+            kinds: Some(owned(kinds)),
+            zones: owned(zones),
+        }
+    }
+
+    #[test]
+    fn one_short_pool_of_several_is_no_reason_to_ask_for_nothing() {
+        let mut shortages = Shortages::default();
+        shortages.take(at(0), &[failure("a", MESSAGE)]);
+        let until = |offered: &Offerings| shortages.until(at(1), offered);
+        assert_eq!(
+            until(&offered(&["c7i.large"], &["us-east-1a"])),
+            Some(at(180))
+        );
+        let (kinds, zones) = (["c7i.large", "m7i.large"], ["us-east-1a", "us-east-1b"]);
+        assert_eq!(until(&offered(&kinds, &zones[..1])), None, "another type");
+        assert_eq!(until(&offered(&kinds[..1], &zones)), None, "another zone");
+        let any = Offerings {
+            kinds: None,
+            ..offered(&[], &zones[..1])
+        };
+        assert_eq!(until(&any), None, "any type that meets the requirements");
+        // A message that names nothing is about all of them.
+        let vague = failure("b", "UnfulfillableCapacity: no");
+        shortages.take(at(2), &[vague]);
+        assert_eq!(
+            shortages.until(at(3), &offered(&kinds, &zones)),
+            Some(at(182))
+        );
+    }
+
     #[test]
     fn type_and_zone_are_read_from_the_message() {
         let mut shortages = Shortages::default();
@@ -186,16 +256,21 @@ mod tests {
     #[test]
     fn a_shortage_is_told_once_and_remembered_longer_each_time() {
         let mut shortages = Shortages::default();
+        let one = offered(&["c7i.large"], &["us-east-1a"]);
         let take = |shortages: &mut Shortages, second: u64, id: &str| {
             shortages.take(at(second), &[failure(id, MESSAGE)]).len()
         };
         assert_eq!(take(&mut shortages, 0, "a"), 1);
         assert_eq!(take(&mut shortages, 1, "a"), 0, "the same activity");
-        assert_eq!(shortages.until(at(179)), Some(at(180)));
-        assert_eq!(shortages.until(at(180)), None);
-        assert_eq!(take(&mut shortages, 200, "b"), 1, "notices anew");
-        assert_eq!(shortages.until(at(201)), Some(at(560)), "twice as long");
+        assert_eq!(shortages.until(at(179), &one), Some(at(180)));
+        assert_eq!(shortages.until(at(180), &one), None);
+        assert_eq!(take(&mut shortages, 200, "b"), 1, "told anew");
+        assert_eq!(
+            shortages.until(at(201), &one),
+            Some(at(560)),
+            "twice as long"
+        );
         shortages.over();
-        assert_eq!(shortages.until(at(202)), None);
+        assert_eq!(shortages.until(at(202), &one), None);
     }
 }

@@ -32,6 +32,8 @@ pub struct View {
     warm: Vec<Instance>,
     /// Taken aside by somebody: they run, and are neither members nor gone.
     standby: Vec<String>,
+    /// Who was in standby once; its lead time begins anew when it comes back.
+    set_aside: BTreeSet<String>,
     ended: Vec<Ended>,
     renamed: Vec<Renamed>,
 }
@@ -85,7 +87,7 @@ impl View {
             }
         }
         self.stand_aside(description);
-        let is_warm = |i: &&Instance| matches!(i.state, State::Warm | State::WarmWait);
+        let is_warm = |i: &&Instance| is_warm(i.state);
         self.warm = description
             .instances
             .iter()
@@ -177,6 +179,12 @@ impl View {
             || self.entries.values().any(|entry| entry.missed)
     }
 
+    /// Members that the last look did not show and that may be gone.
+    pub fn missed(&self) -> impl Iterator<Item = &String> {
+        let missed = self.entries.iter().filter(|(_, entry)| entry.missed);
+        missed.map(|(id, _)| id)
+    }
+
     /// `count` more are expected from now on, those first that were given up.
     pub fn launch(&mut self, now: Time, count: u32) -> Vec<String> {
         let names = (0..count).map(|_| {
@@ -213,7 +221,7 @@ impl View {
             .for_each(|launch| launch.expected = false);
     }
 
-    /// The group was notices to take the instance away.
+    /// The group was told to take the instance away.
     pub fn removed(&mut self, now: Time, id: &str, reply: Reply) {
         let sure = reply == Reply::Yes;
         self.removals
@@ -259,6 +267,8 @@ impl View {
         let launched = match self.recalled.remove(&instance.id) {
             Some(launched) => launched,
             None if leaves => now,
+            // It has to become ready once more.
+            None if self.set_aside.remove(&instance.id) => now,
             None => self.arrive(&instance.id).unwrap_or(now),
         };
         let entry = Entry {
@@ -281,7 +291,7 @@ impl View {
         Some(launch.asked)
     }
 
-    /// Whoever is in standby is no member, has not ended, and may come back as old as it is.
+    /// Whoever is in standby is no member, has not ended, and may come back.
     fn stand_aside(&mut self, description: &Description) {
         let aside = description
             .instances
@@ -289,10 +299,11 @@ impl View {
             .filter(|i| i.state == State::Standby);
         self.standby = aside.map(|instance| instance.id.clone()).collect();
         for id in &self.standby {
-            if let Some(entry) = self.entries.remove(id) {
-                self.recalled.insert(id.clone(), entry.launched);
-            }
+            self.entries.remove(id);
+            self.set_aside.insert(id.clone());
         }
+        let shown = |id: &String| description.instances.iter().any(|i| i.id == *id);
+        self.set_aside.retain(shown);
     }
 
     /// Drops who is not there any more.
@@ -338,7 +349,14 @@ impl View {
 }
 
 fn is_member(state: State) -> bool {
-    !matches!(state, State::Standby | State::Warm | State::WarmWait)
+    state != State::Standby && !is_warm(state)
+}
+
+fn is_warm(state: State) -> bool {
+    matches!(
+        state,
+        State::Warm | State::WarmWait | State::WarmLeavingWait
+    )
 }
 
 fn ended(id: String, now: Time, entry: &Entry, asked: bool) -> Ended {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate_control::{Breaker, Time};
 
-use super::group::{Failure, Refresh};
+use super::group::{Failure, Offerings, Refresh};
 use super::shortage::{Offering, Shortages};
 use super::view::SHOWS_WITHIN;
 
@@ -52,7 +52,7 @@ pub struct Watch {
     failures: Option<Time>,
     refresh: Running,
     shortages: Shortages,
-    /// What was short and has not been notices to be over.
+    /// What was short and has not been told to be over.
     is_short: bool,
     throttle: Breaker,
 }
@@ -126,7 +126,7 @@ impl Watch {
         self.throttle.succeeded();
     }
 
-    /// The group was notices something: a look is to show it.
+    /// The group was told something: a look is to show it.
     pub fn acted(&mut self, now: Time) {
         let soon = now + AFTER_ACTION;
         self.next_look = self.next_look.map(|next| next.min(soon));
@@ -184,9 +184,10 @@ impl Watch {
         Some(new)
     }
 
-    /// Until when launches are not worth asking for, and what is short.
-    pub fn short_until(&self, now: Time) -> Option<(Time, String)> {
-        let until = self.shortages.until(now)?;
+    /// Until when launches are not worth asking for, as all that the group may launch is short,
+    /// and what is.
+    pub fn short_until(&self, now: Time, offered: &Offerings) -> Option<(Time, String)> {
+        let until = self.shortages.until(now, offered)?;
         let short = self.shortages.now(now);
         let short: Vec<String> = short.iter().map(Offering::to_string).collect();
         Some((until, short.join(", ")))

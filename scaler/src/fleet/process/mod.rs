@@ -188,7 +188,9 @@ impl Fleet for ProcessFleet {
     async fn grow(&mut self, now: Time, count: u32) -> Result<Vec<String>, FleetError> {
         let staying = self.processes.values().filter(|p| !p.asked_to_stop);
         let max = self.setup.most();
-        if (staying.count() as u32).saturating_add(count) > max {
+        // As many as this machine takes; one that is full says so.
+        let count = count.min(max.saturating_sub(staying.count() as u32));
+        if count == 0 {
             return Err(FleetError::AtMaximum { max });
         }
         let launched = (0..count).map(|_| self.launch(now)).collect();

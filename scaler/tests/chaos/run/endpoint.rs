@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub table: Table,
     /// When a dead one is started again.
     pub back_at: u64,
+    /// By how much its clock was set forward.
+    pub ahead: Duration,
     pub lives: u32,
 }
 

@@ -56,6 +56,14 @@ impl Run {
         if self.happens(6.0) {
             self.take_one_away();
         }
+        // No heartbeat arrives for ten minutes in the mean, while requests are answered as before.
+        let is_deaf = lock(&self.world).service.is_deaf;
+        if self.happens(if is_deaf { 6.0 } else { 1.0 }) {
+            lock(&self.world).service.is_deaf = !is_deaf;
+        }
+        if self.happens(0.5) {
+            self.set_a_clock();
+        }
         if self.happens(2.0) {
             let desired = self
                 .chance
@@ -63,6 +71,13 @@ impl Run {
                 .round() as u32;
             let _ = self.group.world().set_desired(desired.min(MOST));
         }
+    }
+
+    /// One scaler's machine sees that its clock was slow.
+    fn set_a_clock(&mut self) {
+        let index = usize::from(self.chance.unit() < 0.5);
+        let by = Duration::from_secs_f64(self.chance.between(3.0, 2400.0));
+        self.endpoints[index].ahead += by;
     }
 
     fn change_the_weather(&mut self) {
@@ -82,11 +97,18 @@ impl Run {
             ..Faults::default()
         };
         let is_short = chance.unit() < 0.2;
+        // One pool of the two alone, which is no reason to ask for nothing.
+        let is_half = chance.unit() < 0.5;
         let mut group = self.group.world();
         group.faults = faults;
         if is_short {
-            let zones = ["eu-central-1a", "eu-central-1b"];
-            let offerings = zones.map(|zone| ("c7i.large".to_owned(), zone.to_owned()));
+            let zones: &[&str] = match is_half {
+                true => &["eu-central-1a"],
+                false => &["eu-central-1a", "eu-central-1b"],
+            };
+            let offerings = zones
+                .iter()
+                .map(|zone| ("c7i.large".to_owned(), (*zone).to_owned()));
             group.faults.short.extend(offerings);
         }
     }
@@ -111,6 +133,7 @@ impl Run {
 
     pub fn calm_down(&mut self) {
         self.group.world().faults = Faults::default();
+        lock(&self.world).service.is_deaf = false;
         for endpoint in &mut self.endpoints {
             endpoint.table.set_outcome(CallOutcome::Answered);
             *endpoint.street.cuts() = Default::default();

@@ -73,6 +73,7 @@ impl Run {
             },
             table: table.caller(),
             back_at: 0,
+            ahead: Duration::ZERO,
             lives: 0,
         });
         Run {
@@ -142,6 +143,7 @@ impl Run {
             .enumerate()
             .map(|(index, endpoint)| {
                 let patience = kill.filter(|(victim, _)| *victim == index);
+                let now = now + endpoint.ahead;
                 async move {
                     let Some(scaler) = &mut endpoint.scaler else {
                         return;

@@ -64,3 +64,23 @@ async fn hooks_that_the_group_does_not_have_are_told() {
     let events: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
     assert_eq!(events, ["workers has no lifecycle hook ready"]);
 }
+
+#[tokio::test]
+async fn one_that_leaves_the_warm_pool_is_let_go_by_its_termination_hook() {
+    // Without a launch hook, at which one that sleeps would wait for its model to answer.
+    let mut scene = Scene::new(Shape {
+        warm: 1,
+        launch_hook: None,
+        ..hooked(1)
+    });
+    scene.ticks(120).await;
+    let sleeper = scene.group.world().put_out_of_the_pool();
+    let sleeper = sleeper.expect("one is kept warm");
+    assert_eq!(state(&scene, &sleeper), Some(State::WarmLeavingWait));
+    scene.ticks(30).await;
+    assert!(
+        !matches!(state(&scene, &sleeper), Some(State::WarmLeavingWait)),
+        "nobody completed its hook"
+    );
+    assert!(scene.ended.is_empty(), "it was no member");
+}

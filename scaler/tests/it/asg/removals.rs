@@ -202,3 +202,22 @@ async fn of_removals_made_together_those_without_a_reply_are_made_once() {
         assert!(scene.notices.is_empty(), "{:?}", scene.notices);
     }
 }
+
+#[tokio::test]
+async fn while_a_member_is_missed_none_is_removed() {
+    let mut scene = Scene::serving(3).await;
+    let status = scene.tick().await;
+    assert_eq!(status.scale_in_held, None);
+    // It vanishes without a word, and the group launches another.
+    scene.group.world().vanish("i-00000002");
+    let status = scene
+        .until("it is missed", |status| status.scale_in_held.is_some())
+        .await;
+    let why = status.scale_in_held.unwrap_or_default();
+    assert!(why.starts_with("i-00000002 is not seen"), "{why}");
+    let status = scene
+        .until("it is gone", |status| status.scale_in_held.is_none())
+        .await;
+    assert!(!ids(&status).contains(&"i-00000002".to_owned()));
+    assert_eq!(scene.ended, ["i-00000002"]);
+}

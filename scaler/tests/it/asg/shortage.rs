@@ -33,6 +33,20 @@ async fn capacity_that_is_short_is_told_not_counted_on_and_not_asked_for_until_i
 }
 
 #[tokio::test]
+async fn one_short_pool_does_not_keep_the_group_from_growing() {
+    let mut scene = Scene::serving(1).await;
+    let short = ("c7i.large".to_owned(), "eu-central-1a".to_owned());
+    scene.group.world().faults.short = [short].into();
+    // What fails in one zone comes in the other; the failures are known all the same.
+    for _ in 0..4 {
+        scene.grow(1).await.expect("the other zone has some");
+        scene.ticks(60).await;
+    }
+    let status = scene.ticks(60).await;
+    assert_eq!(ids(&status).len(), 5);
+}
+
+#[tokio::test]
 async fn launches_that_never_came_are_cancelled_when_the_fleet_shrinks() {
     let mut scene = Scene::serving(3).await;
     let offering = |zone: &str| ("c7i.large".to_owned(), format!("eu-central-1{zone}"));

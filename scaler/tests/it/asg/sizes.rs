@@ -50,9 +50,11 @@ async fn at_the_groups_minimum_nothing_is_asked_of_it() {
     assert!(matches!(refused, Err(FleetError::AtMinimum { min: 2 })));
     scene.group.world().shape_mut().max = 3;
     scene.ticks(15).await;
+    let fits = scene.grow(2).await.expect("one of them fits");
+    assert_eq!((fits.len(), scene.desired()), (1, 3));
     let refused = scene.grow(2).await;
     assert!(matches!(refused, Err(FleetError::AtMaximum { max: 3 })));
-    assert_eq!((scene.calls(ENDS), scene.calls(SETS)), (0, 0));
+    assert_eq!((scene.calls(ENDS), scene.calls(SETS)), (0, 1));
     let limits = scene.fleet.limits();
     assert_eq!((limits.bounds.min, limits.bounds.max), (2, 3));
     let why = "the Auto Scaling Group workers allows 2 to 3";

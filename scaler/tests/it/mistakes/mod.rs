@@ -70,3 +70,24 @@ fn mistake_in(file: &str, piece: &str, instead: &str, message: &str) {
     let found = found.expect_err("the text is refused").to_string();
     assert_eq!(found, message.replace("LINE", &line.to_string()));
 }
+
+#[test]
+fn all_mistakes_of_a_policy_are_told() {
+    let text = fs::read_to_string(home("policy.toml")).expect("the file can be read");
+    let text = text
+        .replace("target_per_worker = 24", "target_per_worker = 0")
+        .replace("target_value = \"1s\"", "target_value = 1")
+        .replace("tolerance = 0.1", "tolerance = 1.5")
+        .replace("listen = \"127.0.0.1:9091\"", "listen = \"localhost\"");
+    let found = tidegate_config::parse::<PolicyFile>(&text, Path::new("p.toml"));
+    let found = found.expect_err("five mistakes").to_string();
+    let keys = found.lines().filter_map(|line| line.split(": ").nth(1));
+    let expected = [
+        "signal[0].target_per_worker",
+        "signal[1].target_value",
+        "scale_out.tolerance",
+        "scale_in.tolerance",
+        "scaler.listen",
+    ];
+    assert_eq!(keys.collect::<Vec<_>>(), expected, "{found}");
+}

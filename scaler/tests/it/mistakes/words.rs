@@ -8,7 +8,7 @@ fn keys() {
         "max = 4",
         "maximum = 4",
         "policy.toml:LINE: fleet.maximum: unknown key; expected one of kind, model, min, max, \
-         lead_time, silence, drain_limit; did you mean \"max\"?",
+         lead_time, silence, mass_silence, drain_limit; did you mean \"max\"?",
     );
     mistake(
         "[scale_in]",
@@ -46,15 +46,15 @@ fn words() {
     );
     mistake(
         "statistic = \"p95\"",
-        "statistic = \"p99\"",
-        "policy.toml:LINE: signal[2].statistic: found \"p99\"; expected one of mean, max, p95, \
-         rate; did you mean \"p95\"?",
+        "statistic = \"p9\"",
+        "policy.toml:LINE: signal[2].statistic: found \"p9\"; expected one of mean, max, p95, \
+         p99, rate; did you mean \"p99\"?",
     );
     mistake(
         "statistic = \"mean\"",
         "statistic = \"rate\"",
-        "policy.toml:LINE: signal[0].statistic: found \"rate\", expected one of mean, max, p95 \
-         for this metric",
+        "policy.toml:LINE: signal[0].statistic: found \"rate\", expected one of mean, max, p95, \
+         p99 for this metric",
     );
     mistake(
         "on_missing = \"hold\"",

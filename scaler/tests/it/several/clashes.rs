@@ -126,8 +126,10 @@ fn check_of_several_says_every_clash_that_a_run_would_find() {
     let output = check(&[&chat, &words]);
     let said = String::from_utf8_lossy(&output.stdout);
     let valid = "is valid: 1 to 4 workers by requests";
-    let expected = format!("{} {valid}\n{} {valid}\n", chat.display(), words.display());
-    assert_eq!((output.status.code(), &*said), (Some(0), &*expected));
+    let found: Vec<&str> = said.lines().filter(|line| !line.starts_with(' ')).collect();
+    let expected = [&chat, &words].map(|file| format!("{} {valid}", file.display()));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(found, expected);
 
     let other = Draft {
         scaler: Draft::new("words").scaler,

@@ -63,6 +63,7 @@ impl World {
                     machine.enter(State::Warm, None);
                 }
             }
+            Some(State::WarmLeavingWait) => drop(self.machines.remove(id)),
             Some(_) => self.leave(id),
             None => {
                 return Err(invalid(
@@ -99,7 +100,7 @@ impl World {
         let state = self.machines.get(id)?.instance.state;
         let awaited = match state {
             State::PendingWait | State::WarmWait => &self.shape.launch_hook,
-            State::LeavingWait => &self.shape.terminate_hook,
+            State::LeavingWait | State::WarmLeavingWait => &self.shape.terminate_hook,
             _ => return None,
         };
         let is_it = awaited.as_ref().is_some_and(|(name, _)| name == hook);

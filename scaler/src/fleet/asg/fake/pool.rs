@@ -33,6 +33,14 @@ impl World {
         }
     }
 
+    /// One that sleeps is to leave the pool, and waits for its termination hook. Returns which.
+    pub fn put_out_of_the_pool(&mut self) -> Option<String> {
+        let mut sleepers = self.machines.values_mut();
+        let sleeper = sleepers.find(|machine| machine.instance.state == State::Warm)?;
+        sleeper.enter(State::WarmLeavingWait, None);
+        Some(sleeper.instance.id.clone())
+    }
+
     pub(super) fn pool(&self) -> impl Iterator<Item = &Machine> {
         self.machines
             .values()

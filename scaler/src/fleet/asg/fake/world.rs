@@ -12,7 +12,7 @@ use tidegate_control::chance::Chance;
 
 use super::faults::{CallOutcome, Faults};
 use super::machine::Machine;
-use crate::fleet::asg::group::{Description, Failure, Hook, Refresh, State, Transition};
+use crate::fleet::asg::group::{Description, Failure, Hook, Offerings, Refresh, State, Transition};
 
 /// From the end's begin to the end.
 const ENDS_WITHIN: (f64, f64) = (5.0, 40.0);
@@ -134,6 +134,11 @@ impl World {
         self.end(id);
     }
 
+    /// The instance is gone at once, without any state on the way out.
+    pub fn vanish(&mut self, id: &str) {
+        self.machines.remove(id);
+    }
+
     /// Replaces every instance by a new one, protected ones included, one at a time.
     pub fn begin_refresh(&mut self) {
         for machine in self.machines.values_mut() {
@@ -172,6 +177,10 @@ impl World {
             instances: instances.map(|machine| machine.instance.clone()).collect(),
             warm: self.pool().count() as u32,
             weighted: false,
+            offerings: Offerings {
+                kinds: Some(self.shape.kinds.clone()),
+                zones: self.shape.zones.clone(),
+            },
         }
     }
 

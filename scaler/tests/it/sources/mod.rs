@@ -1,9 +1,14 @@
 //! Sources beside the proxies, asked over HTTP.
 
+mod access;
+mod pages;
+mod signed;
+
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use serde_json::{Value, json};
 use tidegate_policy::SourceRule;
 use tidegate_scaler::aws::connect;
 use tidegate_scaler::sources::{SourceFault, Sources};
@@ -22,6 +27,10 @@ async fn server() -> String {
         .route("/metrics", get(|| async { "jobs 3\n" }))
         .route("/large", get(|| async { "x".repeat(5 << 20) }))
         .route("/slow", get(std::future::pending::<String>));
+    serve(routes).await
+}
+
+async fn serve(routes: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.expect("a free port");
     let address = listener.local_addr().expect("its address");
@@ -29,12 +38,25 @@ async fn server() -> String {
     format!("http://{address}")
 }
 
-fn rule(url: &str, way: (&str, &str)) -> SourceRule {
-    let rule = serde_json::json!({
-        "name": "s", "url": url, way.0: way.1, "every": "1s", "timeout": "300ms",
-        "fresh_for": "1s",
+/// A source that is asked each second, with these keys as well.
+fn rule_with(url: &str, keys: Value) -> SourceRule {
+    let mut rule = json!({
+        "name": "s", "url": url, "every": "1s", "timeout": "300ms", "fresh_for": "1s",
     });
+    let keys = keys.as_object().expect("keys and values").clone();
+    rule.as_object_mut().expect("a table").extend(keys);
     serde_json::from_value(rule).expect("a rule")
+}
+
+fn rule(url: &str, way: (&str, &str)) -> SourceRule {
+    rule_with(url, json!({ way.0: way.1 }))
+}
+
+/// An address at which nobody listens.
+async fn nobody() -> String {
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let gone = gone.expect("a free port").local_addr();
+    format!("http://{}", gone.expect("its address"))
 }
 
 #[tokio::test]
@@ -61,7 +83,8 @@ async fn answers_are_bounded_in_size_and_time() {
     };
     assert!(matches!(fault("/large").await, SourceFault::Large));
     assert!(matches!(fault("/slow").await, SourceFault::Slow(_)));
-    assert!(matches!(fault("/nothing").await, SourceFault::Call(_)));
+    let absent = fault("/nothing").await;
+    assert!(matches!(absent, SourceFault::Status { status: 404, .. }));
     assert!(matches!(fault("/metrics").await, SourceFault::NotJson(_)));
 }
 
@@ -72,19 +95,28 @@ async fn a_value_is_known_while_it_is_fresh() {
         &[rule(&format!("{url}/status"), ("pointer", "/queue/depth"))],
         connect,
     );
-    let known = async || sources.values().get("s").copied();
+    let known = async || sources.known().values.get("s").copied();
     let value = eventually_async("a value", known).await;
     assert_eq!(value, 7.0);
 
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let gone = gone
-        .expect("a free port")
-        .local_addr()
-        .expect("its address");
-    let silent = Sources::start(
-        &[rule(&format!("http://{gone}/"), ("pointer", "/a"))],
-        connect,
-    );
+    let silent = Sources::start(&[rule(&nobody().await, ("pointer", "/a"))], connect);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(silent.values().is_empty());
+    assert!(silent.known().values.is_empty());
+}
+
+#[tokio::test]
+async fn a_fallback_counts_after_so_many_failures_or_so_long() {
+    let url = nobody().await;
+    for when in [json!({ "failures": 2 }), json!({ "after": "1500ms" })] {
+        let mut fallback = json!({ "value": 40 });
+        let when = when.as_object().expect("a key").clone();
+        fallback.as_object_mut().expect("a table").extend(when);
+        let rule = rule_with(&url, json!({ "pointer": "/a", "fallback": fallback }));
+        assert_eq!(rule.check(), Ok(()));
+        let sources = Sources::start(&[rule], connect);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(sources.known().values.is_empty(), "too early");
+        let known = async || sources.known().values.get("s").copied();
+        assert_eq!(eventually_async("the fallback", known).await, 40.0);
+    }
 }

@@ -1,0 +1,132 @@
+//! `check`: whether policies are valid, what they come to, and what of it cannot be had.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use tidegate_control::Tally;
+use tidegate_policy::{DEFAULT_LEDGER, PolicyFile};
+
+use crate::explain::each_line;
+use crate::ledger::Entry;
+
+/// Fewer services say little about the slowest one in a hundred.
+const FEWEST_SERVICES: u64 = 1000;
+
+/// Tells what a policy that is valid comes to.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn tell(file: &Path, policy: &PolicyFile, out: &mut dyn Write) -> io::Result<()> {
+    let mut terms: Vec<_> = policy
+        .signal
+        .iter()
+        .map(|rule| rule.name.as_str())
+        .collect();
+    terms.extend(policy.forecast.map(|_| "forecast"));
+    terms.extend(policy.formula.iter().map(|_| "formula"));
+    terms.extend(policy.schedule.iter().map(|rule| rule.name.as_str()));
+    let (min, max) = (policy.fleet.min, policy.fleet.max);
+    let (file, names) = (file.display(), terms.join(", "));
+    writeln!(out, "{file} is valid: {min} to {max} workers by {names}")?;
+    for line in policy.policy().effect() {
+        writeln!(out, "  {line}")?;
+    }
+    let ledger = policy.scaler.ledger.as_deref();
+    let recorded = services(ledger.unwrap_or(Path::new(DEFAULT_LEDGER)));
+    match recorded.and_then(|services| unmet(policy, &services)) {
+        Some(warning) => writeln!(out, "  warning: {warning}"),
+        None => Ok(()),
+    }
+}
+
+/// The services that a ledger has recorded; `None` where there is none, or too few.
+fn services(ledger: &Path) -> Option<Tally> {
+    let mut services = Tally::default();
+    let lines = each_line(ledger, |line| {
+        if let Entry::Tick(tick) = &line.entry {
+            let seen = tick.observation.proxies.iter();
+            let seen = seen.filter_map(|proxy| proxy.seen.as_ref());
+            seen.for_each(|seen| services.add(&seen.service));
+        }
+        Ok(())
+    });
+    lines.ok()?;
+    (services.count() >= FEWEST_SERVICES).then_some(services)
+}
+
+/// What is promised and cannot be kept, however many workers there are.
+fn unmet(policy: &PolicyFile, services: &Tally) -> Option<String> {
+    let forecast = policy.forecast?;
+    let latency = policy.slo.latency;
+    let within = services.count_within_ms(latency.as_secs_f64() * 1000.0);
+    let within = within as f64 / services.count() as f64;
+    (within < forecast.attainment).then(|| {
+        format!(
+            "forecast.attainment is {}, but of {} services in the ledger only {:.2} % take less \
+             than slo.latency, {latency}, by themselves: no number of workers keeps it",
+            forecast.attainment,
+            services.count(),
+            100.0 * within
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const POLICY: &str = "[fleet]\nkind = 'process'\nmin = 1\nmax = 4\nlead_time = '60s'\n\
+        [slo]\nlatency = '2s'\n[[signal]]\nname = 'requests'\nmetric = 'concurrency'\n\
+        statistic = 'mean'\nwindow = '20s'\ntarget_per_worker = 24\n[[signal]]\n\
+        name = 'slow'\nmetric = 'latency'\nstatistic = 'p99'\nwindow = '60s'\n[forecast]\n\
+        [cost]\nprice_per_hour = 0.2\nbudget_per_hour = 0.6\n[proxies]\n\
+        admin = ['http://127.0.0.1:9090']\ntoken_file = 't'\n[process]\nmodel = 'm'\n\
+        token_file = 't'\n[scaler]\nledger = '/nowhere'\n";
+
+    fn policy() -> PolicyFile {
+        tidegate_config::parse(POLICY, Path::new("p.toml")).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn a_policy_is_told_with_its_defaults_and_what_signals_ask_at_their_targets() {
+        let mut told = Vec::new();
+        tell(Path::new("p.toml"), &policy(), &mut told).expect("it is written");
+        let expected = "\
+p.toml is valid: 1 to 4 workers by requests, slow, forecast
+  a new worker: expected within 60s of its launch (fleet.lead_time), or sooner once launches have \
+shown it; replaced after 30s of silence
+  requests: mean of requests in the queue and at workers over 20s; a worker for each 24, so all 4 \
+from 96 on
+  slow: p99 of latency over 60s; at 2s as many workers as serve, at twice that twice as many
+  forecast: workers for 99 % of requests within 2s, for the load a lead time ahead; what waits is \
+worked off within 20s
+  growth: at once; within 10 % of a target nothing is done
+  removal: to the most that was asked for over 45s; within 10 % of a target nothing is done
+  cost: 0.20 to 0.60 an hour, for 1 to 3 workers (cost.budget_per_hour)
+";
+        let expected = expected
+            .replace("60s of", "1m of")
+            .replace("over 60s", "over 1m");
+        assert_eq!(String::from_utf8_lossy(&told), expected);
+    }
+
+    #[test]
+    fn a_promise_that_services_alone_break_is_warned_of() {
+        let mut histogram = tidegate_protocol::Histogram::default();
+        (0..2000).for_each(|at| {
+            let seconds = if at % 50 == 0 { 5 } else { 1 };
+            histogram.record(Duration::from_secs(seconds));
+        });
+        let services = Tally::from(&histogram);
+        let warning = unmet(&policy(), &services).expect("it cannot be kept");
+        assert!(
+            warning.contains("of 2000 services in the ledger only 98.00 %"),
+            "{warning}"
+        );
+        let mut slower = policy();
+        slower.slo.latency = tidegate_config::Duration::from_secs(10);
+        assert_eq!(unmet(&slower, &services), None);
+    }
+}
