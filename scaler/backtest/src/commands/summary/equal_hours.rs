@@ -25,7 +25,11 @@ impl Curve {
         let swept = judged.swept.iter();
         let swept = swept.filter(|swept| swept.rival == Some(rival));
         let runs = judged.rivals.iter().filter(|run| run.rival == Some(rival));
-        Curve::through(swept.map(|swept| swept.figures).chain(runs.map(Run::figures)))
+        Curve::through(
+            swept
+                .map(|swept| swept.figures)
+                .chain(runs.map(Run::figures)),
+        )
     }
 
     fn through(points: impl Iterator<Item = Figures>) -> Curve {

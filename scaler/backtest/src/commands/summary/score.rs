@@ -88,7 +88,10 @@ impl Score {
         }
         let mean = |logs: &[f64]| match logs.is_empty() {
             true => "-".to_owned(),
-            false => format!("{:.2} x", (logs.iter().sum::<f64>() / logs.len() as f64).exp()),
+            false => format!(
+                "{:.2} x",
+                (logs.iter().sum::<f64>() / logs.len() as f64).exp()
+            ),
         };
         let hours = match self.hours.1 > 0.0 {
             true => format!("{:.2} x", self.hours.0 / self.hours.1),
