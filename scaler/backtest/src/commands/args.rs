@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate_config::Duration;
 
+use crate::interpolate::Replay;
+
 #[derive(Debug, Args)]
 pub struct BacktestArgs {
     /// The policy to test, such as configs/policy.toml.
@@ -17,6 +19,9 @@ pub struct BacktestArgs {
     /// `ramp:from=10,to=60,for=1h`.
     #[arg(long, value_name = "TRACE", num_args = 1.., required = true)]
     pub trace: Vec<String>,
+    /// How counts and rates are replayed.
+    #[arg(long, value_enum, default_value_t)]
+    pub replay: Replay,
     /// From launch to ready; instead of the scenario's lead_times.
     #[arg(long, value_name = "TIME")]
     pub lead_time: Vec<Duration>,
@@ -54,6 +59,9 @@ pub struct TuneArgs {
     /// As for backtest.
     #[arg(long, value_name = "TRACE", num_args = 1.., required = true)]
     pub trace: Vec<String>,
+    /// How counts and rates are replayed.
+    #[arg(long, value_enum, default_value_t)]
+    pub replay: Replay,
     /// From launch to ready; instead of the scenario's lead_times.
     #[arg(long, value_name = "TIME")]
     pub lead_time: Vec<Duration>,

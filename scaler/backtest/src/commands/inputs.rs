@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::interpolate::Replay;
 use crate::sim::Scenario;
 use crate::trace::{self, Demand, SpecError, TraceError};
 use anyhow::Context;
@@ -81,7 +82,7 @@ impl Inputs {
         };
         Ok(Inputs {
             policy: policy(&args.policy)?,
-            traces: traces(&args.trace)?,
+            traces: traces(&args.trace, args.replay)?,
             lead_times,
             policy_text: text(&args.policy)?,
             scenario_text: text(&args.scenario)?,
@@ -103,11 +104,12 @@ pub fn scenario(file: &Path) -> anyhow::Result<Scenario> {
     Ok(tidegate_config::load(file)?)
 }
 
-pub fn traces(words: &[String]) -> Result<Vec<Trace>, BadTrace> {
-    words.iter().map(|words| trace(words)).collect()
+pub fn traces(words: &[String], replay: Replay) -> Result<Vec<Trace>, BadTrace> {
+    words.iter().map(|words| trace(words, replay)).collect()
 }
 
-fn trace(words: &str) -> Result<Trace, BadTrace> {
+/// A shape is replayed as it was described, a file as it is asked for.
+fn trace(words: &str, replay: Replay) -> Result<Trace, BadTrace> {
     let file = Path::new(words);
     if trace::is_spec(words) && !file.exists() {
         let demand = trace::made_up(words).map_err(|cause| BadTrace::Spec {
@@ -127,6 +129,7 @@ fn trace(words: &str) -> Result<Trace, BadTrace> {
     }
     let name = file.file_name().unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
+    let demand = replay.apply(demand);
     Ok(Trace { name, demand })
 }
 

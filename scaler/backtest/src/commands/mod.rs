@@ -8,6 +8,7 @@ mod pool;
 mod replay;
 mod report;
 mod show;
+mod split;
 mod steady;
 mod summary;
 mod tune;

@@ -102,7 +102,7 @@ impl Default for ServiceTime {
         ServiceTime {
             distribution: Distribution::LogNormal,
             mean: Duration::from_secs(2),
-            variation: 1.0,
+            variation: 0.5,
             percentiles: None,
         }
     }

@@ -155,6 +155,44 @@ fn rivals_come_at_their_defaults_and_tuned() {
 }
 
 #[test]
+fn the_summary_is_one_line_for_traces_that_nothing_was_chosen_on() {
+    let output = backtest(&["--trace", SHORT, "--rivals", "--quick"]);
+    let table = text(&output.stdout);
+    let begins = "Traces that nothing was chosen on, lead time 60 s or more: hours ";
+    let lines: Vec<&str> = (table.lines())
+        .filter(|line| line.starts_with(begins))
+        .collect();
+    assert_eq!(lines.len(), 1, "{table}");
+    for figure in [
+        "excess over the minimum ",
+        "misses at equal hours ",
+        "of 1 grounds ",
+        " lost",
+    ] {
+        assert!(lines[0].contains(figure), "{figure}: {}", lines[0]);
+    }
+    assert!(!table.contains("chosen on, shorter"), "{table}");
+}
+
+#[test]
+fn counts_are_replayed_in_lines_unless_stairs_are_asked_for() {
+    let counts = "timestamp,value\n0,6000\n300,24000\n600,6000\n900,24000\n";
+    let (_kept, trace) = file("counts.csv", counts);
+    let replayed = |how: &[&str]| {
+        let rows = rows(&backtest(&[&["--trace", &trace, "--json"], how].concat()));
+        (rows[0]["instance_hours"].as_f64()).expect("there are hours")
+    };
+    let usual = replayed(&[]);
+    assert_eq!(usual, replayed(&["--replay", "linear"]));
+    assert_ne!(usual, replayed(&["--replay", "stairs"]));
+    refused(
+        &backtest(&["--trace", &trace, "--replay", "curves"]),
+        78,
+        "invalid value 'curves' for '--replay <REPLAY>'",
+    );
+}
+
+#[test]
 fn a_missed_gate_is_named_and_exits_with_2() {
     let output = backtest(&["--trace", SHORT, "--max-instance-hours", "0.5"]);
     assert_eq!(output.status.code(), Some(2));

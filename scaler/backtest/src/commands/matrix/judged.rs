@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::case::Row;
-use crate::rivals::Setting;
+use crate::rivals::{Rival, Setting};
 use crate::sim::Outcome;
 
 use super::ground::Ground;
@@ -14,17 +14,14 @@ use super::{Found, OURS, TUNING_SEED};
 pub struct Run {
     pub row: Row,
     pub outcome: Outcome,
-    /// Of a rival.
+    /// Of a rival: whose, and at what.
+    pub rival: Option<Rival>,
     pub setting: Option<Setting>,
 }
 
 impl Run {
     pub fn figures(&self) -> Figures {
         Figures::of(&self.outcome)
-    }
-
-    pub fn is_tuned(&self) -> bool {
-        self.row.policy.ends_with(TUNED)
     }
 }
 
@@ -94,6 +91,7 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
         let run = Run {
             row: Row::new(&name, &case, &outcome, bound),
             outcome: *outcome,
+            rival: whose.map(|(rival, _)| rival),
             setting: whose.map(|(_, setting)| setting),
         };
         match whose {

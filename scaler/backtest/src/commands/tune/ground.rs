@@ -44,7 +44,7 @@ pub fn read(args: &TuneArgs) -> anyhow::Result<Vec<Ground>> {
         false => &args.lead_time,
     };
     let mut grounds = Vec::new();
-    for trace in inputs::traces(&args.trace)? {
+    for trace in inputs::traces(&args.trace, args.replay)? {
         let demand = scenario.demand(&trace.demand);
         let Trace { name, .. } = &trace;
         let demand = demand.ok_or_else(|| BadTrace::empty(name, &scenario))?;
