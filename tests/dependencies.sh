@@ -22,7 +22,7 @@ forbid() {
 }
 
 runtime='tokio|hyper|axum|reqwest|rustix|mio|socket2'
-for pure in tidegate-http1 tidegate-queue tidegate-control tidegate-protocol tidegate-gguf tidegate-generation; do
+for pure in tidegate-http1 tidegate-queue tidegate-control tidegate-protocol tidegate-gguf tidegate-generation tidegate-seq2seq; do
     forbid "$pure" "$runtime" "it is pure: no clock, no IO"
 done
 forbid tidegate-worker 'tidegate_(queue|control)' "it knows the protocol alone"

@@ -104,6 +104,13 @@ pub fn cost_of(path: &str, body: &[u8]) -> u64 {
     struct Limits {
         max_tokens: Option<u64>,
         max_completion_tokens: Option<u64>,
+        /// Where text-generation-inference's clients say it.
+        #[serde(default)]
+        parameters: Parameters,
+    }
+    #[derive(Default, Deserialize)]
+    struct Parameters {
+        max_new_tokens: Option<u64>,
     }
     let kind = ApiRoute::kind_of(path);
     let limits: Limits = match kind {
@@ -111,6 +118,7 @@ pub fn cost_of(path: &str, body: &[u8]) -> u64 {
         _ => Limits::default(),
     };
     let max_tokens = limits.max_completion_tokens.or(limits.max_tokens);
+    let max_tokens = max_tokens.or(limits.parameters.max_new_tokens);
     cost(kind, body.len(), max_tokens)
 }
 

@@ -22,4 +22,5 @@ pub use schedule::{
     Chunk, Delta, Finish, Limits, Network, Scheduler, Scored, Task, Totals, Wanted,
 };
 pub use template::{ChatTemplate, Conversation, TemplateError, TemplateValue};
+pub use text::TextStream;
 pub use tokens::{JSON_KEY, Named, Role, Tokenizer, TokenizerError, Vocabulary};

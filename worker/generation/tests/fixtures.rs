@@ -90,8 +90,12 @@ struct Chat {
     messages: Vec<Value>,
     tools: Option<Vec<TemplateValue>>,
     add_generation_prompt: bool,
-    text: String,
+    /// None if the template refuses the conversation.
+    text: Option<String>,
+    #[serde(default)]
     token_ids: Vec<u32>,
+    /// What it says then.
+    refused: Option<String>,
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -138,8 +142,14 @@ fn conversations_are_written_as_transformers_writes_them() {
                 add_generation_prompt: case.add_generation_prompt,
                 variables: &empty,
             };
-            let text = template.render(&conversation, 0).unwrap();
-            assert_eq!(text, case.text, "{}", fixture.name);
+            let rendered = template.render(&conversation, 0);
+            if let Some(refused) = case.refused {
+                let said = rendered.unwrap_err().to_string();
+                assert!(said.contains(&refused), "{}: {said}", fixture.name);
+                continue;
+            }
+            let text = rendered.unwrap();
+            assert_eq!(Some(&text), case.text.as_ref(), "{}", fixture.name);
             let tokens = tokenizer.pieces(&text).unwrap();
             assert_eq!(tokens, case.token_ids, "{}: {text:?}", fixture.name);
         }

@@ -33,6 +33,7 @@ mod product;
 mod quant;
 mod rms_norm;
 mod rope;
+mod seq2seq;
 mod simd;
 mod softmax;
 mod team;
@@ -60,5 +61,9 @@ pub use pool::{Pooling, normalize, pool};
 pub use quant::{QuantRows, quantize_weights};
 pub use rms_norm::RmsNorm;
 pub use rope::{Rope, RopePairs};
+pub use seq2seq::{
+    CrossAttention, FeedForward, SelfAttention, Seq2Seq, Seq2SeqLayer, Seq2SeqParts, Seq2SeqShape,
+    Seq2SeqWorkspace, Source, Stack, Target,
+};
 pub use softmax::softmax;
 pub use team::{Broken, Member, Team};

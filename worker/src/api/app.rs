@@ -15,8 +15,9 @@ use crate::config::LimitsConfig;
 use crate::engine::Engine as _;
 use crate::engine::decoder::Decoder;
 use crate::engine::encoder::Encoder;
+use crate::engine::seq2seq::Seq2Seq;
 use crate::metrics::{self, Exposition, Gauges};
-use crate::models::{Card, Scaling, Scoring, Task, TextTokenizer, Want};
+use crate::models::{Card, Scaling, Scoring, Task, TextTokenizer, Want, seq2seq};
 
 pub struct App {
     /// The model id that clients name.
@@ -40,6 +41,8 @@ pub struct App {
     pub served: OnceLock<Served>,
     /// There instead, once a model is loaded that writes texts.
     pub generating: OnceLock<Generating>,
+    /// There instead, once a model is loaded that makes a text of a text.
+    pub writing: OnceLock<Writing>,
 }
 
 /// What requests need of the loaded model.
@@ -64,6 +67,21 @@ pub struct Generating {
     pub answer_tokens: usize,
     /// Made with the first request that wants one.
     grammars: OnceLock<Result<Grammars, String>>,
+}
+
+/// What requests need of a model that makes a text of a text.
+pub struct Writing {
+    pub tokenizer: TextTokenizer,
+    pub prompts: seq2seq::Prompts,
+    /// Tokens that end a text.
+    pub ends: Vec<u32>,
+    /// Tokens of the longest text.
+    pub max_target: usize,
+    /// Hypotheses of one search.
+    pub most_beams: usize,
+    /// The longest translation of a request that does not say.
+    pub answer_tokens: usize,
+    pub engine: Seq2Seq,
 }
 
 impl Generating {
@@ -96,11 +114,31 @@ impl Generating {
 impl App {
     /// The loaded model, of one that writes texts.
     pub fn generating(&self) -> Result<&Generating, ApiError> {
-        match (self.generating.get(), self.served.get()) {
-            (Some(generating), _) => Ok(generating),
-            (None, Some(served)) => Err(served.wrong_task("a model that writes texts")),
-            (None, None) => Err(ApiError::not_ready(word(WorkerState::Warming))),
-        }
+        self.generating
+            .get()
+            .ok_or_else(|| self.not_for("a model that writes texts"))
+    }
+
+    /// The loaded model, of one that makes a text of a text.
+    pub fn writing(&self) -> Result<&Writing, ApiError> {
+        self.writing
+            .get()
+            .ok_or_else(|| self.not_for("a model that makes a text of a text, such as T5"))
+    }
+
+    /// Why a route that needs `wanted` is not served: the model is another, or not loaded yet.
+    fn not_for(&self, wanted: &str) -> ApiError {
+        let is = if let Some(served) = self.served.get() {
+            served.purpose()
+        } else if self.generating.get().is_some() {
+            "one that writes texts: use /v1/chat/completions or /v1/completions"
+        } else if self.writing.get().is_some() {
+            "one that makes a text of a text: use /v1/completions, /generate or /translate"
+        } else {
+            return ApiError::not_ready(word(WorkerState::Warming));
+        };
+        let message = format!("This route needs {wanted}; the model served here is {is}");
+        ApiError::new(Fault::WrongTask, message)
     }
 
     /// Ends the engine's threads once nothing waits.
@@ -111,18 +149,16 @@ impl App {
         if let Some(generating) = self.generating.get() {
             generating.engine.close();
         }
+        if let Some(writing) = self.writing.get() {
+            writing.engine.close();
+        }
     }
 
     /// The loaded model.
     pub fn served(&self) -> Result<&Served, ApiError> {
-        match (self.served.get(), self.generating.get()) {
-            (Some(served), _) => Ok(served),
-            (None, Some(_)) => {
-                let message = "The model served here writes texts: use /v1/chat/completions or /v1/completions";
-                Err(ApiError::new(Fault::WrongTask, message))
-            }
-            (None, None) => Err(ApiError::not_ready(word(WorkerState::Warming))),
-        }
+        self.served
+            .get()
+            .ok_or_else(|| self.not_for("a model that reads texts into numbers"))
     }
 
     /// A name for an answer that no other of this worker has.
@@ -150,12 +186,14 @@ impl App {
     pub fn waiting(&self) -> usize {
         let encoder = (self.served.get()).map_or(0, |served| served.engine.waiting());
         let decoder = (self.generating.get()).map_or(0, |generating| generating.engine.waiting());
-        encoder + decoder
+        let writing = (self.writing.get()).map_or(0, |writing| writing.engine.waiting());
+        encoder + decoder + writing
     }
 
     pub fn gauges(&self) -> Gauges {
-        if let Some(generating) = self.generating.get() {
-            let numbers = generating.engine.numbers();
+        let decoder = (self.generating.get()).map(|generating| generating.engine.numbers());
+        let seq2seq = (self.writing.get()).map(|writing| writing.engine.numbers());
+        if let Some(numbers) = decoder.or(seq2seq) {
             metrics::generation(numbers.running(), numbers.waiting(), numbers.cache_use());
         }
         Gauges {
@@ -215,12 +253,16 @@ impl Served {
         }
     }
 
-    fn wrong_task(&self, wanted: &str) -> ApiError {
-        let is = match &self.card.task {
+    fn purpose(&self) -> &'static str {
+        match &self.card.task {
             Task::Embedding { .. } => "an embedding model: use /v1/embeddings or /embed",
             Task::Classification { .. } => "a classifier: use /predict",
             Task::Reranking { .. } => "a reranker: use /v1/rerank or /rerank",
-        };
+        }
+    }
+
+    fn wrong_task(&self, wanted: &str) -> ApiError {
+        let is = self.purpose();
         let message = format!("This route needs {wanted}; the model served here is {is}");
         ApiError::new(Fault::WrongTask, message)
     }

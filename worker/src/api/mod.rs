@@ -15,10 +15,11 @@ mod openai;
 mod reply;
 mod rerank;
 mod routes;
+mod seq2seq;
 mod slash;
 mod tei;
 mod texts;
 
-pub use self::app::{App, Generating, Served};
+pub use self::app::{App, Generating, Served, Writing};
 pub use self::memory::Pool;
 pub use self::routes::routes;

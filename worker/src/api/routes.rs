@@ -12,11 +12,12 @@ use tidegate_protocol::WorkerState;
 
 use super::app::{App, word};
 use super::error::{ApiError, Refuse};
-use super::{openai, rerank, slash, tei};
+use super::{openai, rerank, seq2seq, slash, tei};
 
 pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(openai::routes())
+        .merge(seq2seq::routes())
         .merge(tei::routes())
         .merge(slash::with([
             ("/rerank", post(rerank::rerank)),

@@ -2,6 +2,7 @@
 //! the smallest that is good enough.
 
 mod closeness;
+mod seq2seq;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use thiserror::Error;
 pub use self::closeness::Closeness;
 use crate::bench::{self, Figures};
 use crate::measure::{Engine, Inputs, MeasureError};
-use crate::models::{self, ModelError, Package, Quality, Task, Weights, sha256};
+use crate::models::{self, ModelError, Package, Quality, Spread, Task, Weights, sha256};
 use crate::threads;
 
 /// How long each model's throughput is measured.
@@ -59,6 +60,12 @@ pub struct Gates {
     /// Least share of inputs that keep their label.
     #[arg(long, value_name = "SHARE")]
     pub min_agreement: Option<f64>,
+    /// Least share of texts that are the reference's, letter by letter (T5).
+    #[arg(long, value_name = "SHARE")]
+    pub min_exact_match: Option<f64>,
+    /// Least chrF of all texts to the reference's, 0 to 100 (T5).
+    #[arg(long, value_name = "CHRF")]
+    pub min_chrf: Option<f64>,
     /// Most milliseconds for one text, 99th percentile.
     #[arg(long, value_name = "MS")]
     pub max_p99_ms: Option<f64>,
@@ -124,8 +131,42 @@ struct Judged {
     origin_sha256: String,
 }
 
+/// What was found, of whatever kind the models are.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Compared {
+    Encoders(Comparison),
+    Seq2Seq(seq2seq::Comparison),
+}
+
+impl Compared {
+    /// The smallest model that meets the gates.
+    pub fn chosen(&self) -> Option<&str> {
+        match self {
+            Compared::Encoders(comparison) => comparison.chosen.as_deref(),
+            Compared::Seq2Seq(comparison) => comparison.chosen.as_deref(),
+        }
+    }
+}
+
+impl std::fmt::Display for Compared {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Compared::Encoders(comparison) => comparison.fmt(out),
+            Compared::Seq2Seq(comparison) => comparison.fmt(out),
+        }
+    }
+}
+
 /// Measures and judges all models, one after another, so that they never share the machine.
-pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
+pub fn run(args: &CompareArgs) -> Result<Compared, CompareError> {
+    match models::seq2seq::is_seq2seq(&args.reference) {
+        true => seq2seq::run(args).map(Compared::Seq2Seq),
+        false => encoders(args).map(Compared::Encoders),
+    }
+}
+
+fn encoders(args: &CompareArgs) -> Result<Comparison, CompareError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
     let reference = judge(&args.reference, &inputs, args.threads)?;
     let mut rows = Vec::new();
@@ -133,9 +174,15 @@ pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
         let judged = judge(path, &inputs, args.threads)?;
         let closeness = compare(path, &reference, &judged)?;
         if args.record {
-            record(path, &reference, &closeness, &inputs)?;
+            let measured = Measured {
+                cosine: closeness.cosine,
+                spearman: closeness.spearman,
+                agreement: closeness.agreement,
+                ..Measured::default()
+            };
+            record(path, &reference.origin_sha256, &inputs, measured)?;
         }
-        let misses = args.gates.misses(&judged.figures, &closeness);
+        let misses = args.gates.misses(&Found::of(&judged.figures, &closeness));
         rows.push(Row {
             figures: judged.figures,
             closeness,
@@ -204,12 +251,22 @@ fn compare(path: &Path, reference: &Judged, judged: &Judged) -> Result<Closeness
     Ok(closeness::of_logits(ours, theirs))
 }
 
+/// What a record keeps of a comparison; what does not apply is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Measured {
+    cosine: Option<Spread>,
+    spearman: Option<f64>,
+    agreement: Option<f64>,
+    exact_match: Option<f64>,
+    chrf: Option<f64>,
+}
+
 /// Keeps what was measured in the model file, for `serve` to hold against its floor.
 fn record(
     path: &Path,
-    reference: &Judged,
-    closeness: &Closeness,
+    reference_sha256: &str,
     inputs: &Inputs,
+    measured: Measured,
 ) -> Result<(), CompareError> {
     let refused = |why| CompareError::NotRecordable {
         path: path.to_owned(),
@@ -220,36 +277,63 @@ fn record(
     }
     let weights = Weights::open(path)?;
     let (package, _) = Package::read(&weights)?;
-    if package.provenance.source_sha256 != reference.origin_sha256 {
+    if package.provenance.source_sha256 != reference_sha256 {
         return Err(refused("was not made from the reference"));
     }
     let quality = Quality {
         model_sha256: package.sha256,
-        reference_sha256: reference.origin_sha256.clone(),
+        reference_sha256: reference_sha256.to_owned(),
         inputs_sha256: inputs.sha256.clone(),
         inputs: inputs.items.len(),
-        cosine: closeness.cosine,
-        spearman: closeness.spearman,
-        agreement: closeness.agreement,
+        cosine: measured.cosine,
+        spearman: measured.spearman,
+        agreement: measured.agreement,
+        exact_match: measured.exact_match,
+        chrf: measured.chrf,
     };
     Ok(Package::record(&weights, quality)?)
 }
 
+/// What gates are held against; what does not apply is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    cosine: Option<f64>,
+    spearman: Option<f64>,
+    neighbours: Option<f64>,
+    agreement: Option<f64>,
+    exact_match: Option<f64>,
+    chrf: Option<f64>,
+    tokens_per_second: f64,
+    p99_ms: f64,
+}
+
+impl Found {
+    fn of(figures: &Figures, close: &Closeness) -> Found {
+        Found {
+            cosine: close.cosine.map(|cosine| cosine.min),
+            spearman: close.spearman,
+            neighbours: close.neighbours,
+            agreement: close.agreement,
+            tokens_per_second: figures.tokens_per_second,
+            p99_ms: figures.p99_ms,
+            ..Found::default()
+        }
+    }
+}
+
 impl Gates {
     /// What a model misses, each with what was found and what was asked for.
-    fn misses(&self, figures: &Figures, close: &Closeness) -> Vec<String> {
+    fn misses(&self, found: &Found) -> Vec<String> {
         let least = [
-            (
-                "cosine",
-                close.cosine.map(|cosine| cosine.min),
-                self.min_cosine,
-            ),
-            ("spearman", close.spearman, self.min_spearman),
-            ("neighbours", close.neighbours, self.min_neighbours),
-            ("agreement", close.agreement, self.min_agreement),
+            ("cosine", found.cosine, self.min_cosine),
+            ("spearman", found.spearman, self.min_spearman),
+            ("neighbours", found.neighbours, self.min_neighbours),
+            ("agreement", found.agreement, self.min_agreement),
+            ("exact match", found.exact_match, self.min_exact_match),
+            ("chrF", found.chrf, self.min_chrf),
             (
                 "tokens/s",
-                Some(figures.tokens_per_second),
+                Some(found.tokens_per_second),
                 self.min_tokens_per_second,
             ),
         ];
@@ -266,8 +350,8 @@ impl Gates {
                 }
             }
         }
-        if let Some(most) = self.max_p99_ms.filter(|most| figures.p99_ms > *most) {
-            misses.push(format!("p99 {:.2} ms > {most} ms", figures.p99_ms));
+        if let Some(most) = self.max_p99_ms.filter(|most| found.p99_ms > *most) {
+            misses.push(format!("p99 {:.2} ms > {most} ms", found.p99_ms));
         }
         misses
     }

@@ -98,6 +98,10 @@ pub struct QualityConfig {
     pub min_spearman: Option<f64>,
     /// Least share of inputs that keep their label, for classifiers.
     pub min_agreement: Option<f64>,
+    /// Least share of texts that are the reference's, for models that make a text of a text.
+    pub min_exact_match: Option<f64>,
+    /// Least chrF of all texts to the reference's, 0 to 100, for the same.
+    pub min_chrf: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -167,13 +171,17 @@ impl Check for QualityConfig {
             ("min_cosine", self.min_cosine),
             ("min_spearman", self.min_spearman),
             ("min_agreement", self.min_agreement),
+            ("min_exact_match", self.min_exact_match),
         ];
         for (key, floor) in floors {
             if let Some(floor) = floor.filter(|floor| !(0.0..=1.0).contains(floor)) {
                 return Err(Problem::new(key, floor, "0 to 1"));
             }
         }
-        Ok(())
+        match self.min_chrf.filter(|chrf| !(0.0..=100.0).contains(chrf)) {
+            Some(chrf) => Err(Problem::new("min_chrf", chrf, "0 to 100")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -339,6 +347,8 @@ mod tests {
                 && whole.quality.min_cosine.is_some()
                 && whole.quality.min_spearman.is_some()
                 && whole.quality.min_agreement.is_some()
+                && whole.quality.min_exact_match.is_some()
+                && whole.quality.min_chrf.is_some()
                 && whole.metadata.url.is_some()
                 && whole.s3.region.is_some()
                 && whole.s3.endpoint.is_some()
@@ -377,6 +387,7 @@ mod tests {
             ("[s3]\nendpoint = 'localhost:9000'", "s3.endpoint"),
             ("memory_limit = '5 TB'", "such as 512MB"),
             ("[quality]\nmin_cosine = 99.0", "quality.min_cosine"),
+            ("[quality]\nmin_chrf = 101.0", "quality.min_chrf"),
         ] {
             let mistake = tidegate_config::parse::<WorkerConfig>(text, Path::new("w.toml"));
             let mistake = mistake.expect_err(text).to_string();

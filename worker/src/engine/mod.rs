@@ -6,6 +6,8 @@
 
 pub mod decoder;
 pub mod encoder;
+pub mod numbers;
+pub mod seq2seq;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tidegate_generation::{Finish, Totals};
 use tidegate_protocol::WorkerState;
 
 pub use self::aliases::Aliases;
@@ -123,19 +122,13 @@ pub fn next_token(after: Duration) {
 }
 
 /// An answer ended.
-pub fn answered(finish: &Finish, after: Duration) {
-    let reason = match finish {
-        Finish::Length => "length",
-        _ => "stop",
-    };
+pub fn answered(reason: &'static str, after: Duration) {
     counter!("tidegate_worker_answers_total", "finished_reason" => reason).increment(1);
     histogram!("tidegate_worker_answer_seconds").record(after);
 }
 
-/// A step was computed, between these totals.
-pub fn generated(before: Totals, after: Totals) {
-    let prompt = after.prompt_tokens - before.prompt_tokens;
-    let answer = after.answer_tokens - before.answer_tokens;
+/// A step computed so many tokens of prompts and of answers.
+pub fn generated(prompt: u64, answer: u64) {
     counter!("tidegate_worker_prompt_tokens_total").increment(prompt);
     counter!("tidegate_worker_answer_tokens_total").increment(answer);
     histogram!("tidegate_worker_step_tokens").record((prompt + answer) as f64);

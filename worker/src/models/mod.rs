@@ -13,6 +13,7 @@ mod network;
 mod package;
 mod pooling;
 mod s3;
+pub mod seq2seq;
 mod source;
 mod tokenizer;
 mod weights;
@@ -24,6 +25,7 @@ pub use tidegate_kernels::Workspace;
 use tidegate_kernels::{Pooling, ShapeError};
 
 pub use hub::{HubError, fetch};
+pub use layout::WEIGHTS_FILE;
 pub use layout::{Prompts, Scaling};
 pub use network::{Network, Sequence, Want};
 pub use package::{Package, Provenance, Quality, Spread, Stored, hex, sha256};

@@ -78,6 +78,12 @@ pub struct Quality {
     /// Classifiers: share of inputs with the same label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
+    /// Models that make a text of a text: share of texts that are the reference's, letter by letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact_match: Option<f64>,
+    /// And how close the others are, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chrf: Option<f64>,
 }
 
 /// Of one figure over all inputs.
@@ -149,13 +155,18 @@ impl Package {
         {
             return Err(weights.invalid("it is damaged: its record of quality was changed"));
         }
+        Ok((package, Package::files(weights)?))
+    }
+
+    /// The small files of a model file, of which nothing is verified.
+    pub fn files(weights: &Weights) -> Result<Files, ModelError> {
         let mut files = BTreeMap::new();
         for name in weights.names() {
             if let Some(file) = name.strip_prefix(FILES) {
                 files.insert(file.to_owned(), weights.bytes(&name)?);
             }
         }
-        Ok((package, Files::inside(weights.path(), files)))
+        Ok(Files::inside(weights.path(), files))
     }
 
     /// Writes a model file, whole or not at all.

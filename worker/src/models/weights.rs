@@ -293,8 +293,24 @@ impl Weights {
         Ok(info.dtype)
     }
 
+    /// The bytes of a tensor of this shape and type.
+    pub(super) fn shaped_bytes(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: Dtype,
+    ) -> Result<Vec<u8>, ModelError> {
+        let found = self.shaped(name, shape)?;
+        if found != dtype {
+            return Err(self.invalid(format!(
+                "tensor {name} is stored as {found:?}; expected {dtype:?}"
+            )));
+        }
+        self.bytes(name)
+    }
+
     /// Any float tensor in f32. Values that are no number, or infinite, are refused.
-    fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    pub(super) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let dtype = match self.shaped(name, shape)? {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,

@@ -4,9 +4,9 @@
 use thiserror::Error;
 
 use crate::config::{QualityConfig, WorkerConfig};
-use crate::engine::decoder;
+use crate::engine::{decoder, seq2seq};
 use crate::memory::{self, Plan, Shares};
-use crate::models::{Opened, Quality, Task};
+use crate::models::{Opened, Package, Quality, Task};
 use crate::threads;
 use crate::units::Bytes;
 
@@ -32,6 +32,12 @@ pub enum Unfit {
     #[error("it would need {plan}; the memory limit is {limit}; {alternatives}")]
     DecoderTooLarge {
         plan: decoder::Plan,
+        limit: Bytes,
+        alternatives: String,
+    },
+    #[error("it would need {plan}; the memory limit is {limit}; {alternatives}")]
+    Seq2SeqTooLarge {
+        plan: seq2seq::Plan,
         limit: Bytes,
         alternatives: String,
     },
@@ -71,7 +77,7 @@ impl Demands {
 
     /// Before the weights are read. Where memory is limited, what is left of it for requests.
     pub(crate) fn check(&self, opened: &Opened) -> Result<Option<Shares>, Unfit> {
-        self.check_quality(opened)?;
+        self.check_quality(opened.package.as_ref(), Purpose::Encoder(&opened.task()))?;
         let plan = Plan::of(opened, self.threads);
         match self.memory_limit {
             Some(limit) if plan.total() > limit => Err(Unfit::TooLarge {
@@ -85,20 +91,40 @@ impl Demands {
 
     /// The same for a model that writes texts.
     pub(crate) fn check_decoder(&self, plan: decoder::Plan) -> Result<(), Unfit> {
-        let floors = [
-            ("min_cosine", self.quality.min_cosine),
-            ("min_spearman", self.quality.min_spearman),
-            ("min_agreement", self.quality.min_agreement),
-        ];
-        if let Some((floor, _)) = floors.into_iter().find(|(_, least)| least.is_some()) {
-            let task = "model that writes texts";
-            return Err(Unfit::FloorDoesNotApply { floor, task });
-        }
+        self.check_no_floors()?;
         match self.memory_limit.filter(|limit| plan.total() > *limit) {
             Some(limit) => Err(Unfit::DecoderTooLarge {
                 plan,
                 limit,
                 alternatives: plan.alternatives(limit),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a model that makes a text of a text.
+    pub(crate) fn check_seq2seq(
+        &self,
+        package: Option<&Package>,
+        plan: seq2seq::Plan,
+    ) -> Result<(), Unfit> {
+        self.check_quality(package, Purpose::Seq2Seq)?;
+        match self.memory_limit.filter(|limit| plan.total() > *limit) {
+            Some(limit) => Err(Unfit::Seq2SeqTooLarge {
+                plan,
+                limit,
+                alternatives: plan.alternatives(limit),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_no_floors(&self) -> Result<(), Unfit> {
+        let minimums = self.minimums();
+        match minimums.iter().find(|minimum| minimum.least.is_some()) {
+            Some(minimum) => Err(Unfit::FloorDoesNotApply {
+                floor: minimum.name,
+                task: "model that writes texts",
             }),
             None => Ok(()),
         }
@@ -113,11 +139,10 @@ impl Demands {
         }
     }
 
-    fn check_quality(&self, opened: &Opened) -> Result<(), Unfit> {
-        let Some(package) = &opened.package else {
+    fn check_quality(&self, package: Option<&Package>, purpose: Purpose<'_>) -> Result<(), Unfit> {
+        let Some(package) = package else {
             return Ok(());
         };
-        let task = opened.task();
         for Minimum {
             name,
             applies,
@@ -126,8 +151,8 @@ impl Demands {
         } in self.minimums()
         {
             let Some(least) = least else { continue };
-            if !applies(&task) {
-                let task = task.name();
+            if !applies(purpose) {
+                let task = purpose.name();
                 return Err(Unfit::FloorDoesNotApply { floor: name, task });
             }
             let missing = Unfit::NoRecord { floor: name };
@@ -152,34 +177,65 @@ impl Demands {
         Ok(())
     }
 
-    fn minimums(&self) -> [Minimum; 3] {
+    fn minimums(&self) -> [Minimum; 5] {
         [
             Minimum {
                 name: "min_cosine",
-                applies: |task| matches!(task, Task::Embedding { .. }),
+                applies: |purpose| matches!(purpose, Purpose::Encoder(Task::Embedding { .. })),
                 least: self.quality.min_cosine,
                 found: |record| record.cosine.map(|cosine| cosine.min),
             },
             Minimum {
                 name: "min_spearman",
-                applies: |task| !matches!(task, Task::Classification { .. }),
+                applies: |purpose| match purpose {
+                    Purpose::Encoder(task) => !matches!(task, Task::Classification { .. }),
+                    Purpose::Seq2Seq => false,
+                },
                 least: self.quality.min_spearman,
                 found: |record| record.spearman,
             },
             Minimum {
                 name: "min_agreement",
-                applies: |task| matches!(task, Task::Classification { .. }),
+                applies: |purpose| matches!(purpose, Purpose::Encoder(Task::Classification { .. })),
                 least: self.quality.min_agreement,
                 found: |record| record.agreement,
             },
+            Minimum {
+                name: "min_exact_match",
+                applies: |purpose| matches!(purpose, Purpose::Seq2Seq),
+                least: self.quality.min_exact_match,
+                found: |record| record.exact_match,
+            },
+            Minimum {
+                name: "min_chrf",
+                applies: |purpose| matches!(purpose, Purpose::Seq2Seq),
+                least: self.quality.min_chrf,
+                found: |record| record.chrf,
+            },
         ]
+    }
+}
+
+/// What a model with a record is for.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    Encoder(&'a Task),
+    Seq2Seq,
+}
+
+impl Purpose<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::Encoder(task) => task.name(),
+            Purpose::Seq2Seq => "model that makes a text of a text",
+        }
     }
 }
 
 /// A least value, the models that have it, and where a record says what was found.
 struct Minimum {
     name: &'static str,
-    applies: fn(&Task) -> bool,
+    applies: fn(Purpose<'_>) -> bool,
     least: Option<f64>,
     found: fn(&Quality) -> Option<f64>,
 }

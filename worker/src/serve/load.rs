@@ -11,6 +11,7 @@ use tracing::info;
 use super::ServeError;
 use super::decoder;
 use super::fitness::Demands;
+use super::seq2seq;
 use crate::api::{App, Served};
 use crate::config::{S3Config, WorkerConfig};
 use crate::engine::encoder::{Encoder, Lane};
@@ -23,13 +24,15 @@ pub enum Threads {
     Encoder(Vec<Lane>),
     /// The decoder's one thread; its team is as many again less one.
     Decoder(#[allow(dead_code, reason = "held while the process lives")] JoinHandle<()>),
+    /// As a decoder's.
+    Seq2Seq(#[allow(dead_code, reason = "held while the process lives")] JoinHandle<()>),
 }
 
 impl Threads {
     pub fn len(&self) -> usize {
         match self {
             Threads::Encoder(lanes) => lanes.len(),
-            Threads::Decoder(_) => 1,
+            Threads::Decoder(_) | Threads::Seq2Seq(_) => 1,
         }
     }
 }
@@ -48,6 +51,9 @@ pub async fn load(
     let demands = Demands::of(config);
     if models::decoder::is_decoder(&path) {
         return decoder::load(app, path, demands, config, deaths).await;
+    }
+    if models::seq2seq::is_seq2seq(&path) {
+        return seq2seq::load(app, path, demands, config, deaths).await;
     }
     let begun = Instant::now();
     let loaded = on_a_thread(move || load_and_warm_up(&path, &demands)).await??;

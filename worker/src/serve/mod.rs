@@ -10,6 +10,7 @@ mod fitness;
 mod load;
 mod metadata;
 mod notices;
+mod seq2seq;
 mod stop;
 
 use std::net::SocketAddr;
@@ -110,6 +111,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         metrics: metrics::install(&config.metrics.aliases)?,
         served: OnceLock::new(),
         generating: OnceLock::new(),
+        writing: OnceLock::new(),
     });
     // Ends with this function.
     let mut upkeep = JoinSet::new();

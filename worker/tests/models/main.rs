@@ -7,5 +7,6 @@ mod decoders;
 mod directories;
 mod families;
 mod hostile;
+mod seq2seq;
 mod serving;
 mod stand;

@@ -67,7 +67,7 @@ const fn post(path: &'static str, kind: Kind) -> ApiRoute {
 }
 
 /// The routes that go to workers.
-pub const ROUTES: [ApiRoute; 13] = [
+pub const ROUTES: [ApiRoute; 16] = [
     post("/v1/chat/completions", Kind::Generate),
     post("/v1/completions", Kind::Generate),
     post("/v1/embeddings", Kind::Embed),
@@ -80,6 +80,9 @@ pub const ROUTES: [ApiRoute; 13] = [
     post("/predict", Kind::Classify),
     post("/rerank", Kind::Rerank),
     post("/tokenize", Kind::Tokenize),
+    post("/generate", Kind::Generate),
+    post("/generate_stream", Kind::Generate),
+    post("/translate", Kind::Generate),
     ApiRoute {
         method: Method::Get,
         path: "/info",

@@ -67,7 +67,7 @@ impl RelativeBias {
 }
 
 /// The bucket of a distance key - query.
-fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
+pub(crate) fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;
     let side = if distance > 0 { half } else { 0 };
     let far = distance.unsigned_abs() as usize;

@@ -10,6 +10,7 @@ mod bias;
 use std::ops::Range;
 
 pub use bias::RelativeBias;
+pub(crate) use bias::bucket;
 
 use crate::aligned::Aligned;
 use crate::error::{ShapeError, at_least, at_most, exactly};

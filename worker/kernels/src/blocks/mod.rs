@@ -4,6 +4,7 @@
 //! block is read into runs of 32 weights w = scale * q + min, which is what the linear layer is
 //! packed from ([`crate::BlockLinear`]).
 
+mod encode;
 mod run;
 mod super_block;
 

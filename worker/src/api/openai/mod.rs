@@ -19,12 +19,13 @@ use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::json;
 
-pub use self::error::refuse;
+pub use self::error::{body as error_body, refuse};
+pub use self::generation::id;
 use super::admit::authorize;
 use super::app::App;
 use super::error::ApiError;
 use super::inference::{Call, Cost};
-use super::slash;
+use super::{seq2seq, slash};
 
 pub fn routes() -> Router<Arc<App>> {
     slash::with([
@@ -55,7 +56,7 @@ impl Usage {
 }
 
 /// Whether the model that a request names, if it does, is the one that is served.
-fn check_model(app: &App, asked: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn check_model(app: &App, asked: Option<&str>) -> Result<(), ApiError> {
     match asked {
         Some(asked) if asked != app.name => Err(ApiError::model_not_found(asked, &app.name)),
         _ => Ok(()),
@@ -69,6 +70,13 @@ async fn chat(call: Call) -> Response {
 }
 
 async fn complete(call: Call) -> Response {
+    if call.app.writing.get().is_some() {
+        let reply = async |completion: seq2seq::Completion, app, slot, deadline| {
+            completion.reply(app, slot, deadline).await
+        };
+        let read = seq2seq::read_completion;
+        return call.generate("completions", refuse, read, reply).await;
+    }
     let reply = async |completion: completions::Completion, app, slot, deadline| {
         completion.reply(app, slot, deadline).await
     };
@@ -77,7 +85,7 @@ async fn complete(call: Call) -> Response {
 }
 
 /// Unix seconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
 }

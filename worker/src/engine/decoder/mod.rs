@@ -5,7 +5,6 @@
 //! computes each step on all cores.
 
 mod network;
-mod numbers;
 mod plan;
 mod turn;
 
@@ -20,9 +19,9 @@ use tidegate_generation::{Delta, Limits, Task, Tokenizer};
 use tokio::sync::mpsc;
 
 pub use self::network::Network;
-pub use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::turn::{Job, Turn};
+use super::numbers::Numbers;
 use super::{Deaths, Engine, Event, Request};
 
 /// Events of a request beside its tokens: that it began, that it ended, one a choice that ends

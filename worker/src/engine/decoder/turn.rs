@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::Piece;
 use super::network::Network;
-use super::numbers::Numbers;
+use crate::engine::numbers::Numbers;
 use crate::engine::{Event, Failure, Usage};
 use crate::metrics;
 
@@ -200,7 +200,11 @@ impl Turn {
                 }
             }
         }
-        metrics::generated(before, self.scheduler.totals());
+        let after = self.scheduler.totals();
+        metrics::generated(
+            after.prompt_tokens - before.prompt_tokens,
+            after.answer_tokens - before.answer_tokens,
+        );
         let used = self.scheduler.pages().used();
         self.numbers.set(self.scheduler.running(), used);
     }
@@ -231,7 +235,11 @@ impl Turn {
                 self.end(id, Event::Failed(Failure::Compute(problem)));
             }
             Some(finish) => {
-                metrics::answered(&finish, now - job.submitted);
+                let reason = match finish {
+                    Finish::Length => "length",
+                    _ => "stop",
+                };
+                metrics::answered(reason, now - job.submitted);
                 self.owners.remove(&sequence);
                 job.left -= 1;
                 if job.left == 0 {

@@ -328,6 +328,11 @@ impl TextTokenizer {
         })
     }
 
+    /// The text of tokens, without those that are special.
+    pub fn text(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        Ok(self.tokenizer.decode(ids, true)?)
+    }
+
     /// The tokens of a text one by one, if there are at most `most` and their frame.
     pub fn tokens(
         &self,

@@ -1,5 +1,7 @@
 //! `tidegate-worker bench`: how fast a model is on this machine, and how much it holds.
 
+pub(crate) mod seq2seq;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,9 @@ pub struct BenchArgs {
     /// Also time one text of exactly so many tokens, without tokenization.
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     pub lengths: Vec<usize>,
+    /// Have every text go on for so many tokens, whatever they are (T5).
+    #[arg(long, value_name = "TOKENS")]
+    pub write: Option<usize>,
     /// One JSON object on standard output.
     #[arg(long)]
     pub json: bool,
@@ -46,11 +51,32 @@ pub enum BenchError {
     Measure(#[from] MeasureError),
     #[error("--lengths: the model reads 1 to {limit} tokens, not {asked}")]
     Length { asked: usize, limit: usize },
+    #[error("--write: a text has 1 to {limit} tokens here, not {asked}")]
+    Write { asked: usize, limit: usize },
+    #[error("{option} does not apply to {}", path.display())]
+    DoesNotApply { option: &'static str, path: PathBuf },
 }
 
 impl From<ModelError> for BenchError {
     fn from(error: ModelError) -> Self {
         BenchError::Measure(error.into())
+    }
+}
+
+/// What was measured of a model.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Measured {
+    Encoder(Figures),
+    Seq2Seq(seq2seq::Figures),
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Measured::Encoder(figures) => figures.fmt(out),
+            Measured::Seq2Seq(figures) => figures.fmt(out),
+        }
     }
 }
 
@@ -99,7 +125,21 @@ pub struct AtLength {
     pub p99_ms: f64,
 }
 
-pub fn run(args: &BenchArgs) -> Result<Figures, BenchError> {
+/// Measures whatever kind of model it is.
+pub fn run(args: &BenchArgs) -> Result<Measured, BenchError> {
+    let does_not_apply = |option| BenchError::DoesNotApply {
+        option,
+        path: args.model.clone(),
+    };
+    match models::seq2seq::is_seq2seq(&args.model) {
+        true if !args.lengths.is_empty() => Err(does_not_apply("--lengths")),
+        true => seq2seq::run(args).map(Measured::Seq2Seq),
+        false if args.write.is_some() => Err(does_not_apply("--write")),
+        false => encoder(args).map(Measured::Encoder),
+    }
+}
+
+fn encoder(args: &BenchArgs) -> Result<Figures, BenchError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
     let begun = Instant::now();
     let model = models::load(&args.model)?;

@@ -4,6 +4,8 @@
 //! file, so what is written is known to be complete and what is left out is known not to be
 //! needed.
 
+mod seq2seq;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -71,6 +73,8 @@ pub struct Row {
 /// What became of a model.
 #[derive(Debug)]
 pub struct Report {
+    /// What was quantized and how.
+    pub rule: String,
     pub rows: Vec<Row>,
     /// Biases, norms and heads, which stay in f32.
     pub exact_tensors: usize,
@@ -98,18 +102,20 @@ pub fn run(args: &QuantizeArgs) -> Result<Report, QuantizeError> {
     if directory.is_some_and(|parent| !parent.is_dir()) {
         return Err(QuantizeError::NowhereToWrite(args.out.clone()));
     }
+    let weights = args.model.join(models::WEIGHTS_FILE);
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&args.out).is_some_and(|out| Some(out) == same(&weights)) {
+        return Err(QuantizeError::OverItself(args.out.clone()));
+    }
+    if models::seq2seq::is_seq2seq(&args.model) {
+        return seq2seq::run(&args.model, &args.out);
+    }
     let opened = models::open(&args.model)?;
     if opened.package.is_some() {
         return Err(QuantizeError::AlreadyQuantized(args.model.clone()));
     }
-    let same = |path: &Path| path.canonicalize().ok();
-    if same(&args.out).is_some_and(|out| Some(out) == same(opened.weights.path())) {
-        return Err(QuantizeError::OverItself(args.out.clone()));
-    }
     // Also proves that the tokenizer can be read, and that its file is found below.
     opened.tokenizer()?;
-    let bytes_before = opened.weights.file_bytes();
-    let source_sha256 = models::sha256(&opened.weights)?;
     let dense = opened.dense()?;
     let mut quantizer = Quantizer::new(opened.weights);
     Network::build(
@@ -119,27 +125,36 @@ pub fn run(args: &QuantizeArgs) -> Result<Report, QuantizeError> {
         opened.max_tokens,
         &mut quantizer,
     )?;
+    let files = opened.files.found()?;
+    finish(quantizer, &args.model, &args.out, files, rule())
+}
+
+/// Writes what was quantized.
+fn finish(
+    quantizer: Quantizer,
+    model: &Path,
+    out: &Path,
+    files: BTreeMap<String, Vec<u8>>,
+    rule: String,
+) -> Result<Report, QuantizeError> {
     quantizer.progress.end();
+    let bytes_before = quantizer.weights.file_bytes();
     let provenance = Provenance {
-        source: name_of(&args.model),
-        source_sha256,
+        source: name_of(model),
+        source_sha256: models::sha256(&quantizer.weights)?,
         made_by: format!("tidegate-worker {}", env!("CARGO_PKG_VERSION")),
-        rule: rule(),
+        rule: rule.clone(),
     };
     let left_out = quantizer.left_out();
-    Package::write(
-        &args.out,
-        quantizer.stored,
-        opened.files.found()?,
-        provenance,
-    )?;
+    Package::write(out, quantizer.stored, files, provenance)?;
     Ok(Report {
+        rule,
         rows: quantizer.rows,
         exact_tensors: quantizer.exact_tensors,
         exact_bytes: quantizer.exact_bytes,
         left_out,
         bytes_before,
-        bytes_after: Weights::open(&args.out)?.file_bytes(),
+        bytes_after: Weights::open(out)?.file_bytes(),
     })
 }
 
@@ -257,8 +272,13 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
 }
 
 fn relative_error(original: &[f32], quantized: &Matrix) -> f64 {
-    let square = |x: f32| f64::from(x) * f64::from(x);
     let restored = quantized.values.clone().into_f32(quantized.cols);
+    error_of(original, restored)
+}
+
+/// ||W - W'|| / ||W||.
+fn error_of(original: &[f32], restored: Vec<f32>) -> f64 {
+    let square = |x: f32| f64::from(x) * f64::from(x);
     let off = original.iter().zip(restored).map(|(a, b)| square(a - b));
     let all: f64 = original.iter().map(|&x| square(x)).sum();
     match all > 0.0 {
@@ -333,7 +353,7 @@ impl std::fmt::Display for Report {
         if !self.left_out.is_empty() {
             writeln!(out, "not needed, left out: {}", self.left_out.join(", "))?;
         }
-        writeln!(out, "rule: {}", rule())?;
+        writeln!(out, "rule: {}", self.rule)?;
         write!(
             out,
             "{} before, {} after with tokenizer and config: {:.2} times smaller",

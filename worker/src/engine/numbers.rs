@@ -1,4 +1,4 @@
-//! What the decoder's thread tells of itself while it works.
+//! What the thread of a model that writes texts tells of itself while it works.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,22 +13,22 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn new(pages: usize) -> Numbers {
+    pub(in crate::engine) fn new(pages: usize) -> Numbers {
         Numbers {
             pages,
             ..Numbers::default()
         }
     }
 
-    pub(super) fn submitted(&self) {
+    pub(in crate::engine) fn submitted(&self) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn begun_or_gone(&self) {
+    pub(in crate::engine) fn begun_or_gone(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn set(&self, running: usize, pages_used: usize) {
+    pub(in crate::engine) fn set(&self, running: usize, pages_used: usize) {
         self.running.store(running, Ordering::Relaxed);
         self.pages_used.store(pages_used, Ordering::Relaxed);
     }
@@ -37,12 +37,12 @@ impl Numbers {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Sequences that are computed.
+    /// Texts that are computed.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Share of the cache that is in use.
+    /// Share of the cache's pages that is in use.
     pub fn cache_use(&self) -> f64 {
         let used = self.pages_used.load(Ordering::Relaxed);
         used as f64 / self.pages.max(1) as f64
