@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::compare::CompareArgs;
 use crate::config::{self, ProxyUrl, WorkerConfig};
+use crate::container;
 use crate::models::Source;
 use crate::quantize::QuantizeArgs;
 use crate::units::Bytes;
@@ -81,9 +82,9 @@ pub struct ProbeArgs {
 impl ServeArgs {
     /// The config file's values, or the defaults, with what was given here on top.
     pub fn over(self, mut config: WorkerConfig) -> WorkerConfig {
-        config.model = self.model.or(config.model);
+        config.model = self.model.or(config.model).or_else(container::model);
         config.name = self.name.or(config.name);
-        config.listen = self.listen.unwrap_or(config.listen);
+        config.listen = container::listen(self.listen.unwrap_or(config.listen));
         config.id = self.id.or(config.id);
         config.token_file = self.token_file.or(config.token_file);
         config.threads = self.threads.unwrap_or(config.threads);

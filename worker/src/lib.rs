@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cli;
 pub mod compare;
 pub mod config;
+mod container;
 mod engine;
 mod measure;
 mod memory;

@@ -15,6 +15,7 @@ mod openai;
 mod reply;
 mod rerank;
 mod routes;
+mod sagemaker;
 mod seq2seq;
 mod slash;
 mod tei;

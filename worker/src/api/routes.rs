@@ -12,10 +12,10 @@ use tidegate_protocol::WorkerState;
 
 use super::app::{App, word};
 use super::error::{ApiError, Refuse};
-use super::{openai, rerank, seq2seq, slash, tei};
+use super::{openai, rerank, sagemaker, seq2seq, slash, tei};
 
 pub fn routes(app: Arc<App>) -> Router {
-    Router::new()
+    let answers = Router::new()
         .merge(openai::routes())
         .merge(seq2seq::routes())
         .merge(tei::routes())
@@ -31,7 +31,8 @@ pub fn routes(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async |request: Request| {
             astray(&request, ApiError::wrong_method)
         })
-        .with_state(app)
+        .with_state(app.clone());
+    answers.clone().merge(sagemaker::routes(app, answers))
 }
 
 /// The answer to a request that no route takes.

@@ -16,6 +16,7 @@ mod notices;
 mod openai;
 mod rerank;
 mod s3;
+mod sagemaker;
 mod seq2seq;
 mod shutdown;
 mod tei;

@@ -66,6 +66,18 @@ pub fn plan(home: TempDir, model: impl AsRef<std::ffi::OsStr>) -> Plan {
     }
 }
 
+/// `tidegate-worker serve` that is told nothing of a model.
+pub fn without_model(home: TempDir) -> Plan {
+    let mut command = command();
+    command.arg("serve");
+    Plan {
+        command,
+        listen: "127.0.0.1:0",
+        threads: 1,
+        home,
+    }
+}
+
 /// The bare binary.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-worker"));
