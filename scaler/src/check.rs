@@ -80,7 +80,7 @@ mod tests {
     const POLICY: &str = "[fleet]\nkind = 'process'\nmin = 1\nmax = 4\nlead_time = '60s'\n\
         [slo]\nlatency = '2s'\n[[signal]]\nname = 'requests'\nmetric = 'concurrency'\n\
         statistic = 'mean'\nwindow = '20s'\ntarget_per_worker = 24\n[[signal]]\n\
-        name = 'slow'\nmetric = 'latency'\nstatistic = 'p99'\nwindow = '60s'\n[forecast]\n\
+        name = 'tail'\nmetric = 'latency'\nstatistic = 'p99'\nwindow = '60s'\n[forecast]\n\
         [cost]\nprice_per_hour = 0.2\nbudget_per_hour = 0.6\n[proxies]\n\
         admin = ['http://127.0.0.1:9090']\ntoken_file = 't'\n[process]\nmodel = 'm'\n\
         token_file = 't'\n[scaler]\nledger = '/nowhere'\n";
@@ -94,12 +94,12 @@ mod tests {
         let mut told = Vec::new();
         tell(Path::new("p.toml"), &policy(), &mut told).expect("it is written");
         let expected = "\
-p.toml is valid: 1 to 4 workers by requests, slow, forecast
+p.toml is valid: 1 to 4 workers by requests, tail, forecast
   a new worker: expected within 60s of its launch (fleet.lead_time), or sooner once launches have \
 shown it; replaced after 30s of silence
   requests: mean of requests in the queue and at workers over 20s; a worker for each 24, so all 4 \
 from 96 on
-  slow: p99 of latency over 60s; at 2s as many workers as serve, at twice that twice as many
+  tail: p99 of latency over 60s; at 2s as many workers as serve, at twice that twice as many
   forecast: workers for 99 % of requests within 2s, for the load a lead time ahead; what waits is \
 worked off within 20s
   growth: at once; within 10 % of a target nothing is done

@@ -180,7 +180,7 @@ pub async fn metrics_with(port: u16, line: &str) -> String {
 
 /// Writes when it starts and when it was told to stop.
 pub const WORKER: &str = "trap 'echo finished >&2; exit 1' TERM; echo started >&2; \
-                      while :; do sleep 0.05; done";
+                      while [ -e \"$0\" ]; do sleep 0.05; done";
 
 #[test]
 fn check_says_whether_a_policy_is_valid() {

@@ -15,7 +15,7 @@ use crate::stage::{eventually, eventually_async, script};
 const NOW: Time = Time::from_ms(1_000_000);
 
 /// Ends well when it is told to.
-const GOOD: &str = "trap 'exit 0' TERM; echo serving >&2; while :; do sleep 0.05; done";
+const GOOD: &str = "trap 'exit 0' TERM; echo serving >&2; while [ -e \"$0\" ]; do sleep 0.05; done";
 
 fn rules(directory: &Path) -> ProcessRules {
     ProcessRules {
@@ -141,7 +141,7 @@ async fn of_workers_that_failed_only_the_last_logs_are_kept() {
 #[tokio::test]
 async fn a_worker_that_ignores_sigterm_is_killed_after_its_limit() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let body = "trap '' TERM; echo deaf >&2; while :; do sleep 0.05; done";
+    let body = "trap '' TERM; echo deaf >&2; while [ -e \"$0\" ]; do sleep 0.05; done";
     let mut setup = setup(directory.path(), body);
     let limit = Duration::from_millis(300);
     setup.rules.stop_limit = limit.into();
@@ -157,7 +157,8 @@ async fn a_worker_that_ignores_sigterm_is_killed_after_its_limit() {
 
 #[tokio::test]
 async fn abandoned_workers_get_no_more_time() {
-    let (directory, mut fleet) = fleet("trap '' TERM; echo deaf >&2; while :; do sleep 0.05; done");
+    let (directory, mut fleet) =
+        fleet("trap '' TERM; echo deaf >&2; while [ -e \"$0\" ]; do sleep 0.05; done");
     fleet.grow(NOW, 1).await.expect("it starts");
     wait_for_log(&directory, "w-1");
     let begin = std::time::Instant::now();

@@ -176,7 +176,8 @@ async fn undrain(
     lock(&state).order(&headers, "undrain", &id)
 }
 
-/// A shell script that poses as a program.
+/// A shell script that poses as a program. One that loops does so while `$0` is there, so that it
+/// ends with its test's directory.
 pub fn script(directory: &Path, name: &str, body: &str) -> PathBuf {
     let file = directory.join(name);
     fs::write(&file, format!("#!/bin/sh\n{body}\n")).expect("the script is written");

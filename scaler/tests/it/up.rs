@@ -28,7 +28,7 @@ http.server.HTTPServer((host, int(port)), Healthy).serve_forever()
 "#;
 
 const WORKER: &str = "trap 'echo worker told to stop >> ORDER; exit 0' TERM; \
-                      while :; do sleep 0.05; done";
+                      while [ -e \"$0\" ]; do sleep 0.05; done";
 
 struct House {
     directory: TempDir,

@@ -36,7 +36,10 @@ pub(super) fn parts(number: f64) -> f64 {
 }
 
 fn calendar(text: &str) -> Option<f64> {
-    let text = text.replacen('T', " ", 1);
+    let text = match text.split_once('T') {
+        Some((date, time)) if !date.contains(' ') => format!("{date} {time}"),
+        _ => text.to_owned(),
+    };
     let text = text.trim_end_matches(" UTC").trim_end_matches('Z').trim();
     let naive = FORMS
         .iter()

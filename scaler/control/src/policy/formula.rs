@@ -12,7 +12,7 @@ use cel::{Context, Env, ExecutionError, Program, Value};
 use tidegate_config::{Problem, nearest};
 
 use super::quoted;
-use super::steps::{MOST_STEPS, steps};
+use super::steps::{MOST_STEPS, bound, steps};
 
 /// What a formula may name besides signals: workers that serve or boot, and those that serve.
 const FLEET: [&str; 2] = ["workers", "serving"];
@@ -135,7 +135,9 @@ impl Formula {
 fn check_names(text: &str, program: &Program, signals: &[&str]) -> Result<Vec<String>, Problem> {
     let references = program.references();
     let known: Vec<&str> = signals.iter().chain(&FLEET).copied().collect();
+    let bound = bound(&program.expression().expr);
     let mut names: Vec<&str> = references.variables();
+    names.retain(|name| known.contains(name) || !bound.contains(name));
     names.sort_unstable();
     let is_operator = |name: &&str| !name.starts_with(|c: char| c.is_ascii_alphabetic());
     let functions = references.functions().into_iter();

@@ -13,6 +13,13 @@ pub fn steps(expression: &Expr) -> u64 {
     Counter::default().cost(expression).steps
 }
 
+/// The names that macros go through their lists by, such as `v` in `[1.0].exists(v, v > 0.0)`.
+pub fn bound(expression: &Expr) -> Vec<&str> {
+    let mut counter = Counter::default();
+    counter.cost(expression);
+    counter.bound
+}
+
 /// What evaluating a part takes, and how many items may be in what it comes to, lists in lists
 /// included.
 #[derive(Clone, Copy, Default)]
@@ -42,6 +49,8 @@ impl Cost {
 struct Counter<'a> {
     /// What macros go through, and how many items one of it may have. Other names are numbers.
     variables: Vec<(&'a str, u64)>,
+    /// The names of all of them.
+    bound: Vec<&'a str>,
 }
 
 impl<'a> Counter<'a> {
@@ -75,6 +84,7 @@ impl<'a> Counter<'a> {
         let second = over.iter_var2.as_deref();
         for name in [over.iter_var.as_str()].into_iter().chain(second) {
             self.variables.push((name, range.items));
+            self.bound.push(name);
         }
         let each = self.cost(&over.loop_cond.expr);
         let each = each.and(self.cost(&over.loop_step.expr));

@@ -287,10 +287,11 @@ impl<G: Group> Fleet for AsgFleet<G> {
         }
         // As many as the group takes; one that is full says so.
         let counted = self.view.counted();
-        let count = count.min(max.saturating_sub(counted));
-        if count == 0 {
+        let room = max.saturating_sub(counted);
+        if count > 0 && room == 0 {
             return Err(FleetError::AtMaximum { max });
         }
+        let count = count.min(room);
         let target = counted + count;
         if target > self.view.desired.value() {
             self.set_desired(now, target).await?;

@@ -189,11 +189,11 @@ impl Fleet for ProcessFleet {
         let staying = self.processes.values().filter(|p| !p.asked_to_stop);
         let max = self.setup.most();
         // As many as this machine takes; one that is full says so.
-        let count = count.min(max.saturating_sub(staying.count() as u32));
-        if count == 0 {
+        let room = max.saturating_sub(staying.count() as u32);
+        if count > 0 && room == 0 {
             return Err(FleetError::AtMaximum { max });
         }
-        let launched = (0..count).map(|_| self.launch(now)).collect();
+        let launched = (0..count.min(room)).map(|_| self.launch(now)).collect();
         self.setup.share.set_workers(self.processes.len());
         launched
     }

@@ -24,7 +24,7 @@ impl Processes {
     pub fn new() -> Processes {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let body = format!(
-            "trap 'exit 0' TERM; while [ ! -e {}/$3 ]; do sleep 0.02; done; exit 3",
+            "trap 'exit 0' TERM; while [ -e \"$0\" ] && [ ! -e {}/$3 ]; do sleep 0.02; done; exit 3",
             directory.path().display()
         );
         let fleet = ProcessFleet::new(
