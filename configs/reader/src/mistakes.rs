@@ -80,7 +80,7 @@ impl Found {
             Mistake::UnknownKey {
                 nearest: Some(nearest),
                 ..
-            } => document.rename(&fault.path, *nearest),
+            } => document.rename(&fault.path, nearest),
             _ => {
                 self.set_aside.push(fault.path.clone());
                 document.remove(&fault.path)
