@@ -195,12 +195,6 @@ impl Place {
         }
     }
 
-    /// How long the try may take before it counts as late; `None` if it has no second.
-    pub fn hedge_after(&self) -> Option<Duration> {
-        self.dispatcher
-            .read(|registry| registry.hedge_after(self.queue, self.ticket))
-    }
-
     /// A permit for a second try beside the first, if a worker is idle.
     pub fn hedge(&mut self) -> Option<Placement> {
         let (queue, ticket) = (self.queue, self.ticket);

@@ -288,31 +288,22 @@ fn an_unreadable_file_is_named() {
 
 #[test]
 fn all_mistakes_are_told_at_once_and_nothing_that_follows_from_them() {
-    let text = VALID
-        .replace("kind = \"process\"", "kind = \"proces\"")
-        .replace("grace = \"30s\"", "grace = 30")
-        .replace("max = 4", "maximum = 4")
-        .replace("target = 8", "targt = 0");
-    let found = parse::<Config>(&text, Path::new("c.toml"));
-    let found = found.expect_err("four mistakes").to_string();
-    let keys: Vec<&str> = found
-        .lines()
-        .filter_map(|line| line.split(": ").nth(1))
-        .collect();
-    let expected = ["grace", "fleet.kind", "fleet.maximum", "signal[0].targt"];
-    assert_eq!(keys, expected, "{found}");
-
-    let text = VALID
-        .replace("grace = \"30s\"", "grace = 30")
-        .replace("min = 1", "min = 9")
-        .replace("max = 4", "maximum = 4")
-        .replace("target = 8", "targt = 0");
-    let found = parse::<Config>(&text, Path::new("c.toml"));
-    let found = found.expect_err("four mistakes").to_string();
-    let keys: Vec<&str> = found
-        .lines()
-        .filter_map(|line| line.split(": ").nth(1))
-        .collect();
-    let expected = ["grace", "fleet.min", "fleet.maximum", "signal[0].targt"];
-    assert_eq!(keys, expected, "{found}");
+    for ((right, wrong), key) in [
+        (("kind = \"process\"", "kind = \"proces\""), "fleet.kind"),
+        (("min = 1", "min = 9"), "fleet.min"),
+    ] {
+        let text = VALID
+            .replace(right, wrong)
+            .replace("grace = \"30s\"", "grace = 30")
+            .replace("max = 4", "maximum = 4")
+            .replace("target = 8", "targt = 0");
+        let found = parse::<Config>(&text, Path::new("c.toml"));
+        let found = found.expect_err("four mistakes").to_string();
+        let keys: Vec<&str> = found
+            .lines()
+            .filter_map(|line| line.split(": ").nth(1))
+            .collect();
+        let expected = ["grace", key, "fleet.maximum", "signal[0].targt"];
+        assert_eq!(keys, expected, "{found}");
+    }
 }

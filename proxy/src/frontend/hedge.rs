@@ -21,7 +21,7 @@ impl Frontend {
         deaths: &mut u32,
     ) -> Result<Answer, AttemptError> {
         let first = place.turn().await;
-        let Some(after) = place.hedge_after() else {
+        let Some(after) = first.hedge_after else {
             return self.ask(first, request, place.left()).await;
         };
         let mut first_try = pin!(self.ask(first, request, place.left()));

@@ -18,6 +18,7 @@ mod routes;
 mod sagemaker;
 mod seq2seq;
 mod slash;
+mod sse;
 mod tei;
 mod texts;
 

@@ -20,7 +20,7 @@ use self::queues::{ModelQueue, Queues};
 pub use self::queues::{NoSuchModel, QueueId};
 use self::worker::Worker;
 use self::workers::{WorkerKey, Workers};
-use crate::{Ask, EndpointId, Moment, Outcome, QueueConfig, Refusal, Ticket, Usage};
+use crate::{Ask, EndpointId, Grant, Moment, Outcome, QueueConfig, Refusal, Ticket, Usage};
 
 /// An endpoint that refused as full is asked again after this, unless a heartbeat comes first.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
@@ -67,6 +67,8 @@ pub struct Placement {
     pub ticket: Ticket,
     pub endpoint: EndpointId,
     pub address: SocketAddr,
+    /// As [`crate::Queue::hedge_after`].
+    pub hedge_after: Option<Duration>,
 }
 
 /// How a try failed before the first byte of an answer.
@@ -137,12 +139,14 @@ impl Registry {
 
     /// As [`crate::Queue::hand_out`], with the address of the worker.
     pub fn hand_out(&mut self, now: Moment, queue: QueueId) -> Option<Placement> {
-        let grant = self.queues.get_mut(queue)?.queue.hand_out(now)?;
-        let worker = self.workers.get((queue, grant.endpoint))?;
+        let held = &mut self.queues.get_mut(queue)?.queue;
+        let Grant { ticket, endpoint } = held.hand_out(now)?;
+        let worker = self.workers.get((queue, endpoint))?;
         Some(Placement {
-            ticket: grant.ticket,
-            endpoint: grant.endpoint,
+            ticket,
+            endpoint,
             address: worker.said.address,
+            hedge_after: held.hedge_after(ticket),
         })
     }
 
@@ -201,11 +205,6 @@ impl Registry {
         is_back
     }
 
-    /// As [`crate::Queue::hedge_after`].
-    pub fn hedge_after(&self, queue: QueueId, ticket: Ticket) -> Option<Duration> {
-        self.queues.get(queue)?.queue.hedge_after(ticket)
-    }
-
     /// As [`crate::Queue::hedge`], with the address of the worker.
     pub fn hedge(&mut self, now: Moment, queue: QueueId, ticket: Ticket) -> Option<Placement> {
         let endpoint = self.queues.get_mut(queue)?.queue.hedge(now, ticket)?;
@@ -214,6 +213,7 @@ impl Registry {
             ticket,
             endpoint,
             address: worker.said.address,
+            hedge_after: None,
         })
     }
 

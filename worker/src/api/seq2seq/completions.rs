@@ -10,13 +10,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_agent::Slot;
 
-use super::sse::{self, Lines, Script};
 use super::{Asked, Growing, Options, Reason, begin, failed, whole};
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
 use crate::api::inference::Arrived;
 use crate::api::input::{Entry, Inputs};
 use crate::api::openai;
+use crate::api::sse::{self, Lines, Script};
 use crate::engine::Event;
 use crate::engine::seq2seq::Piece;
 
@@ -102,7 +102,7 @@ impl Completion {
                 texts,
                 include_usage: self.include_usage,
             };
-            return Ok(sse::stream(events, chunks));
+            return Ok(sse::stream(events, Vec::new(), chunks));
         }
         let texts = whole(&app, events, texts).await?;
         let choice = |(index, text): (usize, &Growing)| {

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_agent::Slot;
 
-use super::sse::{self, Lines, Script};
 use super::{Asked, Growing, Options, Reason, begin, failed, whole};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::inference::Arrived;
+use crate::api::sse::{self, Lines, Script};
 use crate::engine::Event;
 use crate::engine::seq2seq::Piece;
 
@@ -116,7 +116,7 @@ impl Generate {
             text: Growing::new(stops),
             sent: 0,
         };
-        Ok(sse::stream(events, script))
+        Ok(sse::stream(events, Vec::new(), script))
     }
 }
 

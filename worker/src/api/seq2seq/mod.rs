@@ -5,7 +5,6 @@ mod completions;
 mod generate;
 mod growing;
 mod options;
-mod sse;
 mod translate;
 
 use std::sync::Arc;

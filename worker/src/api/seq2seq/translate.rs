@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tidegate_agent::Slot;
 
-use super::sse::{self, Lines, Script};
 use super::{Asked, Growing, Options, begin, failed, whole};
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
 use crate::api::inference::Arrived;
+use crate::api::sse::{self, Lines, Script};
 use crate::engine::Event;
 use crate::engine::seq2seq::Piece;
 
@@ -91,7 +91,7 @@ impl Translate {
         let events = begin(&app, tasks, slot, deadline).await?;
         if self.stream {
             let text = texts.swap_remove(0);
-            return Ok(sse::stream(events, Parts { app, text }));
+            return Ok(sse::stream(events, Vec::new(), Parts { app, text }));
         }
         let texts = whole(&app, events, texts).await?;
         let written: usize = texts.iter().map(|text| text.tokens().len()).sum();

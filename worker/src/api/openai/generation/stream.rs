@@ -1,18 +1,14 @@
-//! Answers as server-sent events (the WHATWG's HTML standard, section 9.2), in OpenAI's chunks.
+//! Answers as server-sent events in OpenAI's chunks.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, header};
+use axum::body::Bytes;
 use axum::response::Response;
-use http_body::Frame;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use super::{Streaming, Usage, failed};
+use crate::api::error::ApiError;
 use crate::api::openai::error;
+use crate::api::sse::{self, Lines, Script};
 use crate::engine::Event;
 use crate::engine::decoder::Piece;
 
@@ -28,8 +24,7 @@ pub trait Shape: Send + Unpin + 'static {
     fn usage(&self) -> Value;
 }
 
-/// A response that sends chunks as they come. Dropping it, as when the client leaves, cancels what
-/// is not computed yet.
+/// A response that sends chunks as they come.
 pub fn stream<S: Shape>(
     events: Receiver<Event<Piece>>,
     mut shape: S,
@@ -37,105 +32,68 @@ pub fn stream<S: Shape>(
     usage: Usage,
 ) -> Response {
     let first = shape.first();
-    let mut chunks = Chunks {
-        events,
+    let chunks = Chunks {
         shape,
         streaming,
         usage,
-        ready: VecDeque::new(),
-        ended: false,
     };
-    chunks.put(first);
-    let mut response = Response::new(Body::new(chunks));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Reverse proxies of nginx's kind would gather chunks otherwise.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    let first = chunks.lines_of(first);
+    sse::stream(events, first, chunks)
 }
 
 struct Chunks<S> {
-    events: Receiver<Event<Piece>>,
     shape: S,
     streaming: Streaming,
     usage: Usage,
-    ready: VecDeque<Bytes>,
-    ended: bool,
 }
 
 impl<S: Shape> Chunks<S> {
-    fn put(&mut self, chunks: Vec<Value>) {
-        for mut chunk in chunks {
+    fn lines_of(&self, chunks: Vec<Value>) -> Vec<Bytes> {
+        let with_usage = |mut chunk: Value| {
             if self.streaming.usage_always {
-                chunk["usage"] = serde_json::json!(self.usage);
+                chunk["usage"] = json!(self.usage);
             } else if self.streaming.usage_at_end {
                 chunk["usage"] = Value::Null;
             }
-            self.ready.push_back(event(&chunk));
-        }
+            sse::data(&chunk)
+        };
+        chunks.into_iter().map(with_usage).collect()
     }
 
-    fn take(&mut self, next: Option<Event<Piece>>) {
-        match next {
-            Some(Event::Started) => {}
+    fn end(&self) -> Lines {
+        let mut lines = Vec::new();
+        if self.streaming.usage_at_end {
+            let mut chunk = self.shape.usage();
+            chunk["usage"] = json!(self.usage);
+            lines.push(sse::data(&chunk));
+        }
+        lines.push(Bytes::from_static(b"data: [DONE]\n\n"));
+        Lines { lines, last: true }
+    }
+}
+
+impl<S: Shape> Script for Chunks<S> {
+    type Output = Piece;
+
+    fn lines(&mut self, event: Option<Event<Piece>>) -> Lines {
+        // The status was sent long ago: clients look for an event with an error.
+        let fail = |problem: ApiError| Lines {
+            lines: vec![sse::data(&error::body(problem))],
+            last: true,
+        };
+        match event {
+            Some(Event::Started) => Lines::default(),
             Some(Event::Output(piece)) => {
                 self.usage.add(&piece);
                 let chunks = self.shape.chunks(piece);
-                self.put(chunks);
-            }
-            Some(Event::Finished(_)) => {
-                if self.streaming.usage_at_end {
-                    let mut chunk = self.shape.usage();
-                    chunk["usage"] = serde_json::json!(self.usage);
-                    self.ready.push_back(event(&chunk));
+                Lines {
+                    lines: self.lines_of(chunks),
+                    last: false,
                 }
-                self.ready
-                    .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
-                self.ended = true;
             }
-            Some(Event::Failed(failure)) => self.fail(error::body(failed(&failure))),
-            None => {
-                let failure = crate::api::error::ApiError::internal("the engine has ended");
-                self.fail(error::body(failure));
-            }
-        }
-    }
-
-    /// The status was sent long ago: clients look for an event like this.
-    fn fail(&mut self, error: Value) {
-        self.ready.push_back(event(&error));
-        self.ended = true;
-    }
-}
-
-fn event(data: &Value) -> Bytes {
-    Bytes::from(format!("data: {data}\n\n"))
-}
-
-impl<S: Shape> http_body::Body for Chunks<S> {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let chunks = self.get_mut();
-        loop {
-            if let Some(ready) = chunks.ready.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(ready))));
-            }
-            if chunks.ended {
-                return Poll::Ready(None);
-            }
-            match chunks.events.poll_recv(context) {
-                Poll::Ready(next) => chunks.take(next),
-                Poll::Pending => return Poll::Pending,
-            }
+            Some(Event::Finished(_)) => self.end(),
+            Some(Event::Failed(failure)) => fail(failed(&failure)),
+            None => fail(ApiError::internal("the engine has ended")),
         }
     }
 }

@@ -35,13 +35,17 @@ pub fn data(value: &Value) -> Bytes {
     Bytes::from(format!("data: {value}\n\n"))
 }
 
-/// A response that sends lines as they come. Dropping it, as when the client leaves, cancels what
+/// A response that sends the first lines at once and others as they come. Dropping it, as when the client leaves, cancels what
 /// is not computed yet.
-pub fn stream<S: Script>(events: Receiver<Event<S::Output>>, script: S) -> Response {
+pub fn stream<S: Script>(
+    events: Receiver<Event<S::Output>>,
+    first: Vec<Bytes>,
+    script: S,
+) -> Response {
     let body = Stream {
         events,
         script,
-        ready: VecDeque::new(),
+        ready: first.into(),
         ended: false,
     };
     let mut response = Response::new(Body::new(body));
