@@ -1,4 +1,4 @@
-# Who is told of what, by the metrics that the scaler publishes (docs/metrics.md).
+# Which alarms are sent, by the metrics that the scaler publishes (docs/metrics.md).
 
 locals {
   namespace  = "Tidegate"
@@ -7,7 +7,7 @@ locals {
   # Each: of which metric, over how many minutes, compared with what.
   alarms = {
     oldest-wait = {
-      about     = "A request waits in line for longer than clients bear."
+      about     = "A request waits in the queue for longer than clients bear."
       metric    = "OldestWait", statistic = "Maximum", minutes = 3
       threshold = var.slo.oldest_wait_ms / 1000
     }
@@ -84,7 +84,7 @@ resource "aws_cloudwatch_metric_alarm" "fleet" {
 # Failed, shed and expired requests, as a share of those that came.
 resource "aws_cloudwatch_metric_alarm" "errors" {
   alarm_name          = "${var.name}-error-share"
-  alarm_description   = "More than ${var.slo.error_percent} % of the requests fail, are turned away or expire in line."
+  alarm_description   = "More than ${var.slo.error_percent} % of the requests fail, are turned away or expire in the queue."
   evaluation_periods  = 5
   datapoints_to_alarm = 3
   threshold           = var.slo.error_percent

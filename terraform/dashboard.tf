@@ -13,7 +13,7 @@ locals {
   # Title, and of each line: metric, statistic, and a dimension beside the fleet's.
   panels = [
     { title = "Latency, ms", lines = [["Latency", "p50"], ["Latency", "p95"], ["Latency", "p99"]] },
-    { title = "In line, and at work", lines = [["QueueLength", "Maximum"], ["InFlight", "Average"]] },
+    { title = "In the queue, and at work", lines = [["QueueLength", "Maximum"], ["InFlight", "Average"]] },
     { title = "Oldest wait, s", lines = [["OldestWait", "Maximum"]] },
     { title = "Workers", lines = concat(
       [for state in ["booting", "serving", "draining"] : ["Workers", "Average", "State", state]],

@@ -144,7 +144,7 @@ variable "sources" {
 }
 
 variable "slo" {
-  description = "What clients were promised: the latency from arrival to the end of the answer, and how long a request may wait in line before somebody is told."
+  description = "What clients were promised: the latency from arrival to the end of the answer, and how long a request may wait in the queue before an alarm is sent."
   type = object({
     latency_ms     = optional(number, 2000)
     oldest_wait_ms = optional(number, 10000)
@@ -159,7 +159,7 @@ variable "slo" {
 }
 
 variable "cost" {
-  description = "The price of a worker's instance-hour, from AWS's price page, and what the fleet may cost an hour before somebody is told."
+  description = "The price of a worker's instance-hour, from AWS's price page, and what the fleet may cost an hour before an alarm is sent."
   type = object({
     price_per_hour  = number
     budget_per_hour = number
@@ -310,7 +310,7 @@ variable "ami_id" {
   }
 }
 
-# Who is told.
+# Who gets the alarms.
 
 variable "alarm_emails" {
   description = "Who is written to when an alarm goes off; each must confirm once."
