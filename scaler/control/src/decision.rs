@@ -5,11 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tidegate_config::Duration;
 
-use crate::staffing::Expert;
 use crate::{Override, Quantity, Statistic, Target, Time};
-
-/// A rise that is so many times likelier than usual is due.
-const RISE_DUE: f64 = 1.5;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -141,12 +137,11 @@ pub enum Basis {
         /// Share of requests that staffing lets miss the promise because they wait.
         #[serde(default)]
         aim: f64,
-        /// How many times likelier than usual the rate rises before a launch decided now serves.
-        #[serde(default = "as_usual")]
-        rises: f64,
-        /// Whose word on the growth is believed.
+        /// Share that would, as far as the past tells: with so many workers, and with one fewer.
         #[serde(default)]
-        expert: Expert,
+        missed: f64,
+        #[serde(default)]
+        missed_with_fewer: f64,
         lead_ms: u64,
     },
     /// As the forecast, and what waits is to be worked off.
@@ -290,11 +285,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What is said of rises in ledgers that do not.
-fn as_usual() -> f64 {
-    1.0
-}
-
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.workers {
@@ -327,8 +317,8 @@ impl fmt::Display for Ask {
                 service_s,
                 concurrency,
                 growth,
-                rises,
-                expert,
+                missed,
+                missed_with_fewer,
                 lead_ms,
                 ..
             } => {
@@ -339,17 +329,16 @@ impl fmt::Display for Ask {
                     (growth - 1.0) * 100.0,
                     seconds(lead_ms),
                 )?;
-                match expert {
-                    Expert::Persistence => {}
-                    Expert::Trend => f.write_str(", by the trend")?,
-                    Expert::Hour => f.write_str(", as an hour ago")?,
-                    Expert::Day => f.write_str(", as a day ago")?,
-                    Expert::Week => f.write_str(", as a week ago")?,
+                // One fewer would not do: that is why it is not asked for.
+                match missed_with_fewer > missed {
+                    true => write!(
+                        f,
+                        "; {:.1} % would wait too long, {:.1} % with one fewer)",
+                        missed * 100.0,
+                        missed_with_fewer * 100.0
+                    ),
+                    false => f.write_str(")"),
                 }
-                if *rises >= RISE_DUE {
-                    f.write_str(", a rise is due")?;
-                }
-                f.write_str(")")
             }
             Basis::Drain { waiting, within_ms } => {
                 let within = seconds(within_ms);

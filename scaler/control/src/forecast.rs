@@ -179,8 +179,8 @@ impl Forecaster {
             concurrency: need.concurrency,
             growth: need.growth,
             aim: need.aim,
-            rises: need.rises,
-            expert: need.expert,
+            missed: need.missed,
+            missed_with_fewer: need.missed_with_fewer,
             lead_ms: self.lead_time.as_millis() as u64,
         }
     }

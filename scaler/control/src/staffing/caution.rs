@@ -6,7 +6,7 @@
 //! bounds: a burst that no fleet could meet is not made good by hours of idle workers after it.
 
 /// Aims are at most so many times what may be missed, and at least so small a part of it.
-const MOST: f64 = 2.0;
+const MOST: f64 = 4.0;
 const LEAST: f64 = 0.5;
 
 /// The aim grows by a factor of e in so many seconds without waiting.
@@ -33,7 +33,7 @@ impl Default for Caution {
 }
 
 impl Caution {
-    /// Of what may be missed, the part that is aimed at.
+    /// How many times what may be missed is aimed at.
     pub fn aim(&self) -> f64 {
         self.log_aim.exp()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidegate_queue::Moment;
 
-use super::imagined::MOST;
+use super::growth::MOST;
 
 /// Growth is believed that came after no fewer than this share of moments, or than the share of
 /// requests that may miss the promise.

@@ -1,56 +1,51 @@
-//! What growth within a lead time costs each size of the fleet, by the forecast that does best.
+//! What growth within a lead time costs each size of the fleet, with no model of the demand.
 //!
-//! Several forecasts ([`outlook`](super::outlook)) are followed, each with imagined fleets of its own
-//! ([`imagined`](super::imagined)). The one is believed whose fleets have been cheapest so far, slots
-//! and misses together, each at the margin that it had then (follow the leader). So a forecast is
-//! used only where it has proven to be worth it, and its margin is calibrated by its own errors.
+//! What a worker more or less does shows a lead time later. So beside the real fleet, imagined ones
+//! are run on the real arrivals, each as large as the rate of a lead time ago asks for, times a
+//! margin of its own. What their lines come to is what that margin would have cost: growth, bursts,
+//! noise and the time that a change takes to be seen are all in it, as long or short as they were.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tidegate_queue::Moment;
 
-use super::imagined::{Imagined, Stretch, left};
-use super::outlook::{EXPERTS, Expert, Outlooks};
-use super::rate::Estimate;
 use super::strain::Strain;
-use super::volatility::Volatility;
 
-/// Growth as a random walk counts beside what the imagined fleets came to, as if it had been
-/// watched for so many seconds.
-const PRIOR_WEIGHT_S: f64 = 300.0;
+/// Margins are even steps of their logarithm, from none to [`MOST`].
+const STEPS: usize = 48;
 
-/// Others are believed over persistence when they save this share of what it costs.
-const WORTH_IT: f64 = 0.001;
+/// Headroom beyond this is not bought; such bursts are for the line.
+pub(super) const MOST: f64 = 4.0;
 
-/// What was saved counts half after three days, so that a forecast is known by its mornings too.
-const HALF_LIFE_S: f64 = 72.0 * 3600.0;
+/// Where the largest fleet's wait costs this share of requests, none is judged by it: such a burst says
+/// nothing about margins.
+const LOST: f64 = 0.2;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// What happened counts half after six hours.
+const HALF_LIFE_S: f64 = 6.0 * 3600.0;
 
 /// A longer pause between two readings says nothing about lines.
 const LONGEST_PAUSE_S: f64 = 10.0;
 
-#[derive(Clone, Copy, Debug)]
-struct Then {
-    at: Moment,
-    estimate: Estimate,
-    outlooks: Outlooks,
+/// A fleet that is only imagined.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fleet {
+    /// Requests in its line.
+    waiting: f64,
+    /// Requests that missed the promise for having waited.
+    missed: f64,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Growth {
     lead_time: Duration,
     hold: Duration,
-    /// What was thought, the newest last.
-    thens: VecDeque<Then>,
-    /// Of each expert.
-    imagined: [Imagined; EXPERTS],
-    volatility: Volatility,
-    /// What persistence cost, in requests, and what each expert saved of it while it had a say.
-    cost: f64,
-    saved: [f64; EXPERTS],
-    leader: usize,
+    /// The rates that were seen, the newest last.
+    rates: VecDeque<(Moment, f64)>,
+    /// One for each margin.
+    fleets: [Fleet; STEPS + 1],
+    requests: f64,
 }
 
 /// What a tick saw.
@@ -58,10 +53,8 @@ pub(super) struct Sight<'a> {
     pub now: Moment,
     /// Requests since the reading before.
     pub arrived: f64,
-    pub estimate: Estimate,
-    pub outlooks: Outlooks,
-    /// Requests that a miss is worth.
-    pub price: f64,
+    /// The rate now.
+    pub per_s: f64,
     pub strain: &'a Strain,
 }
 
@@ -70,12 +63,9 @@ impl Growth {
         Growth {
             lead_time,
             hold,
-            thens: VecDeque::new(),
-            imagined: std::array::from_fn(|_| Imagined::default()),
-            volatility: Volatility::default(),
-            cost: 0.0,
-            saved: [0.0; EXPERTS],
-            leader: 0,
+            rates: VecDeque::new(),
+            fleets: [Fleet::default(); STEPS + 1],
+            requests: 0.0,
         }
     }
 
@@ -86,137 +76,98 @@ impl Growth {
 
     pub fn push(&mut self, sight: &Sight) {
         let now = sight.now;
-        let last = self.thens.back().map(|then| then.at);
+        let last = self.rates.back().map(|(at, _)| *at);
         let seconds = last.map_or(0.0, |last| now.saturating_sub(last).as_secs_f64());
-        self.thens.push_back(Then {
-            at: now,
-            estimate: sight.estimate,
-            outlooks: sight.outlooks,
-        });
+        self.rates.push_back((now, sight.per_s));
         self.forget(now);
         match self.staffed(now) {
-            Some(staffed) if seconds > 0.0 && seconds <= LONGEST_PAUSE_S => {
-                self.work(&staffed, seconds, sight);
+            Some(per_s) if seconds > 0.0 && seconds <= LONGEST_PAUSE_S => {
+                self.work(per_s, seconds, sight);
             }
-            _ => self.imagined.iter_mut().for_each(Imagined::pause),
-        }
-        if let Some(before) = self.minute_ago(now) {
-            let seconds = seconds.min(LONGEST_PAUSE_S);
-            self.volatility.push(seconds, &before, &sight.estimate);
-        }
-        let prior = self.volatility.missed(self.lead_time, sight.strain);
-        let weight = sight.estimate.per_s * PRIOR_WEIGHT_S;
-        for imagined in &mut self.imagined {
-            imagined.judge(&prior, weight, sight.price);
-        }
-        self.leader = self.cheapest();
-    }
-
-    /// Lets the fleets of all experts work that had a say.
-    fn work(&mut self, staffed: &Outlooks, seconds: f64, sight: &Sight) {
-        let paid: Outlooks = std::array::from_fn(|expert| {
-            let stretch = Stretch {
-                seconds,
-                arrived: sight.arrived,
-                staffed_per_s: staffed[expert]?,
-            };
-            Some(self.imagined[expert].work(&stretch, sight.price, sight.strain))
-        });
-        let left = left(seconds, HALF_LIFE_S);
-        let persistence = paid[0].unwrap_or_default();
-        self.cost = self.cost * left + persistence;
-        for (saved, paid) in self.saved.iter_mut().zip(paid) {
-            *saved = *saved * left + paid.map_or(0.0, |paid| persistence - paid);
+            // Nobody worked: what the lines would be is not known.
+            _ => self.fleets.iter_mut().for_each(|fleet| fleet.waiting = 0.0),
         }
     }
 
-    /// The rates that each expert had staffed for now, when what launches now serve was decided.
-    fn staffed(&self, now: Moment) -> Option<Outlooks> {
+    /// Lets every fleet work for so long, staffed for this rate times its margin.
+    fn work(&mut self, staffed_per_s: f64, seconds: f64, sight: &Sight) {
+        let left = left(seconds);
+        self.requests = self.requests * left + sight.arrived;
+        let mut costs = [0.0; STEPS + 1];
+        for (step, fleet) in self.fleets.iter_mut().enumerate() {
+            let per_s = staffed_per_s * margin(step);
+            let waiting = (fleet.waiting + sight.arrived - per_s * seconds).max(0.0);
+            // What waits longer is given up.
+            fleet.waiting = waiting.min(per_s * sight.strain.promised_s());
+            let wait_s = fleet.waiting / per_s.max(f64::MIN_POSITIVE);
+            costs[step] = sight.strain.cost(wait_s);
+        }
+        let counts = match costs[STEPS] <= LOST {
+            true => sight.arrived,
+            false => 0.0,
+        };
+        for (fleet, cost) in self.fleets.iter_mut().zip(costs) {
+            fleet.missed = fleet.missed * left + counts * cost;
+        }
+    }
+
+    /// The rate that was staffed for now, when what launches now serve was decided.
+    fn staffed(&self, now: Moment) -> Option<f64> {
         let decided = now.checked_sub(self.lead_time)?;
         let held = decided.saturating_sub(self.hold);
-        // What was last thought by then, and since then.
-        let from = self.thens.partition_point(|then| then.at <= held);
-        let known = (self.thens.range(from.saturating_sub(1)..))
-            .take_while(|then| then.at <= decided)
-            .map(|then| {
-                then.outlooks
-                    .map(|factor| Some(factor? * then.estimate.per_s))
-            });
-        let larger = |a: Option<f64>, b: Option<f64>| Some(a?.max(b?));
-        known.reduce(|a, b| std::array::from_fn(|expert| larger(a[expert], b[expert])))
-    }
-
-    fn minute_ago(&self, now: Moment) -> Option<Estimate> {
-        let minute_ago = now.checked_sub(MINUTE)?;
-        let index = self.thens.partition_point(|then| then.at <= minute_ago);
-        let then = self.thens.get(index.checked_sub(1)?)?;
-        let age = minute_ago.saturating_sub(then.at).as_secs_f64();
-        (age <= LONGEST_PAUSE_S).then_some(then.estimate)
+        // What was last seen by then, and since then.
+        let from = self.rates.partition_point(|(at, _)| *at <= held);
+        let known = self.rates.range(from.saturating_sub(1)..);
+        let known = known.take_while(|(at, _)| *at <= decided);
+        known.map(|(_, per_s)| *per_s).reduce(f64::max)
     }
 
     fn forget(&mut self, now: Moment) {
-        let looks_back = self.lead_time.max(MINUTE) + self.hold;
-        let Some(oldest) = now.checked_sub(looks_back) else {
+        let Some(oldest) = now.checked_sub(self.lead_time + self.hold) else {
             return;
         };
-        while self.thens.get(1).is_some_and(|then| then.at <= oldest) {
-            self.thens.pop_front();
+        while self.rates.get(1).is_some_and(|(at, _)| *at <= oldest) {
+            self.rates.pop_front();
         }
     }
 
-    fn cheapest(&self) -> usize {
-        let worth_it = (self.saved.iter().enumerate())
-            .filter(|(_, saved)| **saved > WORTH_IT * self.cost)
-            .max_by(|a, b| a.1.total_cmp(b.1));
-        worth_it.map_or(0, |(expert, _)| expert)
-    }
-
-    /// Who is believed.
-    pub fn expert(&self) -> Expert {
-        Expert::ALL[self.leader]
-    }
-
-    /// By how much the rate will have grown, by the one who is believed.
-    pub fn foretold(&self) -> f64 {
-        let newest = self.thens.back();
-        newest
-            .and_then(|then| then.outlooks[self.leader])
-            .unwrap_or(1.0)
-    }
-
     /// Share of requests that would miss the promise, for waiting, on a fleet `margin` times as
-    /// large as the foretold rate asks for.
+    /// large as the rate asks for.
     pub fn missed(&self, margin: f64) -> f64 {
-        self.imagined[self.leader].missed(margin)
+        let share = |step: usize| {
+            let fleet = self.fleets.get(step)?;
+            Some((fleet.missed / self.requests.max(f64::MIN_POSITIVE)).min(1.0))
+        };
+        let at = margin.max(1.0).ln() / MOST.ln() * STEPS as f64;
+        let step = (at as usize).min(STEPS);
+        let low = share(step).unwrap_or(0.0);
+        share(step + 1).map_or(low, |high| low + (high - low) * (at - step as f64))
     }
+}
+
+fn margin(step: usize) -> f64 {
+    MOST.powf(step as f64 / STEPS as f64)
+}
+
+/// What this time leaves of a memory.
+fn left(seconds: f64) -> f64 {
+    (-seconds * std::f64::consts::LN_2 / HALF_LIFE_S).exp()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::staffing::outlook::Outlook;
 
-    /// After so many hours of this rate.
-    fn learned(lead_s: u64, hours: u64, per_s: impl Fn(u64) -> f64) -> Growth {
-        let lead_time = Duration::from_secs(lead_s);
-        let mut growth = Growth::new(lead_time, Duration::from_secs(45));
-        let (mut outlook, strain) = (Outlook::default(), Strain::new(2.0));
-        let mut total = 0.0;
-        for second in 0..hours * 3600 {
+    /// After three hours of this rate, at a lead time of a minute.
+    fn learned(per_s: impl Fn(u64) -> f64) -> Growth {
+        let mut growth = Growth::new(Duration::from_secs(60), Duration::from_secs(45));
+        let strain = Strain::new(2.0);
+        for second in 0..10_800 {
             let (now, arrived) = (Moment::from_secs(second), per_s(second));
-            let estimate = Estimate {
-                per_s: arrived,
-                dispersion: 1.0,
-                error: 0.01,
-            };
-            let outlooks = *outlook.push(now, total as u64, lead_time);
-            total += arrived;
             growth.push(&Sight {
                 now,
                 arrived,
-                estimate,
-                outlooks,
-                price: 50.0,
+                per_s: arrived,
                 strain: &strain,
             });
         }
@@ -232,13 +183,9 @@ mod tests {
 
     #[test]
     fn a_steady_past_leaves_little_headroom_and_steps_ask_for_theirs() {
-        let steady = enough(&learned(60, 3, |_| 40.0));
+        let steady = enough(&learned(|_| 40.0));
         assert!((1.0..1.1).contains(&steady), "{steady}");
-        let stepping = learned(
-            60,
-            3,
-            |second| if second % 1400 < 700 { 60.0 } else { 40.0 },
-        );
+        let stepping = learned(|second| if second % 1400 < 700 { 60.0 } else { 40.0 });
         let stepping = enough(&stepping);
         assert!((1.4..1.6).contains(&stepping), "{stepping}");
     }
@@ -246,22 +193,21 @@ mod tests {
     #[test]
     fn what_the_line_absorbs_asks_for_nothing() {
         // Twice the rate for one second: a wait of half a second in the line.
-        let short = learned(60, 3, |second| if second % 600 == 0 { 60.0 } else { 40.0 });
+        let short = learned(|second| if second % 600 == 0 { 60.0 } else { 40.0 });
         let short = enough(&short);
         assert!(short < 1.15, "{short}");
     }
 
     #[test]
-    fn a_forecast_is_believed_where_it_has_proven_cheaper() {
-        let steady = learned(300, 3, |_| 40.0);
-        let said = (steady.expert(), steady.foretold());
-        assert_eq!(said, (Expert::Persistence, 1.0));
-        // Each hour the rate doubles within ten minutes, and then falls back within twenty.
-        let hourly = |second: u64| match (second / 60 % 60) as f64 {
-            minute if minute < 10.0 => 40.0 + 4.0 * minute,
-            minute if minute < 30.0 => 80.0 - 2.0 * (minute - 10.0),
-            _ => 40.0,
-        };
-        assert_eq!(learned(300, 6, hourly).expert(), Expert::Hour);
+    fn a_pause_in_the_readings_is_held_against_no_margin() {
+        let mut growth = learned(|_| 40.0);
+        let before = growth.missed(1.0);
+        growth.push(&Sight {
+            now: Moment::from_secs(10_900),
+            arrived: 4000.0,
+            per_s: 40.0,
+            strain: &Strain::new(2.0),
+        });
+        assert_eq!(growth.missed(1.0), before);
     }
 }

@@ -3,24 +3,19 @@
 //! A launch decided now serves a lead time later. So workers are bought for as long as one more
 //! saves enough requests from missing the promise because they wait ([`sizing`], [`strain`]): by
 //! chance with the rate now, over the longest span that still has the same rate ([`rate`]), and by
-//! what the traffic did within a lead time so far ([`growth`]), as far as a rise is due ([`clocks`]);
-//! but none for growth that was not seen from such a rate ([`ceiling`]). What a worker can do is
-//! learned ([`capacity`]), and so is what a miss is worth ([`caution`]).
+//! what the traffic did within a lead time so far ([`growth`]); but none for growth that was not seen
+//! from such a rate ([`ceiling`]). What a worker can do is learned ([`capacity`]), and so is what a
+//! miss is worth ([`caution`]).
 //!
 //! Pure as all of this crate: it sees monotone counters, and answers with a number and its terms.
 
 mod capacity;
 mod caution;
 mod ceiling;
-mod changes;
-mod clocks;
 mod growth;
-mod imagined;
-mod outlook;
 mod rate;
 mod sizing;
 mod strain;
-mod volatility;
 
 use std::time::Duration;
 
@@ -29,15 +24,10 @@ use tidegate_queue::Moment;
 use capacity::Capacity;
 use caution::Caution;
 use ceiling::Ceiling;
-use changes::Changes;
-use clocks::Clocks;
 use growth::{Growth, Sight};
-use outlook::Outlook;
 use rate::{Estimate, Rate};
 use sizing::Sizing;
 use strain::Strain;
-
-pub use outlook::Expert;
 
 use crate::Tally;
 
@@ -99,15 +89,14 @@ pub struct Need {
     pub per_s: f64,
     /// Share of requests that staffing lets miss the promise because they wait.
     pub aim: f64,
+    /// Share that would, as far as the past tells: with the forecast's workers, and with one fewer.
+    pub missed: f64,
+    pub missed_with_fewer: f64,
     /// Slots that the forecast asks for over those that are busy now, as a factor; 1 where less than a
     /// worker is.
     pub growth: f64,
     /// Variance of the number of arrivals over its mean.
     pub dispersion: f64,
-    /// How many times likelier than usual the rate rises before a launch decided now serves.
-    pub rises: f64,
-    /// Whose word on the demand is believed.
-    pub expert: Expert,
     /// Mean service time in seconds at `concurrency`.
     pub service_s: f64,
     /// Requests that a worker is to be at.
@@ -128,11 +117,8 @@ impl Need {
 pub struct Staffing {
     rules: StaffingRules,
     rate: Rate,
-    outlook: Outlook,
     growth: Growth,
     ceiling: Ceiling,
-    changes: Changes,
-    clocks: Clocks,
     strain: Strain,
     caution: Caution,
     capacity: Capacity,
@@ -146,11 +132,8 @@ impl Staffing {
         Staffing {
             rules,
             rate: Rate::default(),
-            outlook: Outlook::default(),
             growth: Growth::new(rules.lead_time, rules.hold),
             ceiling: Ceiling::new(rules.lead_time),
-            changes: Changes::default(),
-            clocks: Clocks::default(),
             strain: Strain::new(rules.promised_s),
             caution: Caution::default(),
             capacity: Capacity::default(),
@@ -183,7 +166,7 @@ impl Staffing {
         let arrived = reading.arrivals_total.saturating_sub(self.arrivals_total);
         self.arrivals_total = reading.arrivals_total;
         let estimate = self.rate.estimate()?;
-        self.look_ahead(&reading, arrived as f64, &estimate);
+        self.look_ahead(reading.at, arrived as f64, &estimate);
         let limit_s = self.rules.service_limit_s;
         let worker = match self.capacity.worker(reading.slots, limit_s) {
             Some(worker) => worker,
@@ -198,14 +181,15 @@ impl Staffing {
             aim: self.aim(),
             growth: 1.0,
             dispersion: estimate.dispersion,
-            rises: self.rises(reading.at),
-            expert: self.growth.expert(),
             service_s: worker.service_s,
             concurrency: worker.concurrency,
             draining: self.draining(reading.waiting, worker.service_s),
             ..Need::default()
         };
         need.forecast = self.kept(&need, 0.0);
+        let missed = |workers| self.sizing(&need).missed_by(workers);
+        let fewer = need.forecast.saturating_sub(1);
+        (need.missed, need.missed_with_fewer) = (missed(need.forecast), missed(fewer));
         need.drain = match need.draining > 0.0 {
             true => self.kept(&need, need.draining),
             false => need.forecast,
@@ -218,27 +202,15 @@ impl Staffing {
         Some(need)
     }
 
-    /// Learns what the rate does within a lead time, and when.
-    fn look_ahead(&mut self, reading: &Reading, arrived: f64, estimate: &Estimate) {
-        let (now, total) = (reading.at, reading.arrivals_total);
-        let outlooks = self.outlook.push(now, total, self.rules.lead_time);
+    /// Learns what the rate does within a lead time.
+    fn look_ahead(&mut self, now: Moment, arrived: f64, estimate: &Estimate) {
         self.growth.push(&Sight {
             now,
             arrived,
-            estimate: *estimate,
-            outlooks: *outlooks,
-            price: self.price(),
+            per_s: estimate.per_s,
             strain: &self.strain,
         });
         self.ceiling.push(now, estimate.per_s, self.rules.misses);
-        let change = self.changes.push(now, total, estimate.dispersion);
-        change.inspect(|change| self.clocks.push(change));
-    }
-
-    /// How many times likelier than usual the rate rises before a launch decided now serves.
-    fn rises(&self, now: Moment) -> f64 {
-        let from = now.saturating_sub(DETECTION);
-        self.clocks.likelier(from, now + self.rules.lead_time)
     }
 
     /// Learns from what waiting cost since the reading before.
@@ -281,15 +253,19 @@ impl Staffing {
         }
     }
 
-    /// What is asked for, unless fewer would do only just.
-    fn kept(&self, need: &Need, draining: f64) -> u32 {
-        let sizing = Sizing {
+    fn sizing<'a>(&'a self, need: &'a Need) -> Sizing<'a> {
+        Sizing {
             need,
             price: self.price(),
             strain: &self.strain,
             growth: &self.growth,
             ceiling: &self.ceiling,
-        };
+        }
+    }
+
+    /// What is asked for, unless fewer would do only just.
+    fn kept(&self, need: &Need, draining: f64) -> u32 {
+        let sizing = self.sizing(need);
         let asked = sizing.workers(1.0, draining);
         if asked >= self.held {
             return asked;
@@ -303,9 +279,6 @@ const LEAST_ALLOWED: f64 = 0.05;
 
 /// As many misses as are aimed at are worth so many slots, as a share of the load.
 const WORTH: f64 = 0.1;
-
-/// A rise of so little ago may not be in the rate yet.
-const DETECTION: Duration = Duration::from_secs(10);
 
 /// Demand may be so much more before a worker fewer would be too few.
 const ROOM_TO_SHRINK: f64 = 1.06;

@@ -25,12 +25,11 @@ impl Sizing<'_> {
     /// The cheapest size when the demand is `margin` times what it seems to be, and `draining` slots
     /// work off what waits.
     pub fn workers(&self, margin: f64, draining: f64) -> u32 {
-        let now = self.need.load() * margin;
-        if now <= 0.0 {
+        let load = self.need.load() * margin;
+        if load <= 0.0 {
             return (draining / self.need.concurrency).ceil() as u32;
         }
-        let load = now * self.growth.foretold();
-        let grown = (now * self.ceiling.factor()).max(load);
+        let grown = load * self.ceiling.factor();
         let peakedness = (1.0 + self.need.dispersion) / 2.0;
         let spare = MOST_DEVIATIONS * (grown * peakedness).sqrt();
         // No larger fleet is tried. Chance and growth are independent, so their margins add up as
@@ -50,12 +49,21 @@ impl Sizing<'_> {
         cheapest.map_or(least, |(_, workers)| workers) as u32
     }
 
-    /// Share of requests that will miss the promise because they wait, with so many slots a lead
-    /// time from now.
+    /// Share of requests that will miss the promise because they wait, with so many workers a lead time
+    /// from now; 0 without a load.
+    pub fn missed_by(&self, workers: u32) -> f64 {
+        let slots = f64::from(workers) * self.need.concurrency;
+        match self.need.load() > 0.0 {
+            true => self.missed(self.need.load(), slots).min(1.0),
+            false => 0.0,
+        }
+    }
+
+    /// The same, with so many slots.
     fn missed(&self, load: f64, slots: f64) -> f64 {
         // Poisson arrivals: bursts beyond those are in the lines of the imagined fleets.
         let peakedness = (1.0 + self.strain.variation()) / 2.0;
         let steady = (self.strain).steady(load, slots, self.need.service_s, peakedness);
-        steady + self.need.rises * self.growth.missed(slots / load)
+        steady + self.growth.missed(slots / load)
     }
 }

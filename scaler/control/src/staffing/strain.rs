@@ -41,8 +41,6 @@ pub(super) struct Strain {
     drawn: f64,
     /// Share of requests that a wait of `i` steps costs.
     costs: [f64; STEPS + 1],
-    /// The same, summed up to each step.
-    area: [f64; STEPS + 1],
     /// Share that misses without any wait.
     hopeless: f64,
 }
@@ -80,18 +78,14 @@ impl Known {
 
 impl Strain {
     pub fn new(promised_s: f64) -> Strain {
-        let mut strain = Strain {
+        Strain {
             promised_s,
             counts: Tally::default(),
             known: Known::default(),
             drawn: 0.0,
-            costs: [0.0; STEPS + 1],
-            area: [0.0; STEPS + 1],
+            costs: std::array::from_fn(|step| UNKNOWN(step as f64 / STEPS as f64)),
             hopeless: 0.0,
-        };
-        let unknown = |step: usize| UNKNOWN(step as f64 / STEPS as f64);
-        strain.set_costs(std::array::from_fn(unknown));
-        strain
+        }
     }
 
     pub fn promise(&mut self, promised_s: f64) {
@@ -136,18 +130,8 @@ impl Strain {
         let step_s = self.promised_s / STEPS as f64;
         let left_s = |step: usize| self.promised_s - step as f64 * step_s;
         self.hopeless = self.longer(self.promised_s);
-        let costs =
+        self.costs =
             std::array::from_fn(|step| (self.longer(left_s(step)) - self.hopeless).max(0.0));
-        self.set_costs(costs);
-    }
-
-    fn set_costs(&mut self, costs: [f64; STEPS + 1]) {
-        self.costs = costs;
-        let mut sum = 0.0;
-        for step in 1..=STEPS {
-            sum += (costs[step - 1] + costs[step]) / 2.0;
-            self.area[step] = sum;
-        }
     }
 
     /// That a request takes a worker longer.
@@ -218,22 +202,6 @@ impl Strain {
         }
         waits * (cost + longer * self.costs[STEPS])
     }
-
-    /// Share of requests that wait costs while the line grows for `seconds`, because `load` is
-    /// more than the slots.
-    pub fn growing(&self, load: f64, slots: f64, seconds: f64) -> f64 {
-        if load <= slots {
-            return 0.0;
-        }
-        let steps =
-            (load / slots.max(f64::MIN_POSITIVE) - 1.0) * seconds / self.promised_s * STEPS as f64;
-        let whole = (steps as usize).min(STEPS);
-        let beyond = (steps - whole as f64) * self.cost(steps / STEPS as f64 * self.promised_s);
-        match steps > 0.0 {
-            true => (self.area[whole] + beyond) / steps,
-            false => 0.0,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -284,15 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn more_slots_cost_fewer_misses_and_a_line_that_grows_costs_all_in_the_end() {
+    fn more_slots_cost_fewer_misses() {
         let strain = learned();
         let steady = |slots: f64| strain.steady(80.0, slots, 2.0, 1.0);
         assert!(steady(82.0) > 3.0 * steady(86.0) && steady(86.0) > 3.0 * steady(96.0));
         // Erlang's formula: mean wait 0.11 s on 86 slots.
         assert!((0.0002..0.0008).contains(&steady(86.0)), "{}", steady(86.0));
-        assert_eq!(strain.growing(80.0, 80.0, 60.0), 0.0);
-        let short = strain.growing(100.0, 80.0, 10.0);
-        assert!(short < 0.01, "{short}");
-        assert!(strain.growing(100.0, 80.0, 600.0) > 0.8);
     }
 }

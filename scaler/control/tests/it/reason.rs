@@ -1,6 +1,6 @@
 //! How decisions read.
 
-use tidegate_control::Stage;
+use tidegate_control::{Basis, Stage};
 
 use crate::stage::{POLICY, Scene, at, worker};
 
@@ -14,6 +14,26 @@ fn growth_names_its_signal_value_and_target() {
     assert_eq!(
         decision.to_string(),
         "2 -> 3 workers: queue asks for 3 (mean 18.0 over 5s, 8 per worker)"
+    );
+}
+
+/// Forecasts once said whose they were, and when a rise was due.
+#[test]
+fn a_forecast_of_an_older_ledger_is_read() {
+    let written = r#"{"forecast":{"per_s":40.0,"service_s":2.0,"concurrency":4.0,"growth":1.2,
+        "aim":0.01,"rises":2.5,"expert":"hour","lead_ms":60000}}"#;
+    let basis: Basis = serde_json::from_str(written).expect("it is read");
+    assert!(
+        matches!(
+            basis,
+            Basis::Forecast {
+                per_s: 40.0,
+                growth: 1.2,
+                lead_ms: 60_000,
+                ..
+            }
+        ),
+        "{basis:?}"
     );
 }
 

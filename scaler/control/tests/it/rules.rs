@@ -147,6 +147,7 @@ fn the_forecast_asks_for_the_load_and_a_margin_by_what_workers_are_seen_to_do() 
     let text = decision.to_string();
     assert!(text.contains("forecast asks for"), "{text}");
     assert!(text.contains("(40.0/s of 500ms"), "{text}");
+    assert!(text.contains(" % with one fewer)"), "{text}");
 }
 
 #[test]
