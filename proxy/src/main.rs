@@ -18,7 +18,6 @@ mod descriptors;
 mod dispatch;
 mod drain;
 mod frontend;
-mod keys;
 mod metrics;
 mod route;
 mod serve;
@@ -30,7 +29,7 @@ use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
 
 use crate::command::{Command, Verb};
-use crate::keys::KeyError;
+use tidegate_keys::KeyError;
 
 /// Requests allocate small pieces on one thread and free them on another, which it is made for.
 #[global_allocator]

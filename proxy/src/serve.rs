@@ -25,8 +25,8 @@ use crate::descriptors;
 use crate::dispatch::Dispatcher;
 use crate::drain::{Drain, StopSignal};
 use crate::frontend::Frontend;
-use crate::keys::{self, KeyRing};
 use crate::metrics;
+use tidegate_keys::{self as keys, KeyRing};
 
 /// How long a connection to the admin port may be silent: far longer than between heartbeats.
 const ADMIN_IDLE: Duration = Duration::from_secs(30);

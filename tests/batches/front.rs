@@ -17,7 +17,7 @@ async fn stand(batch: SocketAddr, more: &str) -> Stand {
 }
 
 /// As `tidegate-proxy key` makes it: the key, and the line that admits it.
-fn key(name: &str) -> (String, String) {
+pub fn key(name: &str) -> (String, String) {
     let mut command = Command::new(binary("tidegate-proxy"));
     let made = command.args(["key", name]).output().expect("it runs");
     let said = String::from_utf8(made.stdout).expect("text");

@@ -1,8 +1,10 @@
-//! Batches through the real binaries: OpenAI's own client, kills, full disks, and `run`.
+//! Batches through the real binaries: OpenAI's own client, keys, kills, full disks, and `run`.
 
+mod chat;
 mod disk;
 mod files;
 mod front;
+mod keys;
 mod kills;
 mod run;
 mod sagemaker;

@@ -2,6 +2,7 @@
 //!
 //! Needs a container engine and the images; `make test-docker` sees to both.
 
+mod batches;
 mod images;
 mod load;
 mod stack;

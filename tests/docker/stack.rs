@@ -42,8 +42,12 @@ impl Stack {
         stack
     }
 
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     pub fn client(&self) -> Client {
-        Client::new(format!("http://127.0.0.1:{}", self.port))
+        Client::new(self.url())
     }
 
     /// Names of the workers' containers that run, oldest first.
@@ -95,7 +99,7 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for service in ["scaler", "proxy"] {
+            for service in ["scaler", "proxy", "batch"] {
                 let name = format!("{PROJECT}_{service}_1");
                 eprintln!("--- {service} printed:\n{}", docker_all(&["logs", &name]));
             }

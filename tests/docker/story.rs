@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_tests::{Answer, within};
 
+use crate::batches;
 use crate::load::Load;
 use crate::stack::{FLEET_NETWORK, Stack, docker};
 
@@ -55,6 +56,7 @@ async fn a_stack_follows_its_load_and_loses_nothing_to_kills_cuts_and_restarts()
     let vector = answer.body["data"][0]["embedding"].as_array();
     assert_eq!(vector.map(Vec::len), Some(384), "{}", answer.body);
     services_are_healthy(&stack).await;
+    batches::one_is_answered_though_the_service_is_killed(&stack).await;
     workers_have_no_rights(&stack);
 
     let load = Load::start(&stack.client(), CLIENTS);
@@ -90,7 +92,7 @@ async fn a_stack_follows_its_load_and_loses_nothing_to_kills_cuts_and_restarts()
 }
 
 async fn services_are_healthy(stack: &Stack) {
-    for service in ["proxy", "scaler"] {
+    for service in ["proxy", "scaler", "batch"] {
         let what = format!("the {service} is healthy");
         within(Duration::from_secs(30), &what, async || {
             pause().await;

@@ -27,11 +27,20 @@ pub struct Config {
     pub store: PathBuf,
     /// How long lines that were asked may take to be answered after SIGTERM.
     pub drain_limit: Duration,
+    pub clients: ClientRules,
     pub proxy: ProxyRules,
     pub files: FileRules,
     pub batches: BatchRules,
     pub quota: Quota,
     pub sagemaker: SageMakerRules,
+}
+
+/// Who may ask for files and batches.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientRules {
+    /// File of mode 0600 with hashes of keys, as the proxy has it; without one any key is taken.
+    pub api_keys_file: Option<PathBuf>,
 }
 
 /// How lines are asked.
@@ -122,6 +131,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             store: "/var/lib/tidegate/batch".into(),
             drain_limit: Duration::from_secs(20),
+            clients: ClientRules::default(),
             proxy: ProxyRules::default(),
             files: FileRules::default(),
             batches: BatchRules::default(),

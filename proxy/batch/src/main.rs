@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError};
+use tidegate_keys::KeyError;
 use tracing_subscriber::EnvFilter;
 
 use crate::command::{Command, RunArgs, Verb};
@@ -83,7 +84,8 @@ async fn run_once(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let store = error.downcast_ref::<StoreError>();
-    let is_bad_config = error.is::<ConfigError>() || error.is::<Unusable>();
+    let is_bad_config =
+        error.is::<ConfigError>() || error.is::<Unusable>() || error.is::<KeyError>();
     if is_bad_config || store.is_some_and(StoreError::is_bad_config) {
         return BAD_CONFIG.into();
     }

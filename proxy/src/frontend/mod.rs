@@ -38,7 +38,7 @@ use crate::config::Config;
 use crate::demand::{Classes, cost_of};
 use crate::dispatch::{Dispatcher, NotEntered, Place};
 use crate::drain::Drain;
-use crate::keys::KeyRing;
+use tidegate_keys::KeyRing;
 
 /// How long a new connection waits for one that is closed in its favour.
 const MAKING_ROOM: Duration = Duration::from_millis(500);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use http::Method;
 use serde_json::json;
+use tidegate_keys::presented;
 use tidegate_protocol::PRIORITY_HEADER;
 use tidegate_queue::Class;
 
@@ -52,7 +53,9 @@ impl Frontend {
         let key = match &self.keys {
             // A browser asks beforehand without its key.
             Some(_) if preflight || is_signed => None,
-            Some(keys) => match keys.admits(request.fields()) {
+            Some(keys) => match presented(|name| request.fields().get(name))
+                .and_then(|key| keys.name_of(key))
+            {
                 Some(name) => Some(name),
                 None => {
                     metrics::counter!(crate::metrics::UNAUTHORIZED).increment(1);

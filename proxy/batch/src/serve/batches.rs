@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::files::page;
-use super::http::App;
+use super::http::{App, Id};
 use super::listed::Listed;
 use super::owner::Owner;
+use super::upload::KEEP_SECONDS;
 use crate::input::Endpoint;
 use crate::store::{Batch, NewBatch, Page, SortOrder};
 
@@ -25,8 +27,9 @@ const MOST_METADATA: usize = 16;
 const LONGEST_METADATA_KEY: usize = 64;
 const LONGEST_METADATA_VALUE: usize = 512;
 
-/// What a client sends; other keys are ignored.
+/// What a client sends. A key that it does not have is refused: it would have meant something.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Asked {
     input_file_id: String,
     endpoint: String,
@@ -36,15 +39,27 @@ struct Asked {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ExpiresAfter {
+    #[serde(rename = "anchor")]
+    _anchor: Option<Anchor>,
     seconds: u64,
+}
+
+/// From when the time counts.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Anchor {
+    CreatedAt,
 }
 
 pub async fn create(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Batch>, ApiError> {
+    let body = body
+        .map_err(|refused| ApiError::new(refused.status(), "invalid_body", refused.body_text()))?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| ApiError::invalid("body", error.to_string()))?;
     let new = understand(asked, &app)?;
@@ -72,6 +87,11 @@ fn understand(asked: Asked, app: &App) -> Result<NewBatch, ApiError> {
         })?;
     check_metadata(asked.metadata.as_ref())?;
     let keep = asked.output_expires_after.map(|after| after.seconds);
+    if keep.is_some_and(|seconds| !KEEP_SECONDS.contains(&seconds)) {
+        let (least, most) = KEEP_SECONDS.into_inner();
+        let message = format!("expected seconds, {least} to {most}");
+        return Err(ApiError::invalid("output_expires_after", message));
+    }
     Ok(NewBatch {
         endpoint,
         input_file_id: asked.input_file_id,
@@ -143,7 +163,7 @@ pub async fn list(
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Batch>, ApiError> {
     let mut batch = app
         .store
@@ -156,7 +176,7 @@ pub async fn retrieve(
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Batch>, ApiError> {
     let mut batch = app
         .store

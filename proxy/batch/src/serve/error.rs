@@ -1,7 +1,8 @@
 //! Refusals, in the shape that OpenAI's clients read.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
@@ -33,6 +34,11 @@ impl ApiError {
             param: Some(param),
             ..ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message)
         }
+    }
+
+    pub fn unauthorized() -> ApiError {
+        let message = "this needs a valid key: `Authorization: Bearer KEY`, or `api-key: KEY`";
+        ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
     }
 
     pub fn bad_file(bad: &BadFile) -> ApiError {
@@ -90,6 +96,11 @@ impl IntoResponse for ApiError {
             "code": self.code,
         }});
         // Nothing that is refused here gets better within the seconds that a client retries.
-        (self.status, [("x-should-retry", "false")], Json(body)).into_response()
+        let mut response = (self.status, [("x-should-retry", "false")], Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+        }
+        response
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use super::error::ApiError;
-use super::http::App;
+use super::http::{App, Id};
 use super::listed::Listed;
 use super::owner::Owner;
 use super::upload;
-use crate::id;
 use crate::input::check;
 use crate::store::{FileObject, NewFile, Page, SortOrder, Store, StoreError};
 
@@ -97,7 +96,7 @@ pub async fn list(
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<FileObject>, ApiError> {
     Ok(Json(find(&app.store, owner, id).await?))
 }
@@ -105,7 +104,7 @@ pub async fn retrieve(
 pub async fn delete(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
     let gone = id.clone();
     app.store
@@ -117,7 +116,7 @@ pub async fn delete(
 pub async fn content(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, ApiError> {
     let file = find(&app.store, owner, id).await?;
     let path = app.store.file_path(&file.id);
@@ -138,9 +137,6 @@ pub async fn content(
 }
 
 async fn find(store: &Arc<Store>, owner: String, id: String) -> Result<FileObject, StoreError> {
-    if !id::is_one(&id) {
-        return Err(StoreError::NoFile(id));
-    }
     store.call(move |store| store.file(&owner, &id)).await
 }
 

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
+use tidegate_keys::KeyRing;
 
 use super::error::ApiError;
 use super::schedule::Schedule;
 use super::{batches, files};
 use crate::config::Config;
+use crate::id;
 use crate::metrics;
 use crate::store::Store;
 
@@ -22,6 +25,28 @@ pub struct App {
     pub schedule: Arc<Schedule>,
     pub config: Config,
     pub metrics: PrometheusHandle,
+    /// `None`: any key is taken.
+    pub keys: Option<Arc<KeyRing>>,
+}
+
+/// The name that a path ends with, if it can be one.
+pub struct Id(pub String);
+
+impl FromRequestParts<Arc<App>> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let found = Path::<String>::from_request_parts(parts, app).await;
+        let found = found.ok().map(|Path(id)| id).filter(|id| id::is_one(id));
+        found.map(Id).ok_or_else(|| {
+            let message = format!("there is nothing at {}", parts.uri.path());
+            let code = match parts.uri.path().starts_with("/v1/files") {
+                true => "file_not_found",
+                false => "batch_not_found",
+            };
+            ApiError::new(StatusCode::NOT_FOUND, code, message)
+        })
+    }
 }
 
 pub fn routes(app: Arc<App>) -> Router {
@@ -39,6 +64,14 @@ pub fn routes(app: Arc<App>) -> Router {
         .fallback(async |uri: Uri| {
             let message = format!("there is nothing at {}", uri.path());
             ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            let message = format!("{} does not take {method}", uri.path());
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                message,
+            )
         })
         .with_state(app)
 }

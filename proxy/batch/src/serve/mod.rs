@@ -1,7 +1,8 @@
 //! `serve`: files and batches over HTTP, as OpenAI's clients ask for them.
 //!
-//! A client's key names the owner of its files and batches and is not checked. So `listen` is for
-//! loopback, or a private network whose callers are all trusted.
+//! A client's key names the owner of its files and batches. It is checked where there is
+//! `clients.api_keys_file`; elsewhere `listen` is for loopback, or a private network whose callers are
+//! all trusted.
 
 mod batches;
 mod error;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tidegate_http::{Limits, Server};
+use tidegate_keys::KeyRing;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +52,14 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         println!("{} is valid", file.display());
         return Ok(());
     }
+    let keys = config.clients.api_keys_file.as_deref();
+    let keys = keys.map(KeyRing::read).transpose()?.map(Arc::new);
+    if keys.is_none() && !config.listen.ip().is_loopback() {
+        warn!(
+            listen = %config.listen,
+            "any key is taken from whoever reaches this address (clients.api_keys_file)"
+        );
+    }
     let store = tokio::task::block_in_place(|| Store::open(&config.store, config.quota.clone()))?;
     let store = Arc::new(store);
     let asker = Asker::new(&config.proxy)?;
@@ -72,7 +82,12 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         schedule: Arc::clone(&schedule),
         config: config.clone(),
         metrics,
+        keys: keys.clone(),
     });
+    if let Some(keys) = keys {
+        // Ends with the runtime.
+        tokio::spawn(keys.keep_fresh());
+    }
     let at_work = tokio::spawn(Arc::clone(&schedule).run(stopped));
     let purge = tokio::spawn(purge(Arc::clone(&store)));
     let mut routes = http::routes(app);

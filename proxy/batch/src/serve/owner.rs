@@ -1,9 +1,14 @@
 //! Whose files and batches: a name made from the key that a client brings, never the key itself.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
+use tidegate_keys::{KeyRing, presented};
+
+use super::error::ApiError;
+use super::http::App;
 
 /// Hexadecimal digits of the hash that names an owner.
 const DIGITS: usize = 32;
@@ -15,33 +20,29 @@ const ANYONE: &str = "anyone";
 pub struct Owner(pub String);
 
 impl Owner {
-    fn of_key(key: Option<&str>) -> Owner {
-        let Some(key) = key.map(str::trim).filter(|key| !key.is_empty()) else {
-            return Owner(ANYONE.to_owned());
+    /// The owner that a key stands for; `None` where keys are checked and this is none of them.
+    fn of_key(key: Option<&str>, ring: Option<&KeyRing>) -> Option<Owner> {
+        let key = key.map(str::trim).filter(|key| !key.is_empty());
+        if let Some(ring) = ring {
+            ring.name_of(key?)?;
+        }
+        let Some(key) = key else {
+            return Some(Owner(ANYONE.to_owned()));
         };
         let digest = Sha256::digest(key.as_bytes());
         let mut name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         name.truncate(DIGITS);
-        Owner(name)
+        Some(Owner(name))
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Owner {
-    type Rejection = std::convert::Infallible;
+impl FromRequestParts<Arc<App>> for Owner {
+    type Rejection = ApiError;
 
-    /// `Authorization: Bearer KEY`, or else `api-key: KEY`.
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let text = |name: &str| {
-            parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        let bearer = text(AUTHORIZATION.as_str()).and_then(|value| {
-            let (scheme, key) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(key)
-        });
-        Ok(Owner::of_key(bearer.or_else(|| text("api-key"))))
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let headers = &parts.headers;
+        let key = presented(|name| headers.get(name).map(|value| value.as_bytes()));
+        Owner::of_key(key, app.keys.as_deref()).ok_or_else(ApiError::unauthorized)
     }
 }
 
@@ -51,9 +52,10 @@ mod tests {
 
     #[test]
     fn a_key_names_its_owner_and_cannot_be_read_from_it() {
-        let name = Owner::of_key(Some("tg-secret")).0;
-        assert_eq!(name.len(), DIGITS);
-        assert_ne!(name, Owner::of_key(Some("tg-other")).0);
-        assert_eq!(Owner::of_key(Some(" ")).0, ANYONE);
+        let name = |key| Owner::of_key(key, None).expect("anyone may").0;
+        assert_eq!(name(Some("tg-secret")).len(), DIGITS);
+        assert_ne!(name(Some("tg-secret")), name(Some("tg-other")));
+        assert_eq!(name(Some(" ")), ANYONE);
+        assert_eq!(name(None), ANYONE);
     }
 }

@@ -1,5 +1,6 @@
 //! An upload: a form read piece by piece into a file, within its limits.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ use crate::store::Store;
 
 /// Of a field that is not the file.
 const FIELD_BYTES: u64 = 4096;
+
+/// How long a client may want a file to be kept: OpenAI's own limits.
+pub const KEEP_SECONDS: RangeInclusive<u64> = 3600..=2_592_000;
 
 /// The fields of a form.
 pub struct Form {
@@ -69,7 +73,18 @@ pub async fn read(
             "file" => file = Some(keep(store, field, most).await?),
             "purpose" => purpose = Some(text(field, most).await?),
             "expires_after[seconds]" => keep_seconds = Some(seconds(&text(field, most).await?)?),
-            _ => drop(text(field, most).await?),
+            "expires_after[anchor]" => drop(text(field, most).await?),
+            unknown => {
+                let unknown: String = unknown.chars().take(64).collect();
+                let message = format!(
+                    "the form has a field {unknown:?}, expected `file`, `purpose` and `expires_after`"
+                );
+                return Err(ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    "unknown_field",
+                    message,
+                ));
+            }
         }
     }
     let missing = |name| ApiError::invalid(name, format!("the form has no field `{name}`"));
@@ -117,12 +132,15 @@ async fn text(field: Field<'_>, most: u64) -> Result<String, ApiError> {
 }
 
 fn seconds(text: &str) -> Result<u64, ApiError> {
-    let expected = || ApiError::invalid("expires_after", "expected seconds, 3600 to 2592000");
-    let seconds = text.trim().parse().map_err(|_| expected())?;
-    match (3600..=2_592_000).contains(&seconds) {
-        true => Ok(seconds),
-        false => Err(expected()),
-    }
+    let seconds = text.trim().parse().ok();
+    let seconds = seconds.filter(|seconds| KEEP_SECONDS.contains(seconds));
+    seconds.ok_or_else(|| {
+        let (least, most) = KEEP_SECONDS.into_inner();
+        ApiError::invalid(
+            "expires_after",
+            format!("expected seconds, {least} to {most}"),
+        )
+    })
 }
 
 fn broken(error: &multer::Error, most: u64) -> ApiError {

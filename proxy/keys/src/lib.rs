@@ -1,4 +1,4 @@
-//! Keys of clients: who may ask for work.
+//! Keys of clients: who may ask for work. The proxy and the batch service read the same file.
 //!
 //! The file holds the SHA-256 of each key and never a key, so whoever reads it can ask for
 //! nothing. A plain hash is enough because keys are random, 32 bytes of it: there is nothing to
@@ -14,7 +14,6 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tidegate_config::read_text;
-use tidegate_http1::Fields;
 
 /// Each is compared with each request's key: together some 0.1 ms.
 const MOST_KEYS: usize = 1000;
@@ -77,13 +76,9 @@ impl KeyRing {
         })
     }
 
-    /// The name of the key that a request brings, if it is valid; empty where the file gives it
-    /// none. Takes as long for a near miss as for any other key.
-    pub fn admits(&self, fields: Fields) -> Option<Arc<str>> {
-        presented(fields).and_then(|key| self.name_of(key))
-    }
-
-    fn name_of(&self, key: &str) -> Option<Arc<str>> {
+    /// The name of a key, if it is valid; empty where the file gives it none. Takes as long for a
+    /// near miss as for any other key.
+    pub fn name_of(&self, key: &str) -> Option<Arc<str>> {
         let presented = hash_of(key);
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let none = keys.len() as u32;
@@ -130,9 +125,10 @@ pub fn make(name: &str) -> io::Result<(String, String)> {
     Ok((key, line))
 }
 
-/// `Authorization: Bearer KEY`, or else `api-key: KEY`.
-fn presented(fields: Fields<'_>) -> Option<&str> {
-    let text = |name| std::str::from_utf8(fields.get(name)?).ok();
+/// The key that a request brings, `field` being how its header is read: `Authorization: Bearer KEY`,
+/// or else `api-key: KEY`.
+pub fn presented<'a>(field: impl Fn(&'static str) -> Option<&'a [u8]>) -> Option<&'a str> {
+    let text = |name| std::str::from_utf8(field(name)?).ok();
     let bearer = text("authorization").and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
@@ -198,6 +194,16 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_stands_in_either_of_two_headers() {
+        let of = |name: &'static str, value: &'static str| {
+            presented(move |asked| (asked == name).then_some(value.as_bytes()))
+        };
+        assert_eq!(of("authorization", "bearer  tg-1 "), Some("tg-1"));
+        assert_eq!(of("api-key", "tg-1"), Some("tg-1"));
+        assert_eq!(of("authorization", "Basic dTpw"), None);
+    }
 
     #[test]
     fn a_hash_is_sixty_four_digits_and_nothing_else() {
