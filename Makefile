@@ -4,6 +4,11 @@ CARGO ?= cargo
 PYTHON ?= python3
 CARGO_TARGET_DIR ?= target
 BIN = $(CARGO_TARGET_DIR)/release
+DIST = $(CARGO_TARGET_DIR)/dist
+
+# Where `make install` puts things; packagers set DESTDIR.
+PREFIX ?= /usr/local
+PROGRAMS = tidegate-proxy tidegate-scaler tidegate-backtest tidegate-worker tidegate-batch
 
 # The default model: all-MiniLM-L6-v2, Apache-2.0, as a package of the Python index.
 MODEL = models/all-MiniLM-L6-v2
@@ -51,18 +56,21 @@ help:
 	@echo "make test-docker   what needs a container engine"
 	@echo "make bench         measures beside ONNX Runtime, PyTorch, nginx and HAProxy"
 	@echo "make build         the binaries, in $(BIN)"
+	@echo "make install       binaries, manual pages, completions, units below PREFIX ($(PREFIX)); DESTDIR is heeded"
+	@echo "make dist          the same as an archive in $(DIST), optimized further"
 	@echo "make images        container images of this machine's binaries"
 	@echo "make lint          formatting, clippy, dependencies"
 	@echo "make tools         says which packages are missing; as root, or with YES=1, installs them"
 	@echo
 	@echo "A first build takes some ten minutes on two cores. Documentation: README.md, docs/"
 
-.PHONY: help up test chaos test-terraform test-prometheus test-page test-docker in-engine build bench sanitize lint tools roots images
+.PHONY: help up test install dist chaos test-terraform test-prometheus test-page test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(foreach model,$(MODELS),$(NEEDS_$(model)))
 	@exec $(BIN)/tidegate-scaler up $(foreach model,$(MODELS),--config $(UP_$(model)))
 
 test: build test-terraform test-prometheus test-page $(MODEL)/model.safetensors $(CLIENTS)/installed
+	tests/install.sh $(abspath $(BIN))
 	$(CARGO) test --locked --release --workspace
 
 # What needs a container engine: starts one if none answers, which takes root.
@@ -121,14 +129,44 @@ chaos: tools
 build: tools
 	$(CARGO) build --locked --release --workspace --bins
 
+# Binaries that are there: `make build install`.
+install: SHARE = $(DESTDIR)$(PREFIX)/share
+install:
+	@install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d $(SHARE)/tidegate \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system
+	@for program in $(PROGRAMS); do \
+		install --strip $(BIN)/$$program $(DESTDIR)$(PREFIX)/bin && \
+		$(BIN)/$$program manual $(SHARE)/man/man1 && \
+		$(BIN)/$$program completions bash > $(SHARE)/bash-completion/completions/$$program && \
+		$(BIN)/$$program completions zsh > $(SHARE)/zsh/site-functions/_$$program && \
+		$(BIN)/$$program completions fish > $(SHARE)/fish/vendor_completions.d/$$program.fish || exit 1; \
+	done
+	@install --mode 644 configs/*.toml configs/compose.yaml LICENSE $(SHARE)/tidegate
+	@cp --recursive configs/prometheus configs/grafana $(SHARE)/tidegate
+	@for unit in configs/systemd/*.service; do \
+		sed 's:/usr/local/bin:$(PREFIX)/bin:' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$unit); \
+	done
+	@echo "installed below $(DESTDIR)$(PREFIX); example configs are in share/tidegate"
+
+# One file to copy to a machine and unpack there in /. `--version` names the commit.
+dist: tools
+	TIDEGATE_COMMIT=$$(git describe --always --dirty --exclude '*') \
+		$(CARGO) build --locked --profile dist --workspace --bins
+	@rm -rf $(DIST)/root
+	@$(MAKE) --no-print-directory install BIN=$(DIST) DESTDIR=$(abspath $(DIST))/root
+	@name=tidegate-$$($(DIST)/tidegate-proxy --version | cut --delimiter ' ' --fields 2)-$$(uname --machine)-linux.tar.gz && \
+		tar --create --gzip --owner root --group root --directory $(DIST)/root --file $(DIST)/$$name . && \
+		cd $(DIST) && sha256sum $$name > $$name.sha256 && echo "$(DIST)/$$name"
+
 # Takes minutes and wants the machine for itself. The first part says what the kernels could do at
 # best; the peers of the second are a download of 2.6 GB, once.
 bench: build $(MODEL)/model.safetensors $(PEERS)/installed
 	$(CARGO) run --locked --release --package tidegate-kernels --example stages
 	TIDEGATE_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/tidegate-bench
 
-# The kernels' tests under AddressSanitizer: the stable compiler ships its library, and wants to be
-# told that it may.
+# The kernels' tests under AddressSanitizer: the stable compiler ships its library, and needs
+# a flag that allows it.
 sanitize: tools
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cdebug-assertions=on" \
 	    $(CARGO) test --locked --release --package tidegate-kernels --tests \

@@ -81,10 +81,10 @@ resource "aws_cloudwatch_metric_alarm" "fleet" {
   tags                = local.tags
 }
 
-# Failed, shed and expired requests, as a share of those that came.
+# Failed, shed and expired requests, as a share of the arrivals.
 resource "aws_cloudwatch_metric_alarm" "errors" {
   alarm_name          = "${var.name}-error-share"
-  alarm_description   = "More than ${var.slo.error_percent} % of the requests fail, are turned away or expire in the queue."
+  alarm_description   = "More than ${var.slo.error_percent} % of the requests fail, are refused or expire in the queue."
   evaluation_periods  = 5
   datapoints_to_alarm = 3
   threshold           = var.slo.error_percent

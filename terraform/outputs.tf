@@ -1,5 +1,5 @@
 output "url" {
-  description = "Where clients ask."
+  description = "The URL for clients."
   value       = "${var.certificate_arn == null ? "http" : "https"}://${aws_lb.this.dns_name}"
 }
 
@@ -9,12 +9,12 @@ output "load_balancer" {
 }
 
 output "policy_lines" {
-  description = "The tables of the scaler's policy that say where the fleet is, to paste below a policy of your own."
+  description = "The tables of the scaler's policy with addresses and names, to paste below a policy of your own."
   value       = local.policy_lines
 }
 
 output "policy" {
-  description = "The whole policy that the scalers go by; `tidegate-scaler check` takes it."
+  description = "The whole policy of the scalers; `tidegate-scaler check` accepts it."
   value       = local.policy
 }
 
@@ -24,12 +24,12 @@ output "group" {
 }
 
 output "model_upload" {
-  description = "Where the model file is to be put."
+  description = "The place for the model file."
   value       = "s3://${aws_s3_bucket.models.bucket}/${var.model.key}"
 }
 
 output "repositories" {
-  description = "Where images are to be pushed; empty with images of your own."
+  description = "The repositories for the images; empty with images of your own."
   value       = { for role, repository in aws_ecr_repository.this : role => repository.repository_url }
 }
 
@@ -39,6 +39,6 @@ output "alarms_topic" {
 }
 
 output "roles" {
-  description = "The roles of proxies, scalers and workers, to attach more to."
+  description = "The roles of proxies, scalers and workers, to attach more policies."
   value       = { for role in local.roles : role => aws_iam_role.role[role].arn }
 }

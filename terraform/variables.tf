@@ -1,7 +1,7 @@
-# What serves, and how much of it.
+# The models and the size of the service.
 
 variable "name" {
-  description = "Name of the service; begins the name of everything that is made."
+  description = "Name of the service; the prefix of all names."
   type        = string
   default     = "tidegate"
 
@@ -12,7 +12,7 @@ variable "name" {
 }
 
 variable "model" {
-  description = "The model of the workers: its object in the bucket of models, what it must contain, and the id that clients name."
+  description = "The model of the workers: its object in the bucket of models, the SHA-256 of that object, and the id that clients name."
   type = object({
     key    = string
     sha256 = string
@@ -34,7 +34,7 @@ variable "model" {
 }
 
 variable "workers" {
-  description = "The worker group: its bounds, its instance types (the first is the one that prices are of), the seconds that a launch takes at most, and the root disk in GiB."
+  description = "The worker group: its bounds, its instance types (the price is that of the first), the longest time of a launch in seconds, and the root disk in GiB."
   type = object({
     min               = optional(number, 1)
     max               = optional(number, 10)
@@ -59,7 +59,7 @@ variable "workers" {
 }
 
 variable "spot" {
-  description = "A mixed group: this many instances on demand, and of those beyond them this share from the spot market. Needs several instance types to be worth much. Null: on demand alone."
+  description = "A mixed group: this many instances on demand, and this share of the others from the spot market. Use several instance types with it. Null: only on demand."
   type = object({
     on_demand_base = optional(number, 1)
     share_percent  = optional(number, 100)
@@ -77,7 +77,7 @@ variable "spot" {
 }
 
 variable "warm_pool" {
-  description = "Instances that have booted and are stopped, so that a launch takes less long; they cost their disk. Null: none."
+  description = "Stopped instances that have booted before, so that a launch is faster; they cost their disk. Null: none."
   type = object({
     min_size     = optional(number, 1)
     max_prepared = optional(number, 4)
@@ -91,7 +91,7 @@ variable "warm_pool" {
 }
 
 variable "proxies" {
-  description = "Proxies: how many, and of which type. One carries some ten thousand small requests a second on two cores."
+  description = "Number and instance type of the proxies. One handles some ten thousand small requests per second on two cores."
   type = object({
     count         = optional(number, 2)
     instance_type = optional(string, "c7i.large")
@@ -105,7 +105,7 @@ variable "proxies" {
 }
 
 variable "scalers" {
-  description = "Scalers: how many, and of which type. One acts, the others wait for its lease."
+  description = "Number and instance type of the scalers. One acts, the others wait for its lease."
   type = object({
     count         = optional(number, 2)
     instance_type = optional(string, "t3.small")
@@ -119,13 +119,13 @@ variable "scalers" {
 }
 
 variable "policy" {
-  description = "What the scaler goes by, in TOML: everything but the tables proxies, scaler, asg, lease and cloudwatch, which the module appends. Null: templates/policy.toml.tftpl."
+  description = "The scaler's policy, in TOML: everything but the tables proxies, scaler, asg, lease and cloudwatch, which the module appends. Null: templates/policy.toml.tftpl."
   type        = string
   default     = null
 }
 
 variable "sources" {
-  description = "What the `[[source]]` tables of your policy read: queues of SQS, metrics of CloudWatch, workspaces of managed Prometheus. The scalers get the rights to read these, and the VPC that is made gets the endpoints."
+  description = "The queues of SQS, metrics of CloudWatch and workspaces of managed Prometheus that the `[[source]]` tables of your policy read. The scalers get permission to read them, and a VPC of the module gets the endpoints."
   type = object({
     sqs_queue_arns            = optional(list(string), [])
     cloudwatch                = optional(bool, false)
@@ -144,7 +144,7 @@ variable "sources" {
 }
 
 variable "slo" {
-  description = "What clients were promised: the latency from arrival to the end of the answer, and how long a request may wait in the queue before an alarm is sent."
+  description = "The SLO: the latency from arrival to the end of the answer, and how long a request may wait in the queue before an alarm is sent."
   type = object({
     latency_ms     = optional(number, 2000)
     oldest_wait_ms = optional(number, 10000)
@@ -159,7 +159,7 @@ variable "slo" {
 }
 
 variable "cost" {
-  description = "The price of a worker's instance-hour, from AWS's price page, and what the fleet may cost an hour before an alarm is sent."
+  description = "The price of a worker's instance-hour, from AWS's price page, and the cost of the fleet per hour above which an alarm is sent."
   type = object({
     price_per_hour  = number
     budget_per_hour = number
@@ -171,10 +171,10 @@ variable "cost" {
   }
 }
 
-# Where it stands, and who reaches it.
+# Network and access.
 
 variable "network" {
-  description = "Your VPC, which must lead to S3, ECR and the other services. Null: one is made, without a way to the internet but for a public load balancer."
+  description = "Your VPC, which must reach S3, ECR and the other services. Null: the module creates one, without internet access except for a public load balancer."
   type = object({
     vpc_id                   = string
     private_subnet_ids       = list(string)
@@ -189,7 +189,7 @@ variable "network" {
 }
 
 variable "vpc_cidr" {
-  description = "Addresses of the VPC that is made; ignored with network."
+  description = "Addresses of the VPC that the module creates; ignored with network."
   type        = string
   default     = "10.42.0.0/16"
 
@@ -200,7 +200,7 @@ variable "vpc_cidr" {
 }
 
 variable "zones" {
-  description = "In how many availability zones the VPC that is made has subnets."
+  description = "Number of availability zones with subnets in the VPC that the module creates."
   type        = number
   default     = 2
 
@@ -211,7 +211,7 @@ variable "zones" {
 }
 
 variable "public" {
-  description = "Whether the load balancer is reached from the internet; it then needs certificate_arn, allowed_cidrs and api_keys_file."
+  description = "Whether the load balancer is reachable from the internet; it then needs certificate_arn, allowed_cidrs and api_keys_file."
   type        = bool
   default     = false
 
@@ -233,7 +233,7 @@ variable "certificate_arn" {
 }
 
 variable "allowed_cidrs" {
-  description = "Networks whose clients reach the load balancer. Empty: the VPC alone."
+  description = "Networks whose clients reach the load balancer. Empty: only the VPC."
   type        = list(string)
   default     = []
 
@@ -246,21 +246,21 @@ variable "allowed_cidrs" {
 # Secrets. None of them is in a plan, in state or in user data.
 
 variable "worker_token" {
-  description = "By which workers and proxies know each other: 16 characters or more."
+  description = "The token that workers and proxies share: 16 characters or more."
   type        = string
   sensitive   = true
   ephemeral   = true
 }
 
 variable "operator_token" {
-  description = "By which the scaler and operators reach the proxies' admin ports: 16 characters or more."
+  description = "The token of the scaler and of operators for the proxies' admin ports: 16 characters or more."
   type        = string
   sensitive   = true
   ephemeral   = true
 }
 
 variable "api_keys_file" {
-  description = "File with the hashes of the clients' keys, as `tidegate-proxy key NAME` prints them. Null: who reaches the load balancer may ask."
+  description = "File with the hashes of the clients' keys, as `tidegate-proxy key NAME` prints them. Null: anybody who reaches the load balancer may send requests."
   type        = string
   default     = null
 
@@ -271,15 +271,15 @@ variable "api_keys_file" {
 }
 
 variable "secrets_version" {
-  description = "To be raised when a token or a key has changed: what is write-only cannot be compared."
+  description = "Raise it when a token or a key has changed: Terraform cannot compare write-only values."
   type        = number
   default     = 1
 }
 
-# What is run.
+# Images, logs and tags.
 
 variable "images" {
-  description = "Images of your registry, with tag or digest; its network must be reachable. Null: repositories in ECR are made, and image_tag is taken from them."
+  description = "Images of your registry, with tag or digest; its network must be reachable. Null: the module creates repositories in ECR and uses image_tag from them."
   type = object({
     proxy  = string
     scaler = string
@@ -289,18 +289,18 @@ variable "images" {
 
   validation {
     condition     = var.images == null || var.network != null || try(alltrue([for image in values(var.images) : can(regex("\\.dkr\\.ecr\\.", image))]), false)
-    error_message = "images: the VPC that is made leads to ECR alone; another registry needs network."
+    error_message = "images: the VPC that the module creates reaches only ECR; another registry needs network."
   }
 }
 
 variable "image_tag" {
-  description = "Tag of the images in the repositories that are made."
+  description = "Tag of the images in the module's repositories."
   type        = string
   default     = "v1"
 }
 
 variable "ami_id" {
-  description = "Image of the machines: Amazon Linux 2023, best with Docker installed, which saves its installation at each launch. Null: AWS's own."
+  description = "Image of the machines: Amazon Linux 2023. With Docker in the image it need not be installed at each launch. Null: AWS's own image."
   type        = string
   default     = null
 
@@ -313,7 +313,7 @@ variable "ami_id" {
 # Who gets the alarms.
 
 variable "alarm_emails" {
-  description = "Who is written to when an alarm goes off; each must confirm once."
+  description = "Addresses that get the alarms; each must confirm once."
   type        = list(string)
   default     = []
 }
@@ -330,7 +330,7 @@ variable "log_days" {
 }
 
 variable "tags" {
-  description = "Tags of everything that is made."
+  description = "Tags of all resources."
   type        = map(string)
   default     = {}
 }

@@ -1,9 +1,9 @@
 //! The access log: one line for each request, so that `tidegate-scaler backtest --trace` can
 //! replay them. Off unless the config names a file.
 //!
-//! Times, the model, how it ended and how long it took: no text, no address, no token. Requests
-//! never wait for the disk: a thread writes what a bounded queue holds, and what finds the queue
-//! full is counted and left out.
+//! A line has time, model, outcome and duration: no text, no address, no token. Requests never wait for
+//! the disk: a thread writes lines from a bounded queue; while the queue is full, lines are dropped and
+//! counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -114,7 +114,7 @@ impl Writer {
                 }
             };
             if let Err(error) = result {
-                tracing::error!(%error, log = %self.path.display(), "the access log ends");
+                tracing::error!(%error, log = %self.path.display(), "the access log cannot be written; it ends here");
                 return;
             }
         }

@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tidegate_config::Tokens;
 use tidegate_protocol::{
-    BEAT_PATH, DRAIN_PATH, Heartbeat, HeartbeatReply, SIGNAL_PATH, UNDRAIN_PATH, VERSION,
+    DRAIN_PATH, HEARTBEAT_PATH, Heartbeat, HeartbeatReply, SIGNAL_PATH, UNDRAIN_PATH, VERSION,
 };
 use tidegate_queue::{Moment, Registry, UnknownWorker};
 
@@ -47,7 +47,7 @@ type Peer = ConnectInfo<SocketAddr>;
 
 pub fn routes(admin: Arc<Admin>) -> Router {
     Router::new()
-        .route(BEAT_PATH, post(heartbeat))
+        .route(HEARTBEAT_PATH, post(heartbeat))
         .route(SIGNAL_PATH, get(signal))
         .route(&format!("{DRAIN_PATH}{{worker}}"), post(drain))
         .route(&format!("{UNDRAIN_PATH}{{worker}}"), post(undrain))
@@ -114,12 +114,10 @@ fn is_unicast(address: IpAddr) -> bool {
 }
 
 fn authenticate(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Refused> {
-    let value = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    match value.and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(token) if tokens.accepts(token) => Ok(()),
-        _ => Err(Refused::Unauthenticated),
+    let given = headers.get(AUTHORIZATION);
+    match given.is_some_and(|given| tokens.accepts_header(given.as_bytes())) {
+        true => Ok(()),
+        false => Err(Refused::Unauthenticated),
     }
 }
 

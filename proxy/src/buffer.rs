@@ -1,5 +1,5 @@
-//! Reading from sockets without a buffer for each: one per thread is read into, and what came is
-//! kept. A connection that has nothing to say holds no memory for it.
+//! Reads from sockets through one buffer for each thread, and keeps only the received bytes. An idle
+//! connection has no buffer.
 
 use std::cell::RefCell;
 use std::io;

@@ -1,4 +1,4 @@
-//! What a request asks for beside its model: its class, how long it waits, and what it costs.
+//! What a request asks for besides its model: class, deadline and cost.
 
 use std::time::Duration;
 
@@ -34,13 +34,19 @@ pub struct UnknownClass {
 
 impl Classes {
     pub fn new(config: &Config) -> Self {
-        let line = &config.line;
+        let rules = &config.line;
         let known = config.classes.iter().map(|class| Known {
             name: class.name.clone(),
             routes: class.routes.clone(),
             keys: class.keys.clone(),
-            default_timeout: class.default_timeout.unwrap_or(line.default_timeout).into(),
-            longest_timeout: class.longest_timeout.unwrap_or(line.longest_timeout).into(),
+            default_timeout: class
+                .default_timeout
+                .unwrap_or(rules.default_timeout)
+                .into(),
+            longest_timeout: class
+                .longest_timeout
+                .unwrap_or(rules.longest_timeout)
+                .into(),
         });
         let classes: Vec<Known> = known.collect();
         let default = find(&classes, |class| class.name == config.default_class);

@@ -23,7 +23,7 @@ pub fn raise() -> u64 {
         maximum: found.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     limit()
 }

@@ -1,5 +1,5 @@
-//! The registry under a lock, driven by requests: each gets a [`Place`] that it may drop at any
-//! point, which gives back exactly what it holds.
+//! The registry under a lock, driven by requests: each gets a [`Place`], which returns exactly what it
+//! holds when it is dropped, at any point.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

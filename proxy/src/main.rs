@@ -1,5 +1,5 @@
-//! tidegate-proxy: takes every request, holds it in one queue per model, and hands it to the
-//! next free worker slot.
+//! tidegate-proxy: accepts every request, holds it in one queue per model, and sends it to the next
+//! free worker slot.
 //!
 //! Shutdown: on SIGTERM it takes no new connections, answers everything that it has accepted,
 //! in queue or in flight, for at most `drain_limit`, and exits as soon as nothing is left.
@@ -22,10 +22,8 @@ mod metrics;
 mod route;
 mod serve;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
 
 use crate::command::{Command, Verb};
@@ -35,23 +33,16 @@ use tidegate_keys::KeyError;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Pingora logs every broken client connection; by default its errors alone are of interest, and
+/// not the one of its connectors: that a worker closed an idle connection as it was to be used.
+const LOGGED: &str = "info,pingora_core=error,pingora_core::connectors=off";
+
 fn main() -> ExitCode {
-    let command = match Command::try_parse() {
+    let command: Command = match tidegate_process::parse() {
         Ok(command) => command,
-        Err(usage) => {
-            // Help and version come this way as well, and are no mistake.
-            let _ = usage.print();
-            return match usage.use_stderr() {
-                true => ExitCode::from(BAD_CONFIG),
-                false => ExitCode::SUCCESS,
-            };
-        }
+        Err(code) => return code,
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter())
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    command.log.start(LOGGED);
     let result = match &command.verb {
         Some(Verb::Probe { admin }) => serve::probe(*admin),
         Some(Verb::Key { name }) => serve::make_key(name),
@@ -69,11 +60,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Pingora logs every broken client connection; by default its errors alone are of interest, and
-/// not the one of its connectors: that a worker closed an idle connection as it was to be used.
-fn filter() -> tracing_subscriber::EnvFilter {
-    let default = || "info,pingora_core=error,pingora_core::connectors=off".into();
-    tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default())
 }

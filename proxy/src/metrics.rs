@@ -1,7 +1,7 @@
-//! What Prometheus sees. The names are an interface, described in docs/metrics.md.
+//! Metrics for Prometheus. The names are stable; docs/metrics.md describes them.
 //!
-//! Counters and gauges are copied from the signal when they are asked for, so both always
-//! agree; durations are recorded as they happen.
+//! Counters and gauges are copied from the signal at each scrape, so that both always agree; durations
+//! are recorded as they happen.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,23 +45,23 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     describe_counter!(
         ARRIVALS,
-        "Requests that named this model and were read whole"
+        "Requests for this model whose body was read completely"
     );
     describe_counter!(REQUESTS, "Requests that ended, by outcome");
     describe_counter!(ANSWERS, "Answers to clients, by route and status");
-    describe_counter!(RETRIES, "Tries that were moved to another worker");
-    describe_counter!(UNAUTHORIZED, "Requests without a valid key of a client");
-    describe_gauge!(QUEUE_LENGTH, "Requests in queue");
-    describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in queue");
-    describe_gauge!(QUEUE_COST, "Estimated tokens of the requests in queue");
-    describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in queue");
+    describe_counter!(RETRIES, "Attempts that were moved to another worker");
+    describe_counter!(UNAUTHORIZED, "Requests without a valid client key");
+    describe_gauge!(QUEUE_LENGTH, "Requests in the queue");
+    describe_gauge!(QUEUE_BYTES, "Bytes of the bodies of requests in the queue");
+    describe_gauge!(QUEUE_COST, "Estimated tokens of the requests in the queue");
+    describe_gauge!(QUEUE_OLDEST, "Age of the oldest request in the queue");
     describe_gauge!(IN_FLIGHT, "Permits held");
-    describe_gauge!(SLOTS, "Slots of the workers that take requests");
+    describe_gauge!(SLOTS, "Slots of the workers that accept requests");
     describe_gauge!(WORKERS, "Workers by state");
-    describe_histogram!(DURATION, "From arrival to the end, however it ended");
+    describe_histogram!(DURATION, "From arrival to the end, whatever the outcome");
     describe_counter!(
         ACCESS_DROPPED,
-        "Requests that the access log had no room for"
+        "Requests that are missing in the access log because its buffer was full"
     );
     describe_histogram!(QUEUE_WAIT, "From arrival to the first permit");
     Ok(handle)
@@ -76,7 +76,7 @@ pub async fn keep_small(handle: PrometheusHandle) {
     }
 }
 
-/// What a request's metrics are told apart by.
+/// The labels of a request's metrics.
 #[derive(Clone, Debug)]
 pub struct Labels {
     pub model: Arc<str>,

@@ -1,5 +1,5 @@
-//! `backtest`, `tune` and `replay` are a program of their own, so that the daemon is small. It lies
-//! beside this one and takes this one's place.
+//! `backtest`, `tune` and `replay` are a separate program, so that the daemon is small. This process
+//! replaces itself by that program, which is in the same directory.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

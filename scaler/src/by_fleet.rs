@@ -1,5 +1,5 @@
-//! Several fleets in one process, told apart: what a fleet's task counts and logs carries the
-//! fleet's name. Of one alone it does not.
+//! Several fleets in one process: what a fleet's task counts and logs is labelled with the
+//! fleet's name. With one fleet there is no label.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -28,7 +28,7 @@ pub fn current() -> Option<String> {
     FLEET.try_with(Clone::clone).ok()
 }
 
-/// A recorder that is told whose task counts.
+/// A recorder that labels what a task counts with its fleet.
 pub struct ByFleet<R>(pub R);
 
 fn labelled(key: &Key) -> Cow<'_, Key> {

@@ -1,4 +1,4 @@
-//! `check`: whether policies are valid, what they come to, and what of it cannot be had.
+//! `check`: whether policies are valid, what they do, and which of their demands cannot be met.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -90,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_told_with_its_defaults_and_what_signals_ask_at_their_targets() {
-        let mut told = Vec::new();
-        tell(Path::new("p.toml"), &policy(), &mut told).expect("it is written");
+    fn a_policy_is_printed_with_its_defaults_and_what_signals_ask_at_their_targets() {
+        let mut printed = Vec::new();
+        tell(Path::new("p.toml"), &policy(), &mut printed).expect("it is written");
         let expected = "\
 p.toml is valid: 1 to 4 workers by requests, tail, forecast
   a new worker: expected within 60s of its launch (fleet.lead_time), or sooner once launches have \
@@ -104,12 +104,12 @@ from 96 on
 worked off within 20s
   growth: at once; within 10 % of a target nothing is done
   removal: to the most that was asked for over 45s; within 10 % of a target nothing is done
-  cost: 0.20 to 0.60 an hour, for 1 to 3 workers (cost.budget_per_hour)
+  cost: 0.20 to 0.60 per hour, for 1 to 3 workers (cost.budget_per_hour)
 ";
         let expected = expected
             .replace("60s of", "1m of")
             .replace("over 60s", "over 1m");
-        assert_eq!(String::from_utf8_lossy(&told), expected);
+        assert_eq!(String::from_utf8_lossy(&printed), expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Child processes that end when they are told to, and do not outlive this process.
+//! Child processes that end when they are stopped, and do not outlive this process.
 //!
 //! Each child is in a process group of its own, so that Ctrl-C reaches the scaler alone, and
 //! reads its standard input, which closes when this process ends for whatever reason.
@@ -111,7 +111,7 @@ async fn keep(
 ) -> Exit {
     let pid = child.id();
     let mut kill_at: Option<Instant> = None;
-    let (mut told, mut killed) = (false, false);
+    let (mut asked, mut killed) = (false, false);
     loop {
         let overdue = async {
             match kill_at {
@@ -126,10 +126,10 @@ async fn keep(
             }
             Ok(()) = deadlines.changed() => {
                 kill_at = *deadlines.borrow_and_update();
-                if !told {
+                if !asked {
                     signal(pid, Signal::TERM);
                 }
-                told = true;
+                asked = true;
             }
             () = overdue => {
                 signal(pid, Signal::KILL);

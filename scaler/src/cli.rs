@@ -6,42 +6,54 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate_config::Duration as Span;
+use tidegate_process::LogOptions;
 
 use tidegate_policy::DEFAULT_LISTEN;
 
 /// Sizes a fleet of workers to the traffic that the proxies measure.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate-scaler", version)]
+#[command(name = "tidegate-scaler")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(
+        after_help = "Examples:\n  tidegate-scaler up --config configs/up.toml --config configs/up-chat.toml"
+    )]
     /// Serve models on this machine: a proxy, and as many workers as the traffic needs.
     Up {
         /// A policy file with an [up] table. Several may be given, each for a model of its own
-        /// behind the same proxy: their [up] tables agree.
+        /// behind the same proxy: their [up] tables must be the same.
         #[arg(long, value_name = "FILE", default_value = "configs/up.toml")]
         config: Vec<PathBuf>,
     },
+    #[command(
+        after_help = "Examples:\n  tidegate-scaler run --policy configs/policy.toml --dry-run\n  \
+                            tidegate-scaler run --policy embeddings.toml --policy chat.toml"
+    )]
     /// Scale a fleet by a policy. SIGHUP reads the policy again.
     Run {
         /// A policy file such as configs/policy.toml. Several may be given, each for a fleet of
         /// its own.
         #[arg(long, value_name = "FILE", required = true)]
         policy: Vec<PathBuf>,
-        /// Say what would be done, and do nothing.
+        /// Print what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Say whether a policy file is valid, and of several whether one scaler can run them all.
+    #[command(after_help = "Examples:\n  tidegate-scaler check configs/policy.toml")]
+    /// Check whether a policy file is valid, and whether one scaler can run several.
     Check {
         #[arg(value_name = "FILE", required = true)]
         file: Vec<PathBuf>,
     },
-    /// Leave the running scaler's fleet as it is for a while.
+    #[command(after_help = "Examples:\n  tidegate-scaler pause --for 30m --why migration")]
+    /// Keep the running scaler's fleet as it is for a while.
     Pause {
         #[command(flatten)]
         at: Target,
@@ -49,11 +61,13 @@ pub enum Command {
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
     },
-    /// Let the law decide again.
+    #[command(after_help = "Examples:\n  tidegate-scaler resume")]
+    /// Let the policy decide the size again.
     Resume {
         #[command(flatten)]
         at: Target,
     },
+    #[command(after_help = "Examples:\n  tidegate-scaler hold 12 --for 2h --why launch")]
     /// Keep the running scaler's fleet at a number of workers for a while.
     Hold {
         #[arg(value_name = "WORKERS")]
@@ -64,36 +78,67 @@ pub enum Command {
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         span: Span,
     },
-    /// Say how the running scaler's fleets stand: workers, what asks for how many, and what is
-    /// silent.
+    #[command(after_help = "Examples:\n  tidegate-scaler drain w-3 --why kernel-update")]
+    /// Let a worker finish what it has and leave; another takes its place.
+    Drain {
+        #[arg(value_name = "WORKER_ID")]
+        worker: String,
+        #[command(flatten)]
+        at: Target,
+    },
+    #[command(after_help = "Examples:\n  tidegate-scaler undrain w-3")]
+    /// Take back the drain of a worker that has not left yet.
+    Undrain {
+        #[arg(value_name = "WORKER_ID")]
+        worker: String,
+        #[command(flatten)]
+        at: Target,
+    },
+    #[command(after_help = "Examples:\n  tidegate-scaler status --json")]
+    /// Print the state of the running scaler's fleets: workers, how many each signal asks for, and
+    /// which proxies and sources do not answer.
     Status {
-        /// Its own port (scaler.listen).
+        /// The scaler's own port (scaler.listen).
         #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
         listen: SocketAddr,
-        /// One object instead of lines.
+        /// Print one JSON object instead of lines.
         #[arg(long)]
         json: bool,
     },
-    /// Tell from a ledger what happened to the fleet, who asked for it, and what it cost.
+    #[command(after_help = "Examples:\n  tidegate-scaler explain /var/lib/tidegate/ledger.jsonl")]
+    /// Print from a ledger what happened to the fleet, which signals caused it, and the cost.
     Explain {
         #[arg(value_name = "LEDGER")]
         ledger: PathBuf,
     },
-    /// Tell from a ledger what the fleet cost, day by day and for a million requests.
+    #[command(
+        after_help = "Examples:\n  tidegate-scaler cost /var/lib/tidegate/ledger.jsonl --sagemaker 0.23"
+    )]
+    /// Print from a ledger what the fleet cost, by day and for a million requests.
     Cost(CostArgs),
-    /// Simulate a policy under recorded demand, beside other autoscalers if asked to. Run by
+    /// Simulate a policy under recorded demand, with --rivals beside other autoscalers. Run by
     /// tidegate-backtest, as are tune and replay.
-    #[command(disable_help_flag = true)]
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  tidegate-scaler backtest --policy configs/policy.toml --scenario configs/scenario.toml --trace step"
+    )]
     Backtest(Passed),
-    /// Search a policy's numbers on the first half of traces, and judge them on the second.
-    #[command(disable_help_flag = true)]
+    /// Tune a policy's numbers on the first half of traces, and judge them on the second.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  tidegate-scaler tune --policy configs/policy.toml --scenario configs/scenario.toml --trace tests/traces --out tuned.toml"
+    )]
     Tune(Passed),
-    /// Put another policy in the place of the one that a ledger was recorded under.
-    #[command(disable_help_flag = true)]
+    /// Run another policy on a recorded ledger.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  tidegate-scaler replay --policy new.toml /var/lib/tidegate/ledger.jsonl"
+    )]
     Replay(Passed),
-    /// Exit 0 when the scaler at an address is at work, 1 when it is not.
+    #[command(after_help = "Examples:\n  tidegate-scaler probe")]
+    /// Exit 0 when the scaler at an address runs, 1 when it does not.
     Probe {
-        /// Its own port (scaler.listen).
+        /// The scaler's own port (scaler.listen).
         #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
         listen: SocketAddr,
     },
@@ -110,21 +155,21 @@ pub struct Passed {
     pub arguments: Vec<OsString>,
 }
 
-/// A ledger, and the prices that it does not know.
+/// A ledger, and prices that it does not have.
 #[derive(Clone, Debug, Args)]
 pub struct CostArgs {
     #[arg(value_name = "LEDGER")]
     pub ledger: PathBuf,
-    /// Of a worker's instance-hour, for ticks that were decided without one (cost.price_per_hour).
+    /// Price of a worker's instance-hour, for ticks without a price (cost.price_per_hour).
     #[arg(long, value_name = "PRICE", value_parser = price)]
     pub price: Option<f64>,
-    /// Of an hour of all that stands beside the workers: proxies, scalers, a load balancer.
+    /// Price of an hour of everything but the workers: proxies, scalers, a load balancer.
     #[arg(long, value_name = "PRICE", value_parser = price, default_value_t = 0.0)]
     pub beside: f64,
-    /// Of an instance-hour of a SageMaker real-time endpoint of the same size, to compare with.
+    /// Price of an instance-hour of a SageMaker real-time endpoint of the same size, to compare with.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     pub sagemaker: Option<f64>,
-    /// One object instead of a table.
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -136,16 +181,16 @@ fn price(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Which scaler is told, and by whose authority.
+/// Which scaler gets the order, and by whose authority.
 #[derive(Clone, Debug, Args)]
 pub struct Target {
     /// The scaler's own port (scaler.listen).
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
-    /// Which of several fleets: the name of its policy file, without its end.
+    /// Which of several fleets: the name of its policy file, without its extension.
     #[arg(long, value_name = "NAME")]
     pub fleet: Option<String>,
-    /// What it is for, in a few words: the ledger keeps them, with the user's name.
+    /// The reason, in a few words: the ledger keeps it, with the user's name.
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
     /// File with the operator token (proxies.token_file).
@@ -155,4 +200,14 @@ pub struct Target {
         default_value = "/etc/tidegate/operator.token"
     )]
     pub token_file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        assert_eq!(tidegate_process::check_examples::<Cli>(), Ok(()));
+    }
 }

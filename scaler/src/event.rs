@@ -1,4 +1,4 @@
-//! What people are told while the scaler works, each thing once.
+//! What the scaler reports while it works, each thing once.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub enum Event {
         id: String,
         after: Duration,
     },
-    /// A worker ended that was not told to.
+    /// A worker ended that the scaler had not stopped.
     WorkerDied(Death),
     /// A worker that was told to stop has ended.
     WorkerStopped {
@@ -184,42 +184,43 @@ impl fmt::Display for Event {
             },
             Event::StartsFail { failures, wait } => write!(
                 f,
-                "{failures} starts in a row have failed; tried again after {}, then less often, \
-                 up to once a minute",
+                "{failures} launches in a row have failed; retrying after {}, then less often, down to once a minute",
                 span(*wait)
             ),
-            Event::StartsWork => f.write_str("starts succeed again"),
+            Event::StartsWork => f.write_str("launches succeed again"),
             Event::LaunchFailed { why } => write!(f, "no worker could be launched: {why}"),
             Event::HeartbeatsLost => f.write_str(
                 "most workers fell silent together, so none is replaced before fleet.mass_silence: \
                  do their heartbeats reach the proxies?",
             ),
             Event::FleetUnknown { why } => {
-                write!(f, "the fleet cannot be seen, so nothing is decided: {why}")
+                write!(
+                    f,
+                    "the state of the fleet cannot be read, so nothing is decided: {why}"
+                )
             }
             Event::ProxySilent { proxy, why } => {
                 write!(f, "{proxy} gives no signal, so no worker is removed: {why}")
             }
             Event::ProxyAnswers { proxy } => write!(f, "{proxy} gives its signal again"),
-            Event::ProxyJoined { proxy } => write!(f, "{proxy} is one more of the proxies"),
-            Event::ProxyLeft { proxy } => write!(f, "{proxy} is none of the proxies any more"),
-            Event::OrderFailed { proxy, why } => write!(f, "{proxy} takes no orders: {why}"),
+            Event::ProxyJoined { proxy } => write!(f, "{proxy} is a new proxy"),
+            Event::ProxyLeft { proxy } => write!(f, "{proxy} is no longer one of the proxies"),
+            Event::OrderFailed { proxy, why } => write!(f, "{proxy} accepts no orders: {why}"),
             Event::LedgerFailed { why } => write!(f, "the ledger cannot be written: {why}"),
-            Event::Leads { draining: 0 } => f.write_str("has the lease and acts"),
+            Event::Leads { draining: 0 } => f.write_str("holds the lease and acts"),
             Event::Leads { draining } => {
                 write!(
                     f,
-                    "has the lease and acts; takes over {draining} draining workers"
+                    "holds the lease and acts; takes over {draining} draining workers"
                 )
             }
             Event::Watches { holder: None } => f.write_str("only watches, without the lease"),
             Event::Watches {
                 holder: Some(holder),
-            } => write!(f, "only watches: {holder} has the lease"),
+            } => write!(f, "only watches: {holder} holds the lease"),
             Event::MemoryUnread { why } => write!(
                 f,
-                "what the scaler before has left cannot be read, so no worker is removed for a \
-                 while: {why}"
+                "the state that the previous scaler left cannot be read, so no worker is removed for a while: {why}"
             ),
             Event::LeaseUnreached { why } => write!(f, "the lease cannot be reached: {why}"),
             Event::LeaseReached => f.write_str("the lease can be reached again"),
@@ -242,22 +243,22 @@ impl fmt::Display for Event {
             ),
             Event::ByHand(ByHand { order, note }) => match order {
                 Some(order) => write!(f, "{order}{note}"),
-                None => write!(f, "the law decides again{note}"),
+                None => write!(f, "the policy decides again{note}"),
             },
             Event::WorkerByHand(WorkerByHand {
                 worker,
                 order,
                 note,
             }) => match order {
-                Order::Drain => write!(f, "{worker} drains by hand{note}"),
-                Order::Undrain => write!(f, "{worker} is taken back by hand{note}"),
+                Order::Drain => write!(f, "{worker} is drained by hand{note}"),
+                Order::Undrain => write!(f, "{worker} is undrained by hand{note}"),
             },
             Event::PolicyRefused { why } => write!(f, "the old policy stays in force: {why}"),
             Event::BoundsCut { min, max, why } => {
-                write!(f, "the fleet keeps to {min} to {max} workers, as {why}")
+                write!(f, "the fleet is limited to {min} to {max} workers: {why}")
             }
             Event::Fleet(notice) => notice.fmt(f),
-            Event::Recalled { ticks } => write!(f, "goes on from {ticks} ticks of its ledger"),
+            Event::Recalled { ticks } => write!(f, "continues from {ticks} ticks of its ledger"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The one way in which the scaler calls others: directly, wherever the environment would send
-//! its calls, and never on to another address with its token.
+//! The HTTP client of the scaler: calls directly, without proxies from the environment, and follows no
+//! redirect, so that its token reaches no other address.
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};

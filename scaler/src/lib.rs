@@ -1,7 +1,7 @@
 //! Reads what the proxies measured, decides by the policy, and resizes the fleet.
 //!
-//! The deciding is in tidegate-control and pure; here are the loop around it, the clock, the
-//! files, the calls to the proxies and the fleets.
+//! Decisions are made in tidegate-control, which is pure; this crate has the loop around it, the clock,
+//! the files, the calls to the proxies and the fleets.
 
 pub mod aws;
 pub mod backtest;

@@ -3,32 +3,25 @@
 //! Exit codes: 0; 1 failed; 2 a gate was missed; 78 the command line or the configuration cannot be used.
 //! The order of the shutdown is written at the top of `run` and of `up`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError, Duration as Span, TokenError};
 use tidegate_control::Size;
+use tidegate_protocol::Order;
 use tidegate_scaler::cli::{Cli, Command, CostArgs};
 use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
 use tidegate_scaler::{aws, backtest, check, explain, overrides, probe, run, standing, up};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match tidegate_process::parse() {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version come this way as well, and are no mistake.
-            let _ = usage.print();
-            return match usage.use_stderr() {
-                true => BAD_CONFIG.into(),
-                false => ExitCode::SUCCESS,
-            };
-        }
+        Err(code) => return code,
     };
+    cli.log.start(logged(&cli.command));
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -39,7 +32,6 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {
-    log_to_stderr(&command);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -59,6 +51,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
             Command::Resume { at } => overrides::send(&at, None, Span::default()).await,
             Command::Hold { workers, at, span } => {
                 overrides::send(&at, Some(Size::Workers(workers)), span).await
+            }
+            Command::Drain { worker, at } => overrides::send_about(&at, worker, Order::Drain).await,
+            Command::Undrain { worker, at } => {
+                overrides::send_about(&at, worker, Order::Undrain).await
             }
             Command::Status { listen, json } => standing::status(listen, form(json)).await,
             Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
@@ -112,17 +108,11 @@ fn exit_code(failure: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// `up` says what there is to say on its own; its log is for those who look for a fault.
-fn log_to_stderr(command: &Command) {
-    let default = match command {
+/// What is logged by default. `up` says what there is to say on its own; its log is for those who
+/// look for a fault.
+fn logged(command: &Command) -> &'static str {
+    match command {
         Command::Up { .. } => "off",
         _ => aws::LOGGED,
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    }
 }

@@ -28,19 +28,19 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
     );
     describe_gauge!(
         "tidegate_scaler_asked_workers",
-        "What each signal asked for; NaN while it asks for nothing that is known"
+        "Workers that each signal asks for; NaN while it asks for none"
     );
     describe_gauge!(
         "tidegate_scaler_signal_value",
-        "Value of each signal, in requests, seconds, or requests a second; NaN while it has none"
+        "Value of each signal, in requests, seconds, or requests per second; NaN while it is unknown"
     );
     describe_gauge!(
         "tidegate_scaler_proxy_up",
-        "1 when the proxy gave its signal"
+        "1 when the proxy answered with its signal"
     );
     describe_counter!(
         "tidegate_scaler_changes_total",
-        "Workers launched, drained, taken back, stopped and replaced; none in a dry run"
+        "Workers launched, drained, undrained, stopped and replaced; none in a dry run"
     );
     describe_counter!(
         "tidegate_scaler_failed_starts_total",
@@ -48,23 +48,23 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
     );
     describe_counter!(
         "tidegate_scaler_troubles_total",
-        "Unexpected ends, refused reloads and the like, each once until it is over"
+        "Unexpected ends, refused reloads and similar, each counted once until it is over"
     );
     describe_gauge!(
         "tidegate_scaler_cost_per_hour",
-        "What an hour of the fleet costs as it is, by cost.price_per_hour"
+        "Cost per hour of the fleet at its present size, by cost.price_per_hour"
     );
     describe_gauge!(
         "tidegate_scaler_leader",
-        "1 while this scaler has the lease and acts; 0 while it watches"
+        "1 while this scaler holds the lease and acts; 0 while it watches"
     );
     describe_gauge!(
         "tidegate_scaler_by_hand",
-        "1 while the size is held by hand (pause, hold)"
+        "1 while an operator's order fixes the size (pause, hold)"
     );
     describe_gauge!(
         "tidegate_scaler_source_fallback",
-        "1 while the source's fallback stands for its value"
+        "1 while the source's fallback replaces its value"
     );
     describe_gauge!(
         "tidegate_scaler_mass_silence",
@@ -72,15 +72,15 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
     );
     describe_gauge!(
         "tidegate_scaler_fleet_desired",
-        "Members that the fleet was asked for, where that is told apart from what it has"
+        "Members that the fleet was asked for, where that differs from what it has"
     );
     describe_gauge!(
         "tidegate_scaler_fleet_warm",
-        "What the fleet keeps prepared beside its members"
+        "Prepared instances besides the members"
     );
     describe_gauge!(
         "tidegate_scaler_capacity_unavailable",
-        "1 while the fleet cannot launch since capacity is short"
+        "1 while the fleet cannot launch because capacity is short"
     );
     describe_gauge!(
         "tidegate_scaler_source_up",
@@ -88,19 +88,19 @@ pub fn install() -> Result<PrometheusHandle, SetRecorderError<ByFleet<Prometheus
     );
     describe_gauge!(
         "tidegate_scaler_lead_seconds",
-        "From launch to ready, of the worker that became ready last"
+        "Seconds from launch to ready of the worker that became ready last"
     );
     describe_counter!(
         "tidegate_scaler_published_total",
-        "Data that CloudWatch took, or that were written for it"
+        "Data points that CloudWatch accepted, or that were written for it"
     );
     describe_counter!(
         "tidegate_scaler_publish_dropped_total",
-        "Data that were not published, as CloudWatch was away for too long or refused them"
+        "Data points that were dropped: CloudWatch did not answer for too long, or refused them"
     );
     describe_gauge!(
         "tidegate_scaler_publish_backlog",
-        "Intervals that wait to be published"
+        "Intervals that are not published yet"
     );
     Ok(handle)
 }
@@ -178,7 +178,7 @@ pub fn failed_start() {
     counter!("tidegate_scaler_failed_starts_total").increment(1);
 }
 
-/// Something that people were told.
+/// An event that was logged.
 pub fn event(event: &Event) {
     let trouble = match event {
         Event::WorkerReady { after, .. } => {

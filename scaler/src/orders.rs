@@ -39,7 +39,7 @@ impl Orders {
     }
 
     /// What is to be said to whom, given what they report. Who does not answer, or does not know
-    /// a worker, is told nothing about it; an undrain is over when its worker is none of
+    /// a worker, gets no order about it; an undrain is over when its worker is none of
     /// `members` any more, or is ready at every proxy.
     pub fn due(
         &mut self,
@@ -52,8 +52,8 @@ impl Orders {
         let mut all = Vec::new();
         for proxy in &seen.proxies {
             let is_draining = |worker: &String| -> Option<bool> {
-                let sight = proxy.seen.as_ref()?.worker(worker)?;
-                Some(sight.draining)
+                let report = proxy.seen.as_ref()?.worker(worker)?;
+                Some(report.draining)
             };
             let due = |worker: &String, order| Due {
                 proxy: proxy.source.clone(),
@@ -71,8 +71,8 @@ impl Orders {
 }
 
 fn is_ready_everywhere(seen: &Observation, worker: &str) -> bool {
-    let is_ready = |sight: Option<&WorkerObservation>| {
-        sight.is_some_and(|sight| sight.ready && !sight.draining)
+    let is_ready = |report: Option<&WorkerObservation>| {
+        report.is_some_and(|report| report.ready && !report.draining)
     };
     seen.is_complete() && seen.of_worker(worker).all(is_ready)
 }

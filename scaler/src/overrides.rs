@@ -1,8 +1,8 @@
 //! Orders by hand: `pause`, `hold` and `resume`, and the drain of a worker, from the command line
 //! and the status page to the running scaler.
 //!
-//! They come in at the scaler's own port with the operator token, wait for the loop, which alone
-//! touches the law, and are answered when they are in force and in the ledger.
+//! They arrive at the scaler's own port with the operator token and wait for the loop, which alone
+//! changes the law; they are answered when they are in force and in the ledger.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidegate_config::Tokens;
 use tidegate_control::{Size, Time};
+use tidegate_protocol::Order as Verb;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::Target;
@@ -52,7 +53,7 @@ struct Order {
     /// Which of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fleet: Option<String>,
-    /// `None`: the law decides again.
+    /// `None`: the policy decides again.
     size: Option<Size>,
     for_ms: u64,
     #[serde(flatten)]
@@ -60,8 +61,9 @@ struct Order {
 }
 
 /// What is sent about one worker.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct WorkerOrder {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     fleet: Option<String>,
     #[serde(flatten)]
     by_hand: WorkerByHand,
@@ -104,12 +106,10 @@ impl Inbox {
     }
 
     fn accepts(&self, headers: &HeaderMap) -> bool {
-        let given = headers
-            .get("authorization")
-            .and_then(|value| value.to_str().ok());
-        let token = given.and_then(|value| value.strip_prefix("Bearer "));
         let tokens = Tokens::read(&self.token_file);
-        token.is_some_and(|token| tokens.is_ok_and(|tokens| tokens.accepts(token)))
+        let given = headers.get("authorization");
+        given
+            .is_some_and(|given| tokens.is_ok_and(|tokens| tokens.accepts_header(given.as_bytes())))
     }
 }
 
@@ -170,7 +170,7 @@ fn read<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<T, Answer> {
-    // Whoever may order about none of the fleets is told nothing of them.
+    // A caller who may order none of the fleets learns nothing of them.
     if !inboxes.iter().any(|inbox| inbox.accepts(headers)) {
         return Err(unauthorized());
     }
@@ -228,7 +228,7 @@ fn unauthorized() -> Answer {
     (StatusCode::UNAUTHORIZED, why.to_owned())
 }
 
-/// Gives an order to the scaler at `target` and prints what it says.
+/// Orders the size of a fleet from the scaler at `target`, and prints what it says.
 ///
 /// # Errors
 /// When it cannot be reached, or refuses.
@@ -237,32 +237,59 @@ pub async fn send(
     size: Option<Size>,
     span: tidegate_config::Duration,
 ) -> anyhow::Result<()> {
-    let tokens = Tokens::read(&target.token_file)?;
     let order = Order {
         fleet: target.fleet.clone(),
         size,
         for_ms: span.as_millis() as u64,
-        note: Note {
-            who: std::env::var("USER").unwrap_or_default(),
-            why: target.why.clone().unwrap_or_default(),
+        note: note(target),
+    };
+    let answer = ask(target, PATH, &order).await?;
+    let end = size.map_or(String::new(), |_| format!(" for {span}"));
+    writeln!(std::io::stdout(), "{answer}{end}")?;
+    Ok(())
+}
+
+/// Has the scaler at `target` drain a worker or take it back, and prints what it says.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub async fn send_about(target: &Target, worker: String, order: Verb) -> anyhow::Result<()> {
+    let order = WorkerOrder {
+        fleet: target.fleet.clone(),
+        by_hand: WorkerByHand {
+            worker,
+            order,
+            note: note(target),
         },
     };
+    let answer = ask(target, WORKER_PATH, &order).await?;
+    writeln!(std::io::stdout(), "{answer}")?;
+    Ok(())
+}
+
+fn note(target: &Target) -> Note {
+    Note {
+        who: std::env::var("USER").unwrap_or_default(),
+        why: target.why.clone().unwrap_or_default(),
+    }
+}
+
+async fn ask(target: &Target, path: &str, order: &impl Serialize) -> anyhow::Result<String> {
+    let tokens = Tokens::read(&target.token_file)?;
     let request = http::client()
-        .post(format!("http://{}{PATH}", target.listen))
+        .post(format!("http://{}{path}", target.listen))
         .bearer_auth(tokens.current())
         .timeout(PATIENCE)
-        .json(&order);
+        .json(order);
     let unreachable = || format!("the scaler at {} cannot be reached", target.listen);
     let response = request.send().await.with_context(unreachable)?;
     let status = response.status();
-    let told = response.text().await.unwrap_or_default();
+    let answer = response.text().await.unwrap_or_default();
     if !status.is_success() {
         bail!(
-            "the scaler at {} answers with {status}: {told}",
+            "the scaler at {} answers with {status}: {answer}",
             target.listen
         );
     }
-    let end = size.map_or(String::new(), |_| format!(" for {span}"));
-    writeln!(std::io::stdout(), "{told}{end}")?;
-    Ok(())
+    Ok(answer)
 }

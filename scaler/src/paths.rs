@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, thiserror::Error)]
-#[error("{} is not there; {remedy}", file.display())]
+#[error("{} does not exist; {remedy}", file.display())]
 pub struct Missing {
     pub file: PathBuf,
     pub remedy: String,

@@ -1,4 +1,4 @@
-//! Whether a scaler is at work, for images without a shell.
+//! Whether a scaler runs, for images without a shell.
 
 use std::net::SocketAddr;
 use std::time::Duration;

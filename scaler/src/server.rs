@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tidegate_http::{Limits, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -82,14 +83,9 @@ pub fn serve(
         .merge(overrides::routes(inboxes))
         .merge(status::routes(boards, clients));
     tokio::spawn(async move {
-        tokio::select! {
-            served = axum::serve(listener, routes) => {
-                if let Err(error) = served {
-                    tracing::error!("the scaler's own port is closed: {error}");
-                }
-            }
-            () = upkeep(&own.metrics) => {}
-        }
+        // Ends with this task.
+        let _server = Server::on(listener, routes, &Limits::default());
+        upkeep(&own.metrics).await;
     })
 }
 

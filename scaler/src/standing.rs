@@ -1,4 +1,4 @@
-//! `status`: how a running scaler's fleets stand, in a few lines, out of its own metrics.
+//! `status`: the state of a running scaler's fleets in a few lines, from its own metrics.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -92,7 +92,7 @@ impl<'a> Standing<'a> {
         let state = match (self.is_at_work, self.fleets.is_empty()) {
             (false, _) => "has not ticked for 10 s",
             (true, true) => "has decided nothing yet",
-            (true, false) => "is at work",
+            (true, false) => "runs",
         };
         writeln!(out, "the scaler at {address} {state}")?;
         self.fleets
@@ -116,7 +116,7 @@ impl<'a> Standing<'a> {
         let needed = self.one(fleet, "needed_workers").unwrap_or_default();
         write!(out, "  workers: {workers}; needed: {needed}")?;
         match self.one(fleet, "cost_per_hour") {
-            Some(cost) => writeln!(out, "; cost: {cost:.2} an hour")?,
+            Some(cost) => writeln!(out, "; cost: {cost:.2} per hour")?,
             None => writeln!(out)?,
         }
         for (term, asked) in self.by(fleet, "asked_workers", "signal") {
@@ -133,7 +133,7 @@ impl<'a> Standing<'a> {
             ),
             (
                 "capacity_unavailable",
-                "AWS has none of the instances that were asked for",
+                "AWS lacks the capacity that the group asked for",
             ),
         ] {
             if self.is(fleet, name) {
@@ -141,7 +141,7 @@ impl<'a> Standing<'a> {
             }
         }
         if self.one(fleet, "leader") == Some(0.0) {
-            writeln!(out, "  another scaler has the lease; this one watches")?;
+            writeln!(out, "  another scaler holds the lease; this one watches")?;
         }
         self.print_silent(fleet, out)
     }
@@ -218,8 +218,8 @@ tidegate_scaler_proxy_up{proxy=\"http://10.0.0.5:9090\"} 0
         let mut out = Vec::new();
         let standing = Standing::read(PAGE, true);
         standing.print(address, &mut out).expect("it is written");
-        let expected = "the scaler at 127.0.0.1:9091 is at work
-  workers: 3 serving, 1 booting; needed: 4; cost: 0.80 an hour
+        let expected = "the scaler at 127.0.0.1:9091 runs
+  workers: 3 serving, 1 booting; needed: 4; cost: 0.80 per hour
   requests asks for 4 (value 80.00)
   the size is set by hand
   proxy http://10.0.0.5:9090 gives no signal, so no worker is removed

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_tests::{Stand, StandConfig, within};
+use tidegate_tests::{Harness, HarnessConfig, within};
 
 use crate::service::{Batches, OpenAi, id, ids};
 
 const MODEL: &str = "tiny";
-const LINES: u32 = 400;
+const LINES: u32 = 160;
+const TOKENS: u32 = 24;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn model() -> PathBuf {
@@ -22,7 +23,7 @@ fn chat(n: u32) -> Value {
         "model": MODEL,
         "messages": [{"role": "user", "content": format!("Say {}", n % 7)}],
         "temperature": 0,
-        "max_tokens": 64,
+        "max_tokens": TOKENS,
         "ignore_eos": true,
     })
 }
@@ -43,8 +44,8 @@ fn input(directory: &Path) -> PathBuf {
 }
 
 /// What the proxy answers to a chat that is no part of a batch.
-async fn asked_alone(stand: &Stand, n: u32) -> Value {
-    let url = format!("http://{}/v1/chat/completions", stand.listen);
+async fn asked_alone(harness: &Harness, n: u32) -> Value {
+    let url = format!("http://{}/v1/chat/completions", harness.listen);
     let answer = reqwest::Client::new().post(url).json(&chat(n)).send().await;
     let answer = answer.expect("it answers");
     assert_eq!(answer.status(), 200);
@@ -54,19 +55,21 @@ async fn asked_alone(stand: &Stand, n: u32) -> Value {
 
 #[tokio::test]
 async fn chats_are_answered_once_though_each_process_is_killed() {
-    let mut stand = Stand::start(StandConfig::default()).await;
-    let mut worker = stand.worker_with("one", &model(), &["--name", MODEL]).await;
+    let mut harness = Harness::start(HarnessConfig::default()).await;
+    let mut worker = harness
+        .worker_with("one", &model(), &["--name", MODEL])
+        .await;
     let mut expected = Vec::new();
     for n in 0..7 {
-        expected.push(asked_alone(&stand, n).await);
+        expected.push(asked_alone(&harness, n).await);
     }
-    let mut batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path());
+    let mut batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path());
     let endpoint = Some("/v1/chat/completions");
     let mut client = OpenAi::start(&batches.url(), "run", &file, endpoint);
     client.begun();
     for round in 1..=2 {
-        let most_left = f64::from(LINES - round * 100);
+        let most_left = f64::from(LINES - round * 40);
         within(PATIENCE, "the batch goes on", async || {
             let left = batches.metric("tidegate_batch_lines_waiting").await;
             (left <= most_left).then_some(())
@@ -74,11 +77,13 @@ async fn chats_are_answered_once_though_each_process_is_killed() {
         .await;
         batches.process.kill();
         batches.restart().await;
-        stand.proxy.kill();
-        stand.restart_proxy().await;
+        harness.proxy.kill();
+        harness.restart_proxy().await;
         worker.kill();
         let name = format!("after-{round}");
-        worker = stand.worker_with(&name, &model(), &["--name", MODEL]).await;
+        worker = harness
+            .worker_with(&name, &model(), &["--name", MODEL])
+            .await;
     }
     let result = client.result().await;
     assert_eq!(result["status"], "completed", "{}", result["errors"][0]);
@@ -92,7 +97,7 @@ async fn chats_are_answered_once_though_each_process_is_killed() {
     {
         let body = &line["response"]["body"];
         assert_eq!(body["choices"][0]["message"], expected[n % 7], "line {n}");
-        assert_eq!(body["usage"]["completion_tokens"], 64);
+        assert_eq!(body["usage"]["completion_tokens"], TOKENS);
     }
     drop(worker);
 }

@@ -4,16 +4,16 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use tidegate_tests::{Process, Stand, StandConfig, eventually};
+use tidegate_tests::{Harness, HarnessConfig, Process, eventually};
 
 use crate::service::{self, Batches, OpenAi, id, ids, input};
 
 const ENDPOINT: Option<&str> = Some("/v1/embeddings");
 
 /// What the service says when it does not start, and its exit code.
-async fn refusal(batches: &Batches, stand: &Stand) -> (Option<i32>, String) {
-    let mut command = service::command(stand.dir.path(), batches.listen, stand.listen, "");
-    let log = stand.dir.path().join("refused.log");
+async fn refusal(batches: &Batches, harness: &Harness) -> (Option<i32>, String) {
+    let mut command = service::command(harness.dir.path(), batches.listen, harness.listen, "");
+    let log = harness.dir.path().join("refused.log");
     let mut process = Process::start("batch", &mut command, log);
     let (status, _) = process.end(Duration::from_secs(10)).await;
     (status.code(), process.output())
@@ -21,9 +21,9 @@ async fn refusal(batches: &Batches, stand: &Stand) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_used_is_left_alone_and_named() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let mut batches = Batches::start(&stand, "").await;
-    let (code, said) = refusal(&batches, &stand).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let mut batches = Batches::start(&harness, "").await;
+    let (code, said) = refusal(&batches, &harness).await;
     assert_eq!(code, Some(1));
     assert!(said.contains("is in use by another process"), "{said}");
     batches.process.terminate();
@@ -50,7 +50,7 @@ async fn a_store_that_cannot_be_used_is_left_alone_and_named() {
         ),
     ] {
         std::fs::write(&database, &bytes).expect("room");
-        let (found, said) = refusal(&batches, &stand).await;
+        let (found, said) = refusal(&batches, &harness).await;
         assert!(said.contains(words), "{said}");
         assert_eq!(found, Some(code), "{said}");
         let after = std::fs::read(&database).expect("a database");
@@ -63,13 +63,13 @@ async fn a_store_that_cannot_be_used_is_left_alone_and_named() {
 /// A disk of its own for the store: in a mount namespace, which needs no root.
 #[tokio::test]
 async fn a_full_disk_holds_the_batch_until_there_is_room() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &["--slots", "8"]).await;
-    let mut batches = Batches::start(&stand, "").await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "8"]).await;
+    let mut batches = Batches::start(&harness, "").await;
     batches.process.terminate();
     batches.process.end(Duration::from_secs(10)).await;
     let store = batches.store();
-    let serve = service::command(stand.dir.path(), batches.listen, stand.listen, "");
+    let serve = service::command(harness.dir.path(), batches.listen, harness.listen, "");
     let mut command = Command::new("unshare");
     let script = "mount -t tmpfs -o size=6m tmpfs \"$0\" && head -c 5000000 /dev/zero > \"$0\"/filler && exec \"$@\"";
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
@@ -78,7 +78,7 @@ async fn a_full_disk_holds_the_batch_until_there_is_room() {
         .arg(serve.get_program())
         .args(serve.get_args());
     command.process_group(0);
-    let log = stand.dir.path().join("full.log");
+    let log = harness.dir.path().join("full.log");
     batches.process = Process::start("batch", &mut command, log);
     let url = format!("http://{}/readyz", batches.listen);
     eventually("it serves", async || {
@@ -88,7 +88,7 @@ async fn a_full_disk_holds_the_batch_until_there_is_room() {
             .filter(|answer| answer.status().is_success())
     })
     .await;
-    let file = input(stand.dir.path(), 2000, 0);
+    let file = input(harness.dir.path(), 2000, 0);
     let mut client = OpenAi::start(&batches.url(), "run", &file, ENDPOINT);
     client.begun();
     eventually("the disk is full", async || {

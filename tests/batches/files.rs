@@ -1,7 +1,7 @@
 //! Files and batches as OpenAI's client uses them: whose, how many, how they end.
 
 use serde_json::json;
-use tidegate_tests::{Stand, StandConfig};
+use tidegate_tests::{Harness, HarnessConfig};
 
 use crate::service::{Batches, OpenAi, id, ids, input};
 
@@ -9,10 +9,10 @@ const ENDPOINT: Option<&str> = Some("/v1/embeddings");
 
 #[tokio::test]
 async fn openais_client_makes_every_call_that_there_is() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &[]).await;
-    let batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path(), 50, 200);
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), 50, 200);
     let client = OpenAi::start(&batches.url(), "tour", &file, ENDPOINT);
     every_call_is_answered(client).await;
 }
@@ -49,10 +49,10 @@ pub async fn every_call_is_answered(mut client: OpenAi) {
 
 #[tokio::test]
 async fn a_bad_line_is_an_error_line_and_never_a_failed_batch() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &[]).await;
-    let batches = Batches::start(&stand, "").await;
-    let file = stand.dir.path().join("in.jsonl");
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let batches = Batches::start(&harness, "").await;
+    let file = harness.dir.path().join("in.jsonl");
     let line = |id: &str, body: serde_json::Value| {
         let line =
             json!({"custom_id": id, "method": "POST", "url": "/v1/embeddings", "body": body});
@@ -81,9 +81,9 @@ async fn a_bad_line_is_an_error_line_and_never_a_failed_batch() {
 
 #[tokio::test]
 async fn a_bad_file_is_refused_with_the_numbers_of_its_lines() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let batches = Batches::start(&stand, "[files]\nlines = 40\nline_bytes = 1000").await;
-    let file = stand.dir.path().join("in.jsonl");
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let batches = Batches::start(&harness, "[files]\nlines = 40\nline_bytes = 1000").await;
+    let file = harness.dir.path().join("in.jsonl");
     let refusal = async |text: &str| {
         std::fs::write(&file, text).expect("room");
         let client = OpenAi::start(&batches.url(), "refuse", &file, None);
@@ -111,10 +111,10 @@ async fn a_bad_file_is_refused_with_the_numbers_of_its_lines() {
 
 #[tokio::test]
 async fn a_cancelled_batch_says_so_in_the_lines_that_were_not_asked() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &["--slots", "2"]).await;
-    let batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path(), 600, 10);
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "2"]).await;
+    let batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), 600, 10);
     let mut client = OpenAi::start(&batches.url(), "cancel", &file, ENDPOINT);
     client.begun();
     ends_partly(&client.result().await, 600, "cancelled", "batch_cancelled");
@@ -122,10 +122,10 @@ async fn a_cancelled_batch_says_so_in_the_lines_that_were_not_asked() {
 
 #[tokio::test]
 async fn an_expired_batch_says_so_in_the_lines_that_were_late() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &["--slots", "2"]).await;
-    let batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path(), 1000, 20);
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "2"]).await;
+    let batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), 1000, 20);
     let mut client = OpenAi::start(&batches.url(), "expire", &file, ENDPOINT);
     client.begun();
     ends_partly(&client.result().await, 1000, "expired", "batch_expired");

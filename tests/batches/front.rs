@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::json;
-use tidegate_tests::{Stand, StandConfig, binary};
+use tidegate_tests::{Harness, HarnessConfig, binary};
 
 use crate::sagemaker::{calls_at, signed_config};
 use crate::service::{Batches, OpenAi, free_address, input};
 use crate::{files, sagemaker};
 
 /// A proxy that passes requests on to where a service will be.
-async fn stand(batch: SocketAddr, more: &str) -> Stand {
+async fn harness(batch: SocketAddr, more: &str) -> Harness {
     let proxy = format!("[batch]\nurl = 'http://{batch}'\n{more}");
-    Stand::start(StandConfig { proxy }).await
+    Harness::start(HarnessConfig { proxy }).await
 }
 
 /// As `tidegate-proxy key` makes it: the key, and the line that admits it.
@@ -28,8 +28,8 @@ pub fn key(name: &str) -> (String, String) {
     (word(), word())
 }
 
-fn address(stand: &Stand) -> String {
-    format!("http://{}/v1", stand.listen)
+fn address(harness: &Harness) -> String {
+    format!("http://{}/v1", harness.listen)
 }
 
 #[tokio::test]
@@ -42,17 +42,17 @@ async fn files_and_batches_are_for_those_with_a_key_and_signed_calls_for_those_w
     let lines = [own_line, other_line, service_line].join("\n");
     sagemaker::write_private(&keys, &lines);
     let more = format!("[clients]\napi_keys_file = '{}'\n", keys.display());
-    let stand = stand(batch, &more).await;
-    let _worker = stand.timed_worker("one", &[]).await;
+    let harness = harness(batch, &more).await;
+    let _worker = harness.timed_worker("one", &[]).await;
     let service_key = directory.path().join("service.key");
     sagemaker::write_private(&service_key, &service);
-    let config = signed_config(&stand);
+    let config = signed_config(&harness);
     let config = format!("[proxy]\nkey_file = '{}'\n{config}", service_key.display());
-    let _batches = Batches::start_at(batch, &stand, &config).await;
+    let _batches = Batches::start_at(batch, &harness, &config).await;
 
-    let file = input(stand.dir.path(), 50, 200);
+    let file = input(harness.dir.path(), 50, 200);
     let environment = [("OWN_KEY", own.as_str()), ("OTHER_KEY", &other)];
-    let url = address(&stand);
+    let url = address(&harness);
     let endpoint = Some("/v1/embeddings");
     let client = OpenAi::start_with(&environment, &url, "tour", &file, endpoint);
     files::every_call_is_answered(client).await;
@@ -60,7 +60,7 @@ async fn files_and_batches_are_for_those_with_a_key_and_signed_calls_for_those_w
     let http = reqwest::Client::new();
     let without = http.get(format!("{url}/files")).send().await;
     assert_eq!(without.expect("it answers").status(), 401);
-    let metrics = http.get(format!("http://{}/metrics", stand.listen));
+    let metrics = http.get(format!("http://{}/metrics", harness.listen));
     let metrics = metrics.bearer_auth(&own).send().await;
     assert_eq!(
         metrics.expect("it answers").status(),
@@ -72,7 +72,7 @@ async fn files_and_batches_are_for_those_with_a_key_and_signed_calls_for_those_w
     let mut wrong = invoke("invoke_endpoint");
     wrong["secret"] = "another".into();
     let called = calls_at(
-        stand.listen,
+        harness.listen,
         json!([
             invoke("invoke_endpoint"),
             invoke("invoke_endpoint_with_response_stream"),
@@ -85,7 +85,7 @@ async fn files_and_batches_are_for_those_with_a_key_and_signed_calls_for_those_w
     assert_eq!(called[1]["status"], 200, "{}", called[1]);
     assert_eq!(called[2]["status"], 202, "{}", called[2]);
     let location = called[2]["OutputLocation"].as_str().expect("a URL");
-    let expected = format!("http://{}/", stand.listen);
+    let expected = format!("http://{}/", harness.listen);
     assert!(location.starts_with(&expected), "{location}");
     assert_eq!(
         called[3]["code"], "InvalidSignatureException",
@@ -93,7 +93,7 @@ async fn files_and_batches_are_for_those_with_a_key_and_signed_calls_for_those_w
         called[3]
     );
 
-    let counted = stand.metrics().await;
+    let counted = harness.metrics().await;
     assert!(
         counted.contains("route=\"POST /v1/files\"")
             && counted.contains("route=\"POST /endpoints\""),
@@ -113,9 +113,9 @@ fn resident(id: u32) -> u64 {
 async fn a_large_file_passes_without_being_held_and_one_that_is_too_large_is_refused() {
     const LINES: u32 = 20;
     let batch = free_address();
-    let stand = stand(batch, "").await;
-    let mut batches = Batches::start_at(batch, &stand, "").await;
-    let file = stand.dir.path().join("large.jsonl");
+    let harness = harness(batch, "").await;
+    let mut batches = Batches::start_at(batch, &harness, "").await;
+    let file = harness.dir.path().join("large.jsonl");
     // Lines of nearly 10 MB, together nearly 200 MB.
     let text = "x".repeat(9_900_000);
     let line = |n: u32| {
@@ -137,7 +137,7 @@ async fn a_large_file_passes_without_being_held_and_one_that_is_too_large_is_ref
             format!("\r\n--{boundary}--\r\n").as_bytes(),
         ]
         .concat();
-        let request = reqwest::Client::new().post(format!("{}/files", address(&stand)));
+        let request = reqwest::Client::new().post(format!("{}/files", address(&harness)));
         let kind = format!("multipart/form-data; boundary={boundary}");
         request.header("content-type", kind).body(form).send().await
     };
@@ -149,7 +149,7 @@ async fn a_large_file_passes_without_being_held_and_one_that_is_too_large_is_ref
     assert_eq!(taken["bytes"], whole.len());
     let content = format!(
         "{}/files/{}/content",
-        address(&stand),
+        address(&harness),
         taken["id"].as_str().expect("an id")
     );
     let content = reqwest::get(content)
@@ -161,7 +161,7 @@ async fn a_large_file_passes_without_being_held_and_one_that_is_too_large_is_ref
         content.expect("a body") == whole.as_bytes(),
         "the content is another"
     );
-    for (name, process) in [("proxy", &stand.proxy), ("batch", &batches.process)] {
+    for (name, process) in [("proxy", &harness.proxy), ("batch", &batches.process)] {
         let peak = resident(process.id()) >> 20;
         assert!(peak < 120, "the {name} held {peak} MB");
     }
@@ -171,9 +171,9 @@ async fn a_large_file_passes_without_being_held_and_one_that_is_too_large_is_ref
         assert_eq!(answer.status(), 413);
     }
     batches.process.kill();
-    let gone = reqwest::get(format!("{}/files", address(&stand))).await;
+    let gone = reqwest::get(format!("{}/files", address(&harness))).await;
     assert_eq!(gone.expect("it answers").status(), 503);
     batches.restart().await;
-    let back = reqwest::get(format!("{}/files", address(&stand))).await;
+    let back = reqwest::get(format!("{}/files", address(&harness))).await;
     assert_eq!(back.expect("it answers").status(), 200);
 }

@@ -1,7 +1,7 @@
 //! Keys on the service's own address.
 
 use serde_json::Value;
-use tidegate_tests::{Stand, StandConfig, eventually};
+use tidegate_tests::{Harness, HarnessConfig, eventually};
 
 use crate::files;
 use crate::front::key;
@@ -22,12 +22,12 @@ async fn listed(batches: &Batches, header: Option<(&'static str, String)>) -> (u
 async fn without_a_proxy_in_front_a_key_is_needed_and_sees_its_own_alone() {
     let ((own, own_line), (other, other_line), (stranger, stranger_line)) =
         (key("shop"), key("search"), key("stranger"));
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &[]).await;
-    let keys = stand.dir.path().join("api-keys");
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let keys = harness.dir.path().join("api-keys");
     write_private(&keys, &format!("{own_line}\n{other_line}\n"));
     let config = format!("[clients]\napi_keys_file = '{}'\n", keys.display());
-    let batches = Batches::start(&stand, &config).await;
+    let batches = Batches::start(&harness, &config).await;
 
     for wrong in [
         None,
@@ -47,7 +47,7 @@ async fn without_a_proxy_in_front_a_key_is_needed_and_sees_its_own_alone() {
     );
 
     let environment = [("OWN_KEY", own.as_str()), ("OTHER_KEY", &other)];
-    let file = input(stand.dir.path(), 50, 200);
+    let file = input(harness.dir.path(), 50, 200);
     let endpoint = Some("/v1/embeddings");
     let client = OpenAi::start_with(&environment, &batches.url(), "tour", &file, endpoint);
     files::every_call_is_answered(client).await;
@@ -66,8 +66,8 @@ async fn without_a_proxy_in_front_a_key_is_needed_and_sees_its_own_alone() {
 
 #[tokio::test]
 async fn what_is_not_understood_is_refused_as_openai_does() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let batches = Batches::start(&stand, "").await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let batches = Batches::start(&harness, "").await;
     let http = reqwest::Client::new();
     let url = batches.url();
     let whole = r#"{"input_file_id": "f", "endpoint": "/v1/embeddings", "completion_window": "24h"#;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_tests::{Stand, StandConfig, eventually, within};
+use tidegate_tests::{Harness, HarnessConfig, eventually, within};
 
 use crate::service::{Batches, OpenAi, id, ids, input};
 
@@ -21,22 +21,24 @@ async fn answered(batches: &Batches, total: u32, most_left: u32) {
 #[tokio::test]
 async fn every_line_is_answered_once_though_each_process_is_killed_twice() {
     const LINES: u32 = 10_000;
-    let mut stand = Stand::start(StandConfig::default()).await;
+    let mut harness = Harness::start(HarnessConfig::default()).await;
     let slots = ["--slots", "32"];
-    let mut worker = stand.timed_worker("one", &slots).await;
-    let mut batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path(), LINES, 5);
+    let mut worker = harness.timed_worker("one", &slots).await;
+    let mut batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), LINES, 5);
     let mut client = OpenAi::start(&batches.url(), "run", &file, Some("/v1/embeddings"));
     client.begun();
     for round in 1..=2 {
         answered(&batches, LINES, LINES - round * 2500).await;
         batches.process.kill();
         batches.restart().await;
-        stand.proxy.kill();
+        harness.proxy.kill();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        stand.restart_proxy().await;
+        harness.restart_proxy().await;
         worker.kill();
-        worker = stand.timed_worker(&format!("after-{round}"), &slots).await;
+        worker = harness
+            .timed_worker(&format!("after-{round}"), &slots)
+            .await;
     }
     let result = client.result().await;
     assert_eq!(result["status"], "completed");
@@ -57,10 +59,10 @@ async fn every_line_is_answered_once_though_each_process_is_killed_twice() {
 
 #[tokio::test]
 async fn a_stopped_service_goes_on_where_it_was() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &["--slots", "4"]).await;
-    let mut batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path(), 400, 5);
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "4"]).await;
+    let mut batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), 400, 5);
     let mut client = OpenAi::start(&batches.url(), "run", &file, Some("/v1/embeddings"));
     client.begun();
     answered(&batches, 400, 300).await;
@@ -84,16 +86,16 @@ async fn a_stopped_service_goes_on_where_it_was() {
 /// Nobody to ask is no fault of the lines.
 #[tokio::test]
 async fn a_batch_waits_for_the_first_worker() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let batches = Batches::start(&stand, "").await;
-    let file = input(stand.dir.path(), 20, 1);
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), 20, 1);
     let mut client = OpenAi::start(&batches.url(), "run", &file, Some("/v1/embeddings"));
     client.begun();
     eventually("the batch is held", async || {
         (batches.metric("tidegate_batch_held").await > 0.0).then_some(())
     })
     .await;
-    let _worker = stand.timed_worker("one", &[]).await;
+    let _worker = harness.timed_worker("one", &[]).await;
     let result = client.result().await;
     assert_eq!(result["counts"]["completed"], 20, "{result}");
 }

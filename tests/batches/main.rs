@@ -9,4 +9,5 @@ mod kills;
 mod run;
 mod sagemaker;
 mod service;
+mod shared;
 mod up;

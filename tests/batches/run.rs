@@ -5,14 +5,14 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_tests::{Process, Stand, StandConfig, binary, eventually};
+use tidegate_tests::{Harness, HarnessConfig, Process, binary, eventually};
 
 use crate::service::{id, input};
 
-fn command(stand: &Stand, input: &Path, output: &Path) -> Command {
+fn command(harness: &Harness, input: &Path, output: &Path) -> Command {
     let mut command = Command::new(binary("tidegate-batch"));
     command.arg("run").arg(input).arg(output);
-    command.args(["--proxy", &format!("http://{}", stand.listen)]);
+    command.args(["--proxy", &format!("http://{}", harness.listen)]);
     command
 }
 
@@ -30,14 +30,14 @@ fn lines(output: &Path) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_killed_run_goes_on_and_its_output_is_whole_or_not_there() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &["--slots", "8"]).await;
-    let file = input(stand.dir.path(), 600, 10);
-    let output = stand.dir.path().join("out.jsonl");
-    let journal = stand.dir.path().join("out.jsonl.journal");
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "8"]).await;
+    let file = input(harness.dir.path(), 600, 10);
+    let output = harness.dir.path().join("out.jsonl");
+    let journal = harness.dir.path().join("out.jsonl.journal");
     for answered in [100, 300] {
-        let mut command = command(&stand, &file, &output);
-        let mut run = Process::start("run", &mut command, stand.dir.path().join("run.log"));
+        let mut command = command(&harness, &file, &output);
+        let mut run = Process::start("run", &mut command, harness.dir.path().join("run.log"));
         eventually("some lines are answered", async || {
             let text = std::fs::read_to_string(&journal).unwrap_or_default();
             (text.lines().count() > answered).then_some(())
@@ -46,7 +46,7 @@ async fn a_killed_run_goes_on_and_its_output_is_whole_or_not_there() {
         run.kill();
         assert!(!output.exists(), "half an output");
     }
-    let ended = finish(command(&stand, &file, &output)).await;
+    let ended = finish(command(&harness, &file, &output)).await;
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{said}");
     assert!(
@@ -62,23 +62,23 @@ async fn a_killed_run_goes_on_and_its_output_is_whole_or_not_there() {
         .collect();
     assert_eq!(ids, (0..600).map(id).collect::<Vec<_>>());
 
-    let again = finish(command(&stand, &file, &output)).await;
+    let again = finish(command(&harness, &file, &output)).await;
     let said = String::from_utf8_lossy(&again.stderr);
     assert_eq!(again.status.code(), Some(1));
     assert!(
-        said.contains("is there already; remove it, or say --overwrite"),
+        said.contains("exists already; remove it, or use --overwrite"),
         "{said}"
     );
 }
 
 #[tokio::test]
 async fn an_interrupted_run_says_how_to_go_on_and_notices_another_input() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &["--slots", "2"]).await;
-    let file = input(stand.dir.path(), 300, 10);
-    let output = stand.dir.path().join("out.jsonl");
-    let log = stand.dir.path().join("run.log");
-    let mut run = Process::start("run", &mut command(&stand, &file, &output), log);
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "2"]).await;
+    let file = input(harness.dir.path(), 300, 10);
+    let output = harness.dir.path().join("out.jsonl");
+    let log = harness.dir.path().join("run.log");
+    let mut run = Process::start("run", &mut command(&harness, &file, &output), log);
     eventually("it has begun", async || {
         output
             .with_extension("jsonl.journal")
@@ -92,20 +92,20 @@ async fn an_interrupted_run_says_how_to_go_on_and_notices_another_input() {
     assert_eq!(status.code(), Some(1));
     assert!(
         run.output()
-            .contains("of 300 lines answered; the same command goes on from there")
+            .contains("of 300 lines answered; the same command continues from there")
     );
 
-    let other = input(stand.dir.path(), 299, 10);
-    let refused = finish(command(&stand, &other, &output)).await;
+    let other = input(harness.dir.path(), 299, 10);
+    let refused = finish(command(&harness, &other, &output)).await;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("holds answers to another input"), "{said}");
 }
 
 #[tokio::test]
 async fn failed_lines_are_in_the_output_and_in_the_exit_code() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &[]).await;
-    let file = stand.dir.path().join("in.jsonl");
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let file = harness.dir.path().join("in.jsonl");
     let line = |id: &str, body: &str| {
         format!(
             "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{body}}}\n"
@@ -113,8 +113,8 @@ async fn failed_lines_are_in_the_output_and_in_the_exit_code() {
     };
     let text = line("a", "{}") + &line("b", "{\"model\": \"none\"}") + &line("c", "{}");
     std::fs::write(&file, text).expect("room");
-    let output = stand.dir.path().join("out.jsonl");
-    let ended = finish(command(&stand, &file, &output)).await;
+    let output = harness.dir.path().join("out.jsonl");
+    let ended = finish(command(&harness, &file, &output)).await;
     assert_eq!(ended.status.code(), Some(2), "{ended:?}");
     let statuses: Vec<_> = (lines(&output).iter())
         .map(|line| line["response"]["status_code"].as_u64())

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tidegate_tests::{Stand, StandConfig, clients_python, eventually};
+use tidegate_tests::{Harness, HarnessConfig, clients_python, eventually};
 
 use crate::service::Batches;
 
@@ -15,14 +15,14 @@ const KEY_LINE: &str = "AKIDEXAMPLE wJalrXUtnFEMI\n";
 const SIGNED: &str = "[sagemaker]\ncallers = 'signed'\nbody_bytes = 10000\naccess_keys_file = ";
 
 /// A service that takes signed calls.
-async fn signed(stand: &Stand) -> Batches {
-    Batches::start(stand, &signed_config(stand)).await
+async fn signed(harness: &Harness) -> Batches {
+    Batches::start(harness, &signed_config(harness)).await
 }
 
 /// The lines of TOML of a service that takes signed calls.
-pub fn signed_config(stand: &Stand) -> String {
-    let keys = stand.dir.path().join("sagemaker.keys");
-    stand.write_secret("sagemaker.keys", KEY_LINE);
+pub fn signed_config(harness: &Harness) -> String {
+    let keys = harness.dir.path().join("sagemaker.keys");
+    harness.write_secret("sagemaker.keys", KEY_LINE);
     format!(
         "{SIGNED}'{}'\n[sagemaker.endpoints]\nshop = 'timed'\n",
         keys.display()
@@ -54,9 +54,9 @@ pub async fn calls_at(address: SocketAddr, calls: Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn boto3_invokes_an_endpoint_whole_and_in_pieces() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &[]).await;
-    let batches = signed(&stand).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let batches = signed(&harness).await;
     let more =
         json!({"InferenceId": "mine-1", "CustomAttributes": "a=b", "TargetVariant": "AllTraffic"});
     let answers = calls(
@@ -88,8 +88,8 @@ async fn boto3_invokes_an_endpoint_whole_and_in_pieces() {
 
 #[tokio::test]
 async fn faults_come_as_botocores_own_exceptions() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let batches = signed(&stand).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let batches = signed(&harness).await;
     let invoke = |endpoint: &str, body: Value| json!({"operation": "invoke_endpoint", "endpoint": endpoint, "body": body});
     let cold = calls(&batches, json!([invoke("timed", json!({"input": "x"}))])).await;
     // Before any worker has announced a model there is none to ask for.
@@ -97,7 +97,7 @@ async fn faults_come_as_botocores_own_exceptions() {
         cold[0]["code"] == "ModelNotReadyException" || cold[0]["code"] == "ValidationError",
         "{cold:?}"
     );
-    let _worker = stand.timed_worker("one", &[]).await;
+    let _worker = harness.timed_worker("one", &[]).await;
     let with = |key: &str, value: &str| {
         let mut call = invoke("timed", json!({"input": "x"}));
         call[key] = value.into();
@@ -138,14 +138,14 @@ async fn faults_come_as_botocores_own_exceptions() {
 
 #[tokio::test]
 async fn without_a_word_nobody_is_let_in_and_anyone_only_when_it_is_said() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("one", &[]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
     let call = json!([{"operation": "invoke_endpoint", "endpoint": "timed", "body": {"input": "x"},
                        "secret": "any"}]);
-    let mut batches = Batches::start(&stand, "").await;
+    let mut batches = Batches::start(&harness, "").await;
     assert_eq!(calls(&batches, call.clone()).await[0]["status"], 404);
     batches.process.kill();
-    let batches = Batches::start(&stand, "[sagemaker]\ncallers = 'anyone'").await;
+    let batches = Batches::start(&harness, "[sagemaker]\ncallers = 'anyone'").await;
     assert_eq!(calls(&batches, call).await[0]["status"], 200);
 }
 
@@ -153,8 +153,8 @@ async fn without_a_word_nobody_is_let_in_and_anyone_only_when_it_is_said() {
 #[tokio::test]
 async fn boto3_invokes_later_and_finds_the_answer_or_why_there_is_none() {
     let proxy = "models = ['timed']".to_owned();
-    let stand = Stand::start(StandConfig { proxy }).await;
-    let mut batches = signed(&stand).await;
+    let harness = Harness::start(HarnessConfig { proxy }).await;
+    let mut batches = signed(&harness).await;
     let invoke = |body: Value, more: Value| json!({"operation": "invoke_endpoint_async", "endpoint": "shop", "body": body, "more": more});
     let begun = calls(
         &batches,
@@ -181,7 +181,7 @@ async fn boto3_invokes_later_and_finds_the_answer_or_why_there_is_none() {
     );
     batches.process.kill();
     batches.restart().await;
-    let _worker = stand.timed_worker("one", &[]).await;
+    let _worker = harness.timed_worker("one", &[]).await;
     let answer = async |url: &str| {
         let answer = reqwest::get(url).await.expect("it answers");
         (answer.status() == 200).then_some(answer)

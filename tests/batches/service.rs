@@ -1,4 +1,4 @@
-//! The batch service beside a stand, and OpenAI's client in front of it.
+//! The batch service beside a proxy, and OpenAI's client in front of it.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
-use tidegate_tests::{Process, Stand, binary, clients_python, eventually};
+use tidegate_tests::{Harness, Process, binary, clients_python, eventually};
 
 /// A service that outlives its process.
 pub struct Batches {
@@ -15,32 +15,64 @@ pub struct Batches {
     directory: PathBuf,
     proxy: SocketAddr,
     more: String,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Batches {
-    /// Starts a service for the stand's proxy, with more lines of TOML.
-    pub async fn start(stand: &Stand, more: &str) -> Batches {
-        Batches::start_at(free_address(), stand, more).await
+    /// Starts a service for the harness's proxy, with more lines of TOML.
+    pub async fn start(harness: &Harness, more: &str) -> Batches {
+        Batches::start_at(free_address(), harness, more).await
     }
 
     /// As [`Batches::start`], at an address that the proxy knows.
-    pub async fn start_at(listen: SocketAddr, stand: &Stand, more: &str) -> Batches {
-        let directory = stand.dir.path().to_owned();
-        let (proxy, more) = (stand.listen, more.to_owned());
-        let process = launch(&directory, listen, proxy, &more);
+    pub async fn start_at(listen: SocketAddr, harness: &Harness, more: &str) -> Batches {
+        let directory = harness.dir.path().to_owned();
+        Batches::start_in(directory, listen, harness, more, &[]).await
+    }
+
+    /// One of several, with a name and an environment of its own.
+    pub async fn start_named(
+        name: &str,
+        harness: &Harness,
+        more: &str,
+        environment: &[(&'static str, &'static str)],
+    ) -> Batches {
+        let directory = harness.dir.path().join(name);
+        std::fs::create_dir_all(&directory).expect("room");
+        Batches::start_in(directory, free_address(), harness, more, environment).await
+    }
+
+    async fn start_in(
+        directory: PathBuf,
+        listen: SocketAddr,
+        harness: &Harness,
+        more: &str,
+        environment: &[(&'static str, &'static str)],
+    ) -> Batches {
+        let (proxy, more) = (harness.listen, more.to_owned());
+        let environment = environment.to_vec();
+        let process = launch(&directory, listen, proxy, &more, &environment);
         let mut batches = Batches {
             process,
             listen,
             directory,
             proxy,
             more,
+            environment,
         };
         batches.serves().await;
         batches
     }
 
     pub async fn restart(&mut self) {
-        self.process = launch(&self.directory, self.listen, self.proxy, &self.more);
+        let (listen, proxy) = (self.listen, self.proxy);
+        self.process = launch(
+            &self.directory,
+            listen,
+            proxy,
+            &self.more,
+            &self.environment,
+        );
         self.serves().await;
     }
 
@@ -96,8 +128,15 @@ pub fn command(directory: &Path, listen: SocketAddr, proxy: SocketAddr, more: &s
     command
 }
 
-fn launch(directory: &Path, listen: SocketAddr, proxy: SocketAddr, more: &str) -> Process {
+fn launch(
+    directory: &Path,
+    listen: SocketAddr,
+    proxy: SocketAddr,
+    more: &str,
+    environment: &[(&str, &str)],
+) -> Process {
     let mut command = command(directory, listen, proxy, more);
+    command.envs(environment.iter().copied());
     Process::start("batch", &mut command, directory.join("batch.log"))
 }
 

@@ -1,12 +1,12 @@
-//! What a batch takes from others, and how fast it is by itself: interactive answers with and without
-//! a batch at work, and a batch on an idle fleet against the same model in one process.
+//! The effect of a batch on other requests, and its own speed: interactive answers with and without a
+//! batch, and a batch on an idle fleet against the same model in one process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidegate_tests::{Client, Dice, Process, Stand, StandConfig, binary, default_model};
+use tidegate_tests::{Client, Dice, Harness, HarnessConfig, Process, binary, default_model};
 
 /// Mean gap between two interactive requests.
 const GAP: Duration = Duration::from_millis(4);
@@ -20,8 +20,11 @@ const SLOTS: &str = "32";
 /// Lines of the batch beside them: more than can be answered meanwhile.
 const BESIDE: usize = 100_000;
 
-/// Lines of the batch that is measured by itself.
-const ALONE: usize = 10_000;
+/// Lines of the batch that is measured by itself: some ten seconds of work.
+const ALONE: usize = 2_000;
+
+/// A round that takes longer says nothing.
+const RATE_LIMIT: Duration = Duration::from_secs(180);
 
 const MOST_SLOWDOWN: f64 = 1.1;
 const LEAST_RATE: f64 = 0.9;
@@ -35,10 +38,10 @@ pub async fn measure() -> bool {
 
 /// Workers whose service times do not depend on what else they do: what is measured is the queue.
 async fn measure_interactive() -> bool {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", SLOTS]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", SLOTS]).await;
     let body = json!({"service_ms": SERVICE_MS, "input": "noon"});
-    let file = write_lines(stand.dir.path(), BESIDE, |_| body.clone());
+    let file = write_lines(harness.dir.path(), BESIDE, |_| body.clone());
     println!(
         "batches: interactive milliseconds, one request each {} ms on average, {SLOTS} slots of {SERVICE_MS} ms",
         GAP.as_millis()
@@ -46,11 +49,11 @@ async fn measure_interactive() -> bool {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let seed = round as u64;
-        without.push(interactive_p99(&stand.client(), &body, seed).await);
-        let out = stand.dir.path().join(format!("out-{round}.jsonl"));
-        let mut batch = start_run(&stand, &file, &out);
+        without.push(interactive_p99(&harness.client(), &body, seed).await);
+        let out = harness.dir.path().join(format!("out-{round}.jsonl"));
+        let mut batch = start_run(&harness, &file, &out);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        with.push(interactive_p99(&stand.client(), &body, seed).await);
+        with.push(interactive_p99(&harness.client(), &body, seed).await);
         let answered = answered(&out);
         batch.interrupt();
         batch.end(Duration::from_secs(10)).await;
@@ -98,31 +101,36 @@ async fn interactive_p99(client: &Client, body: &Value, seed: u64) -> f64 {
 
 /// The default model by one worker, against `tidegate-worker bench` of the same texts.
 async fn measure_rate() -> bool {
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let texts = texts();
-    let inputs = stand.dir.path().join("texts.txt");
+    let inputs = harness.dir.path().join("texts.txt");
     std::fs::write(&inputs, texts.join("\n")).expect("room");
-    let process = in_process_rate(&inputs);
-    let _worker = stand.worker("w").await;
+    let _worker = harness.worker("w").await;
     let file = write_lines(
-        stand.dir.path(),
+        harness.dir.path(),
         ALONE,
         |n| json!({"model": "all-MiniLM-L6-v2", "input": texts[n % texts.len()]}),
     );
     println!(
         "batches: texts a second of all-MiniLM-L6-v2, a line each, on an idle fleet of one worker"
     );
-    let mut rates = Vec::new();
+    let (mut process, mut rates) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let out = stand.dir.path().join(format!("out-{round}.jsonl"));
+        process.push(in_process_rate(&inputs));
+        let out = harness.dir.path().join(format!("out-{round}.jsonl"));
         let began = Instant::now();
-        let mut run = start_run(&stand, &file, &out);
-        let (status, _) = run.end(Duration::from_secs(600)).await;
+        let mut run = start_run(&harness, &file, &out);
+        let (status, _) = run.end(RATE_LIMIT).await;
         assert!(status.success(), "{}", run.output());
         rates.push(ALONE as f64 / began.elapsed().as_secs_f64());
-        println!("  round {}: {:.0}", round + 1, rates[round]);
+        println!(
+            "  round {}: {:.0} in one process, {:.0} by a batch",
+            round + 1,
+            process[round],
+            rates[round]
+        );
     }
-    let rate = median(&mut rates);
+    let (process, rate) = (median(&mut process), median(&mut rates));
     let share = rate / process;
     let kept = share >= LEAST_RATE;
     println!(
@@ -172,15 +180,15 @@ fn write_lines(directory: &Path, lines: usize, body: impl Fn(usize) -> Value) ->
     path
 }
 
-fn start_run(stand: &Stand, input: &Path, output: &Path) -> Process {
+fn start_run(harness: &Harness, input: &Path, output: &Path) -> Process {
     let mut command = Command::new(binary("tidegate-batch"));
     command
         .arg("run")
         .arg(input)
         .arg(output)
         .stdin(Stdio::null());
-    command.args(["--proxy", &format!("http://{}", stand.listen)]);
-    Process::start("run", &mut command, stand.dir.path().join("run.log"))
+    command.args(["--proxy", &format!("http://{}", harness.listen)]);
+    Process::start("run", &mut command, harness.dir.path().join("run.log"))
 }
 
 /// Lines that a run has answered so far.

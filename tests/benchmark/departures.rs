@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate_protocol::ModelSignal;
-use tidegate_tests::{Dice, Stand, StandConfig};
+use tidegate_tests::{Dice, Harness, HarnessConfig};
 
 const ABORTED: u64 = 100_000;
 const CONNECTIONS: u64 = 50;
@@ -20,22 +20,24 @@ pub async fn measure() -> bool {
 }
 
 async fn measure_promptness() -> bool {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "1"]).await;
-    let (mut in_line, mut streaming) = (Vec::new(), Vec::new());
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "1"]).await;
+    let (mut queued, mut streaming) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let stream = stand.begin(1, r#"{"pieces": 100000, "gap_ms": 20}"#).await;
-        until(&stand, |model| model.in_flight == 1).await;
-        let waiter = stand.begin(1, "{}").await;
-        until(&stand, |model| model.waiting == 1).await;
+        let stream = harness
+            .begin(1, r#"{"pieces": 100000, "gap_ms": 20}"#)
+            .await;
+        until(&harness, |model| model.in_flight == 1).await;
+        let waiter = harness.begin(1, "{}").await;
+        until(&harness, |model| model.waiting == 1).await;
         drop(waiter);
-        in_line.push(until(&stand, |model| model.waiting == 0).await);
+        queued.push(until(&harness, |model| model.waiting == 0).await);
         drop(stream);
-        streaming.push(until(&stand, |model| model.in_flight == 0).await);
+        streaming.push(until(&harness, |model| model.in_flight == 0).await);
     }
     println!("departures: milliseconds from a client's close to a free slot, {ROUNDS} rounds");
     let mut kept = true;
-    for (what, mut values) in [("in line", in_line), ("streaming", streaming)] {
+    for (what, mut values) in [("in the queue", queued), ("streaming", streaming)] {
         let at = [0.5, 0.99, 1.0].map(|q| crate::quantile(&mut values, q));
         println!(
             "  {what:<10} p50 {:.1}  p99 {:.1}  max {:.1}",
@@ -51,20 +53,20 @@ async fn measure_promptness() -> bool {
 }
 
 async fn measure_leaks() -> bool {
-    let stand = Arc::new(Stand::start(StandConfig::default()).await);
-    let _worker = stand.timed_worker("w", &["--slots", "8"]).await;
+    let harness = Arc::new(Harness::start(HarnessConfig::default()).await);
+    let _worker = harness.timed_worker("w", &["--slots", "8"]).await;
     let begun = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let clients = (0..CONNECTIONS).map(|seed| {
-        let (stand, begun) = (Arc::clone(&stand), Arc::clone(&begun));
-        tokio::spawn(async move { abort_many(&stand, &begun, seed).await })
+        let (harness, begun) = (Arc::clone(&harness), Arc::clone(&begun));
+        tokio::spawn(async move { abort_many(&harness, &begun, seed).await })
     });
     for client in clients.collect::<Vec<_>>() {
         client.await.expect("no client panics");
     }
     let took = began.elapsed();
-    until(&stand, |model| model.waiting + model.in_flight == 0).await;
-    let signal = stand.signal().await;
+    until(&harness, |model| model.waiting + model.in_flight == 0).await;
+    let signal = harness.signal().await;
     let model = &signal.models[0];
     let permits = signal.workers[0].permits;
     let ended = model.answered_total
@@ -85,7 +87,7 @@ async fn measure_leaks() -> bool {
     permits == 0 && ended == model.arrivals_total
 }
 
-async fn abort_many(stand: &Stand, begun: &AtomicU64, seed: u64) {
+async fn abort_many(harness: &Harness, begun: &AtomicU64, seed: u64) {
     let bodies = [
         r#"{"service_ms": 1}"#,
         r#"{"service_ms": 15}"#,
@@ -94,23 +96,23 @@ async fn abort_many(stand: &Stand, begun: &AtomicU64, seed: u64) {
     let mut dice = Dice::new(seed);
     while begun.fetch_add(1, Ordering::Relaxed) < ABORTED {
         let body = bodies[(dice.uniform() * 3.0) as usize % 3];
-        let stream = stand.begin(2 + seed as u8, body).await;
+        let stream = harness.begin(2 + seed as u8, body).await;
         tokio::time::sleep(Duration::from_secs_f64(dice.exponential(0.004))).await;
         drop(stream);
     }
 }
 
-/// Milliseconds until the line is as wanted, by asking as fast as the proxy answers.
-async fn until(stand: &Stand, wanted: impl Fn(&ModelSignal) -> bool) -> f64 {
+/// Milliseconds until the queue is as wanted, by asking as fast as the proxy answers.
+async fn until(harness: &Harness, wanted: impl Fn(&ModelSignal) -> bool) -> f64 {
     let began = Instant::now();
     loop {
-        let signal = stand.signal().await;
+        let signal = harness.signal().await;
         if signal.models.first().is_some_and(&wanted) {
             return began.elapsed().as_secs_f64() * 1000.0;
         }
         assert!(
             began.elapsed() < Duration::from_secs(20),
-            "the line is never as wanted"
+            "the queue is never as wanted"
         );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_tests::{Client, Stand, StandConfig};
+use tidegate_tests::{Client, Harness, HarnessConfig};
 
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 5;
@@ -12,15 +12,15 @@ const SPAN: Duration = Duration::from_secs(3);
 const TICKS: f64 = 100.0;
 
 pub async fn measure() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "64"]).await;
-    let address = stand.signal().await.workers[0].address;
-    let direct = Client::with_token(format!("http://{address}"), stand.worker_token());
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "64"]).await;
+    let address = harness.signal().await.workers[0].address;
+    let direct = Client::with_token(format!("http://{address}"), harness.worker_token());
     println!("overhead: {CONNECTIONS} connections, one small request after the other");
     for round in 1..=ROUNDS {
-        let before = processor_seconds(stand.proxy.id());
-        let (count, p50) = closed_loop(&stand.client(), CONNECTIONS).await;
-        let spent = processor_seconds(stand.proxy.id()) - before;
+        let before = processor_seconds(harness.proxy.id());
+        let (count, p50) = closed_loop(&harness.client(), CONNECTIONS).await;
+        let spent = processor_seconds(harness.proxy.id()) - before;
         let (direct_count, direct_p50) = closed_loop(&direct, CONNECTIONS).await;
         println!(
             "  round {round}: proxy {:.0}/s, p50 {p50:.2} ms, {:.0} us of processor time each; \

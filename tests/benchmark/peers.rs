@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use tidegate_tests::{Client, Process, Stand, StandConfig, eventually};
+use tidegate_tests::{Client, Harness, HarnessConfig, Process, eventually};
 use tokio::net::TcpStream;
 
 use crate::overhead::{closed_loop, processor_seconds};
@@ -41,22 +41,22 @@ backend w
 
 /// Prints microseconds of processor time a request; whether the promise holds.
 pub async fn measure() -> bool {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "256"]).await;
-    let worker = stand.signal().await.workers[0].address.to_string();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "256"]).await;
+    let worker = harness.signal().await.workers[0].address.to_string();
     println!("proxied request, {CONNECTIONS} connections, microseconds of processor time");
-    let own = cost(&stand.client(), &[stand.proxy.id()]).await;
+    let own = cost(&harness.client(), &[harness.proxy.id()]).await;
     println!("  tidegate {own:.1}");
     let mut best = f64::INFINITY;
     for (peer, config, arguments) in [("nginx", NGINX, &["-c"][..]), ("haproxy", HAPROXY, &["-f"])]
     {
         let listen = free_address();
-        let file = stand.dir.path().join(format!("{peer}.conf"));
+        let file = harness.dir.path().join(format!("{peer}.conf"));
         let config = config
-            .replace("DIR", &stand.dir.path().display().to_string())
+            .replace("DIR", &harness.dir.path().display().to_string())
             .replace("WORKER", &worker)
             .replace("LISTEN", &listen)
-            .replace("TOKEN", stand.worker_token());
+            .replace("TOKEN", harness.worker_token());
         std::fs::write(&file, config).expect("it is written");
         let Some(program) = find(peer) else {
             println!("  {peer} is not installed");
@@ -67,7 +67,7 @@ pub async fn measure() -> bool {
         let process = Process::start(
             peer,
             &mut command,
-            stand.dir.path().join(format!("{peer}.log")),
+            harness.dir.path().join(format!("{peer}.log")),
         );
         eventually("the peer listens", async || {
             TcpStream::connect(&listen).await.ok().map(drop)

@@ -1,5 +1,5 @@
-//! One story through a whole stack: up, growth, a kill, a cut, a restart, blindness, shrinking,
-//! down; and no request is lost in any of it.
+//! One sequence of events in a whole stack: start, growth, a kill, a network cut, a restart, missing
+//! signals, shrinking, stop; no request may be lost.
 
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ async fn a_restarted_scaler_takes_its_workers_up(stack: &Stack) {
     within(Duration::from_secs(30), "the scaler goes on", async || {
         pause().await;
         let log = stack.log("scaler");
-        log.contains("goes on from").then_some(())
+        log.contains("continues from").then_some(())
     })
     .await;
     // Ten ticks: time to launch in vain what is there already.

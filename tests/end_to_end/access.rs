@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use tidegate_backtest::trace;
-use tidegate_tests::{Stand, StandConfig, eventually};
+use tidegate_tests::{Harness, HarnessConfig, eventually};
 
 /// The lines below the header, as columns.
 fn lines(log: &Path) -> Vec<Vec<String>> {
@@ -18,14 +18,14 @@ fn lines(log: &Path) -> Vec<Vec<String>> {
 async fn every_request_has_a_line_and_the_log_is_a_trace() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let log = dir.path().join("access.csv");
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: format!(
             "models = ['timed']\n[access]\nlog = '{}'\n[line]\nwaiting = 1",
             log.display()
         ),
     })
     .await;
-    let client = stand.client();
+    let client = harness.client();
     let hasty = [("x-request-timeout-ms", "100")];
     assert_eq!(client.post_with(&json!({}), &hasty).await.status, 504);
     let waiting = {
@@ -33,11 +33,11 @@ async fn every_request_has_a_line_and_the_log_is_a_trace() {
         tokio::spawn(async move { client.timed(120).await })
     };
     eventually("it waits", async || {
-        (stand.signal().await.models[0].waiting == 1).then_some(())
+        (harness.signal().await.models[0].waiting == 1).then_some(())
     })
     .await;
-    assert_eq!(client.timed(1).await.status, 503, "the line is full");
-    let _worker = stand.timed_worker("w", &[]).await;
+    assert_eq!(client.timed(1).await.status, 503, "the queue is full");
+    let _worker = harness.timed_worker("w", &[]).await;
     let body = json!({"service_ms": 120, "input": "nobody may read this"});
     assert_eq!(client.post(&body).await.status, 200);
     assert_eq!(waiting.await.expect("it is answered").status, 200);
@@ -69,16 +69,16 @@ async fn every_request_has_a_line_and_the_log_is_a_trace() {
 async fn a_full_log_is_put_aside_and_the_last_lines_survive_the_end() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let log = dir.path().join("access.csv");
-    let mut stand = Stand::start(StandConfig {
+    let mut harness = Harness::start(HarnessConfig {
         proxy: format!("[access]\nlog = '{}'\nbytes = 200", log.display()),
     })
     .await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     for _ in 0..12 {
-        stand.client().timed(1).await.timed();
+        harness.client().timed(1).await.timed();
     }
-    stand.proxy.terminate();
-    eventually("the proxy ends", async || stand.proxy.ended()).await;
+    harness.proxy.terminate();
+    eventually("the proxy ends", async || harness.proxy.ended()).await;
     let aside = lines(&dir.path().join("access.csv.1"));
     let current = lines(&log);
     assert!(!aside.is_empty() && !current.is_empty());
@@ -91,16 +91,16 @@ async fn a_full_log_is_put_aside_and_the_last_lines_survive_the_end() {
 async fn what_is_answered_without_a_worker_is_counted_and_logged_but_is_no_demand() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let log = dir.path().join("access.csv");
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: format!("models = ['timed']\n[access]\nlog = '{}'", log.display()),
     })
     .await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     for _ in 0..2 {
-        stand.client().timed(1).await.timed();
+        harness.client().timed(1).await.timed();
     }
-    assert_eq!(stand.client().get("/no/such/path").await.status, 404);
-    assert_eq!(stand.client().get("/healthz").await.status, 200);
+    assert_eq!(harness.client().get("/no/such/path").await.status, 404);
+    assert_eq!(harness.client().get("/healthz").await.status, 200);
     let mut outcomes = eventually("four lines are written", async || {
         let found = lines(&log);
         let outcomes = found.iter().map(|line| line[2].clone());
@@ -116,7 +116,7 @@ async fn what_is_answered_without_a_worker_is_counted_and_logged_but_is_no_deman
         1.0,
         "the first of two marks the beginning"
     );
-    let metrics = reqwest::get(format!("http://{}/metrics", stand.admin)).await;
+    let metrics = reqwest::get(format!("http://{}/metrics", harness.admin)).await;
     let metrics = metrics.expect("an answer").text().await.expect("text");
     for line in [
         r#"tidegate_answers_total{route="other",status="404"} 1"#,

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use futures_util::stream;
-use tidegate_tests::{Stand, StandConfig, Timed};
+use tidegate_tests::{Harness, HarnessConfig, Timed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A JSON document of exactly this size; nothing at all for zero.
@@ -36,10 +36,10 @@ fn chunked(bytes: Bytes) -> reqwest::Body {
 
 #[tokio::test]
 async fn bodies_of_every_size_arrive_whole() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     let http = reqwest::Client::new();
-    let url = format!("http://{}/v1/embeddings", stand.listen);
+    let url = format!("http://{}/v1/embeddings", harness.listen);
     for size in [0, 65_535, 65_536, 65_537, 1 << 20, 25 << 20] {
         let sent = document(size);
         assert_eq!(sent.len(), size);
@@ -63,15 +63,18 @@ async fn bodies_of_every_size_arrive_whole() {
         let response = response.expect("an answer, though the body was refused");
         assert_eq!(response.status(), 413);
     }
-    assert_eq!(stand.signal().await.models[0].arrivals_total, 12);
+    assert_eq!(harness.signal().await.models[0].arrivals_total, 12);
 }
 
 #[tokio::test]
 async fn only_headers_that_are_meant_for_workers_reach_them() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     let response = reqwest::Client::new()
-        .post(format!("http://{}/v1/embeddings?key=secret", stand.listen))
+        .post(format!(
+            "http://{}/v1/embeddings?key=secret",
+            harness.listen
+        ))
         .header("authorization", "Bearer of-the-client")
         .header("cookie", "secret")
         .header("x-tidegate-proxy", "forged")
@@ -99,9 +102,9 @@ async fn only_headers_that_are_meant_for_workers_reach_them() {
 
 #[tokio::test]
 async fn a_request_behind_another_on_one_connection_is_answered_after_it() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &[]).await;
-    let mut stream = stand.begin(1, r#"{"service_ms": 50}"#).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &[]).await;
+    let mut stream = harness.begin(1, r#"{"service_ms": 50}"#).await;
     let second = "GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
     stream
         .write_all(second.as_bytes())
@@ -114,5 +117,5 @@ async fn a_request_behind_another_on_one_connection_is_answered_after_it() {
         .expect("both are answered");
     let statuses = answers.matches("HTTP/1.1 200").count();
     assert_eq!(statuses, 2, "{answers}");
-    assert_eq!(stand.signal().await.models[0].aborted_total, 0);
+    assert_eq!(harness.signal().await.models[0].aborted_total, 0);
 }

@@ -1,16 +1,16 @@
-//! Clients that leave: in line, while their request is worked on, while their answer streams.
+//! Clients that leave: in the queue, while their request is worked on, while their answer streams.
 
 use std::time::{Duration, Instant};
 
-use tidegate_tests::{Stand, StandConfig, eventually};
+use tidegate_tests::{Harness, HarnessConfig, eventually};
 use tokio::io::AsyncReadExt;
 
-async fn counts_are(stand: &Stand, waiting: u64, in_flight: u64) -> Duration {
+async fn counts_are(harness: &Harness, waiting: u64, in_flight: u64) -> Duration {
     let began = Instant::now();
     eventually(
         &format!("{waiting} waiting, {in_flight} in flight"),
         async || {
-            let model = stand.signal().await.models.first()?.clone();
+            let model = harness.signal().await.models.first()?.clone();
             (model.waiting == waiting && model.in_flight == in_flight).then_some(())
         },
     )
@@ -20,31 +20,31 @@ async fn counts_are(stand: &Stand, waiting: u64, in_flight: u64) -> Duration {
 
 #[tokio::test]
 async fn a_client_that_leaves_gives_its_place_or_permit_back() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "1"]).await;
-    let streaming = stand.begin(1, r#"{"pieces": 1000, "gap_ms": 50}"#).await;
-    counts_are(&stand, 0, 1).await;
-    let waiting = stand.begin(1, "{}").await;
-    counts_are(&stand, 1, 1).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "1"]).await;
+    let streaming = harness.begin(1, r#"{"pieces": 1000, "gap_ms": 50}"#).await;
+    counts_are(&harness, 0, 1).await;
+    let waiting = harness.begin(1, "{}").await;
+    counts_are(&harness, 1, 1).await;
     drop(waiting);
-    let place = counts_are(&stand, 0, 1).await;
+    let place = counts_are(&harness, 0, 1).await;
     drop(streaming);
-    let permit = counts_are(&stand, 0, 0).await;
+    let permit = counts_are(&harness, 0, 0).await;
     for (what, took) in [("place", place), ("permit", permit)] {
         assert!(
             took < Duration::from_millis(500),
             "the {what} was free after {took:?}"
         );
     }
-    let signal = stand.signal().await;
+    let signal = harness.signal().await;
     assert_eq!(signal.models[0].aborted_total, 2);
-    stand.client().timed(1).await.timed();
+    harness.client().timed(1).await.timed();
 }
 
 #[tokio::test]
 async fn a_thousand_aborted_requests_leave_nothing_taken() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "4"]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "4"]).await;
     let bodies = [
         r#"{"service_ms": 5}"#,
         r#"{"service_ms": 40}"#,
@@ -53,7 +53,7 @@ async fn a_thousand_aborted_requests_leave_nothing_taken() {
     for round in 0..100 {
         let mut streams = Vec::new();
         for at in 0..10 {
-            streams.push(stand.begin(1, bodies[(round + at) % 3]).await);
+            streams.push(harness.begin(1, bodies[(round + at) % 3]).await);
         }
         if round % 2 == 0 {
             let mut piece = [0; 1];
@@ -61,8 +61,8 @@ async fn a_thousand_aborted_requests_leave_nothing_taken() {
                 tokio::time::timeout(Duration::from_millis(8), streams[0].read(&mut piece)).await;
         }
     }
-    counts_are(&stand, 0, 0).await;
-    let signal = stand.signal().await;
+    counts_are(&harness, 0, 0).await;
+    let signal = harness.signal().await;
     let model = &signal.models[0];
     assert!(
         model.aborted_total >= 500,
@@ -79,6 +79,6 @@ async fn a_thousand_aborted_requests_leave_nothing_taken() {
         model.answered_total + model.aborted_total
     );
     for _ in 0..8 {
-        stand.client().timed(1).await.timed();
+        harness.client().timed(1).await.timed();
     }
 }

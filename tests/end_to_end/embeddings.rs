@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tidegate_tests::{Stand, StandConfig, binary};
+use tidegate_tests::{Harness, HarnessConfig, binary};
 
 const MODEL: &str = "all-MiniLM-L6-v2";
 
@@ -28,12 +28,12 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 
 #[tokio::test]
 async fn embeddings_equal_those_of_the_original_implementation() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.worker("w").await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.worker("w").await;
     let inputs: Vec<String> = fixture("inputs.json");
     let expected: Value = fixture("expected.json");
     let body = json!({"model": MODEL, "input": inputs, "truncate": true});
-    let answer = stand.client().post(&body).await;
+    let answer = harness.client().post(&body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     for at in 0..inputs.len() {
         let vector = numbers(&answer.body["data"][at]["embedding"]);
@@ -87,13 +87,13 @@ fn assert_equal(theirs: &Value, ours: &Value) {
 
 #[tokio::test]
 async fn the_unmodified_client_of_openai_gets_the_same_numbers() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.worker("w").await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.worker("w").await;
     let inputs: Vec<String> = fixture("inputs.json");
     let texts = &inputs[..3];
-    let url = format!("http://{}/v1", stand.listen);
+    let url = format!("http://{}/v1", harness.listen);
     let seen = run_client("openai_embeddings.py", &[&url, MODEL], texts).await;
-    let ours = stand.client().post(&json!({"input": texts})).await.body;
+    let ours = harness.client().post(&json!({"input": texts})).await.body;
     for at in 0..texts.len() {
         assert_equal(&seen["vectors"][at], &ours["data"][at]["embedding"]);
     }
@@ -104,13 +104,13 @@ async fn the_unmodified_client_of_openai_gets_the_same_numbers() {
 
 #[tokio::test]
 async fn the_unmodified_client_of_text_embeddings_inference_gets_the_same_numbers() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.worker("w").await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.worker("w").await;
     let inputs: Vec<String> = fixture("inputs.json");
     let texts = &inputs[..3];
-    let url = format!("http://{}", stand.listen);
+    let url = format!("http://{}", harness.listen);
     let seen = run_client("tei_embeddings.py", &[&url], texts).await;
-    let ours = stand.client().post(&json!({"input": texts})).await.body;
+    let ours = harness.client().post(&json!({"input": texts})).await.body;
     let ours = |at: usize| &ours["data"][at]["embedding"];
     for at in 0..texts.len() {
         assert_equal(&seen["vectors"][at], ours(at));
@@ -124,23 +124,23 @@ async fn the_unmodified_client_of_text_embeddings_inference_gets_the_same_number
 
 #[tokio::test]
 async fn what_a_worker_serves_is_reached_and_refused_in_the_shape_of_its_path() {
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let http = reqwest::Client::new();
-    let url = |path: &str| format!("http://{}{path}", stand.listen);
+    let url = |path: &str| format!("http://{}{path}", harness.listen);
     let early = http.post(url("/embed")).json(&json!({"inputs": "a"}));
     let early = early.send().await.expect("the proxy answers");
     assert_eq!(early.status(), 503);
     let body: Value = early.json().await.expect("it is JSON");
     assert_eq!(body["error_type"], "Unhealthy");
 
-    let _worker = stand.worker("w").await;
-    let info = stand.client().get("/info").await;
+    let _worker = harness.worker("w").await;
+    let info = harness.client().get("/info").await;
     assert_eq!(info.status, 200, "{}", info.body);
     assert_eq!(info.body["model_id"], MODEL);
     let embedded = http.post(url("/embed")).json(&json!({"inputs": "a cat"}));
     let embedded = embedded.send().await.expect("the proxy answers");
     assert_eq!(embedded.headers()["x-compute-tokens"], "4");
-    let wrong_method = stand.client().get("/embed").await;
+    let wrong_method = harness.client().get("/embed").await;
     assert_eq!(
         (wrong_method.status, &wrong_method.headers["allow"]),
         (405, &"POST, OPTIONS".parse().expect("a value"))

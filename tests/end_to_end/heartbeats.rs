@@ -3,23 +3,23 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tidegate_protocol::WorkerState;
-use tidegate_tests::{Stand, StandConfig, eventually};
+use tidegate_tests::{Harness, HarnessConfig, eventually};
 
-fn beat(change: impl FnOnce(&mut Value)) -> Value {
-    let mut beat = json!({
+fn heartbeat(change: impl FnOnce(&mut Value)) -> Value {
+    let mut heartbeat = json!({
         "version": tidegate_protocol::VERSION, "worker": "w", "boot": "1", "sequence": 1,
         "address": "127.0.0.1:9", "model": "m", "slots": 1, "busy": 0, "yours": 0,
         "state": "ready", "a field of a later version": true,
     });
-    change(&mut beat);
-    beat
+    change(&mut heartbeat);
+    heartbeat
 }
 
-async fn post(stand: &Stand, token: &str, beat: &Value) -> (u16, String) {
-    let request = reqwest::Client::new().post(format!("http://{}/beat", stand.admin));
+async fn post(harness: &Harness, token: &str, heartbeat: &Value) -> (u16, String) {
+    let request = reqwest::Client::new().post(format!("http://{}/beat", harness.admin));
     let response = request
         .bearer_auth(token)
-        .json(beat)
+        .json(heartbeat)
         .send()
         .await
         .expect("an answer");
@@ -31,29 +31,29 @@ async fn post(stand: &Stand, token: &str, beat: &Value) -> (u16, String) {
 
 #[tokio::test]
 async fn beats_are_checked_for_token_address_and_version() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let token = stand.worker_token();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let token = harness.worker_token();
     let cases = [
         (
             "a wrong token",
             401,
             "Bearer",
-            post(&stand, "not-the-token-at-all", &beat(|_| ())).await,
+            post(&harness, "not-the-token-at-all", &heartbeat(|_| ())).await,
         ),
         (
             "another role's token",
             401,
             "role",
-            post(&stand, "operator-token-for-tests", &beat(|_| ())).await,
+            post(&harness, "operator-token-for-tests", &heartbeat(|_| ())).await,
         ),
         (
             "a foreign address",
             403,
             "10.0.0.9",
             post(
-                &stand,
+                &harness,
                 token,
-                &beat(|b| b["address"] = json!("10.0.0.9:80")),
+                &heartbeat(|b| b["address"] = json!("10.0.0.9:80")),
             )
             .await,
         ),
@@ -62,9 +62,9 @@ async fn beats_are_checked_for_token_address_and_version() {
             403,
             "169.254",
             post(
-                &stand,
+                &harness,
                 token,
-                &beat(|b| b["address"] = json!("169.254.169.254:80")),
+                &heartbeat(|b| b["address"] = json!("169.254.169.254:80")),
             )
             .await,
         ),
@@ -72,16 +72,16 @@ async fn beats_are_checked_for_token_address_and_version() {
             "an old version",
             400,
             "version 0",
-            post(&stand, token, &beat(|b| b["version"] = json!(0))).await,
+            post(&harness, token, &heartbeat(|b| b["version"] = json!(0))).await,
         ),
         (
             "port 0",
             400,
             "port",
             post(
-                &stand,
+                &harness,
                 token,
-                &beat(|b| b["address"] = json!("127.0.0.1:0")),
+                &heartbeat(|b| b["address"] = json!("127.0.0.1:0")),
             )
             .await,
         ),
@@ -90,9 +90,9 @@ async fn beats_are_checked_for_token_address_and_version() {
             400,
             "instance",
             post(
-                &stand,
+                &harness,
                 token,
-                &beat(|b| b["instance"] = json!("i".repeat(60_000))),
+                &heartbeat(|b| b["instance"] = json!("i".repeat(60_000))),
             )
             .await,
         ),
@@ -100,57 +100,63 @@ async fn beats_are_checked_for_token_address_and_version() {
             "no heartbeat at all",
             400,
             "missing field",
-            post(&stand, token, &json!({})).await,
+            post(&harness, token, &json!({})).await,
         ),
         (
             "a name that breaks paths",
             400,
             "worker",
-            post(&stand, token, &beat(|b| b["worker"] = json!("a/b"))).await,
+            post(&harness, token, &heartbeat(|b| b["worker"] = json!("a/b"))).await,
+        ),
+        (
+            "a name that clients leave out of paths",
+            400,
+            "worker",
+            post(&harness, token, &heartbeat(|b| b["worker"] = json!(".."))).await,
         ),
     ];
     for (what, status, says, answer) in cases {
         assert_eq!(answer.0, status, "{what}: {}", answer.1);
         assert!(answer.1.contains(says), "{what}: {}", answer.1);
     }
-    assert!(stand.signal().await.workers.is_empty());
+    assert!(harness.signal().await.workers.is_empty());
     let (status, reply) = post(
-        &stand,
+        &harness,
         token,
-        &beat(|b| b["version"] = json!(tidegate_protocol::VERSION + 1)),
+        &heartbeat(|b| b["version"] = json!(tidegate_protocol::VERSION + 1)),
     )
     .await;
     assert_eq!(status, 200, "the next version is understood: {reply}");
-    let other_model = beat(|b| {
+    let other_model = heartbeat(|b| {
         b["model"] = json!("other");
         b["sequence"] = json!(2);
     });
-    let (status, reply) = post(&stand, token, &other_model).await;
+    let (status, reply) = post(&harness, token, &other_model).await;
     assert_eq!(status, 400, "{reply}");
     assert!(reply.contains("other"), "{reply}");
 }
 
 #[tokio::test]
 async fn a_model_that_nobody_serves_any_more_is_unknown() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let token = stand.worker_token();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let token = harness.worker_token();
     let old = |state: &str, sequence| {
-        beat(|b| {
+        heartbeat(|b| {
             b["worker"] = json!("w1");
             b["model"] = json!("m-v1");
             b["state"] = json!(state);
             b["sequence"] = json!(sequence);
         })
     };
-    assert_eq!(post(&stand, token, &old("ready", 1)).await.0, 200);
-    let _new = stand.timed_worker("w2", &["--name", "m-v2"]).await;
-    let client = stand.client();
+    assert_eq!(post(&harness, token, &old("ready", 1)).await.0, 200);
+    let _new = harness.timed_worker("w2", &["--name", "m-v2"]).await;
+    let client = harness.client();
     let unnamed = client.post(&json!({})).await;
     assert_eq!(
         (unnamed.status, unnamed.error_code()),
         (400, "model_required")
     );
-    assert_eq!(post(&stand, token, &old("draining", 2)).await.0, 200);
+    assert_eq!(post(&harness, token, &old("draining", 2)).await.0, 200);
     assert_eq!(client.post(&json!({})).await.status, 200, "one serves");
     eventually("the old name is unknown", async || {
         let body = json!({"model": "m-v1"});
@@ -161,25 +167,25 @@ async fn a_model_that_nobody_serves_any_more_is_unknown() {
     .await;
     let models = client.get("/v1/models").await.body;
     assert_eq!(models["data"].as_array().map(Vec::len), Some(1));
-    assert_eq!(stand.signal().await.models.len(), 1);
+    assert_eq!(harness.signal().await.models.len(), 1);
 }
 
 #[tokio::test]
 async fn the_signal_and_orders_need_the_operator_token() {
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let http = reqwest::Client::new();
     let signal = http
-        .get(format!("http://{}/signal", stand.admin))
-        .bearer_auth(stand.worker_token());
+        .get(format!("http://{}/signal", harness.admin))
+        .bearer_auth(harness.worker_token());
     assert_eq!(signal.send().await.expect("an answer").status(), 401);
-    assert_eq!(stand.order("/drain/w", stand.worker_token()).await, 401);
+    assert_eq!(harness.order("/drain/w", harness.worker_token()).await, 401);
     assert_eq!(
-        stand.order("/drain/w", "operator-token-for-tests").await,
+        harness.order("/drain/w", "operator-token-for-tests").await,
         404,
         "no such worker"
     );
     let metrics = http
-        .get(format!("http://{}/metrics", stand.admin))
+        .get(format!("http://{}/metrics", harness.admin))
         .send()
         .await;
     assert_eq!(
@@ -191,34 +197,54 @@ async fn the_signal_and_orders_need_the_operator_token() {
 
 #[tokio::test]
 async fn a_worker_that_falls_silent_is_handed_nothing_and_one_that_reboots_starts_anew() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _a = stand.timed_worker("a", &[]).await;
-    let _b = stand.timed_worker("b", &[]).await;
-    let token = stand.worker_token();
-    let silent = beat(|b| b["model"] = json!("timed"));
-    assert_eq!(post(&stand, token, &silent).await.0, 200);
-    stand.worker_is("w", WorkerState::Ready).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _a = harness.timed_worker("a", &[]).await;
+    let _b = harness.timed_worker("b", &[]).await;
+    let token = harness.worker_token();
+    let silent = heartbeat(|b| b["model"] = json!("timed"));
+    assert_eq!(post(&harness, token, &silent).await.0, 200);
+    harness.worker_is("w", WorkerState::Ready).await;
     eventually("the silent one takes nothing", async || {
-        let signal = stand.signal().await;
+        let signal = harness.signal().await;
         let silent = signal.workers.iter().find(|worker| worker.worker == "w")?;
         (!silent.taking).then_some(())
     })
     .await;
-    let client = stand.client();
+    let client = harness.client();
     for answer in join_all((0..9).map(|_| client.timed(50))).await {
         answer.timed();
     }
-    assert_eq!(stand.signal().await.models[0].retries_total, 0);
-    let again = beat(|b| {
+    assert_eq!(harness.signal().await.models[0].retries_total, 0);
+    let again = heartbeat(|b| {
         b["model"] = json!("timed");
         b["boot"] = json!("2");
     });
-    assert_eq!(post(&stand, token, &again).await.0, 200);
-    let signal = stand.signal().await;
+    assert_eq!(post(&harness, token, &again).await.0, 200);
+    let signal = harness.signal().await;
     let again = signal
         .workers
         .iter()
         .find(|worker| worker.worker == "w")
         .expect("it is back");
     assert!(again.taking && again.boot == "2");
+}
+
+#[tokio::test]
+async fn the_scheme_of_a_token_may_be_in_letters_of_either_case() {
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let url = format!("http://{}/beat", harness.admin);
+    let token = harness.worker_token();
+    // RFC 9110, section 11.1.
+    for (value, status) in [
+        (format!("bearer {token}"), 200),
+        (format!("BEARER  {token}"), 200),
+        (format!("Basic {token}"), 401),
+        (format!("Bearer{token}"), 401),
+        (format!("Bearer {token}x"), 401),
+        ("Bearer".to_owned(), 401),
+    ] {
+        let asked = reqwest::Client::new().post(&url).json(&heartbeat(|_| ()));
+        let answer = asked.header("authorization", &value).send().await;
+        assert_eq!(answer.expect("an answer").status(), status, "{value}");
+    }
 }

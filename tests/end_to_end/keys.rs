@@ -1,4 +1,4 @@
-//! Keys of clients: who brings none gets nothing, and a key goes no further than the proxy.
+//! Keys of clients: a request without a key is refused, and no key reaches a worker.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
-use tidegate_tests::{Stand, StandConfig, Timed, binary, eventually};
+use tidegate_tests::{Harness, HarnessConfig, Timed, binary, eventually};
 
 /// As `tidegate-proxy key` makes it: the key, and the line that admits it.
 fn make(name: &str) -> (String, String) {
@@ -43,8 +43,8 @@ fn write(file: &Path, lines: &[&str], mode: u32) {
     std::fs::rename(new, file).expect("it is renamed");
 }
 
-fn config(keys: &Path) -> StandConfig {
-    StandConfig {
+fn config(keys: &Path) -> HarnessConfig {
+    HarnessConfig {
         proxy: format!("[clients]\napi_keys_file = \"{}\"\n", keys.display()),
     }
 }
@@ -60,9 +60,9 @@ async fn only_who_brings_a_valid_key_is_served_and_no_worker_sees_it() {
     let ((key, line), (other, other_line)) = (make("shop"), make("search"));
     assert!(!line.contains(&key) && line.ends_with(" shop"));
     write(&file, &["# who may ask", &line, "", &other_line], 0o600);
-    let stand = Stand::start(config(&file)).await;
-    let _worker = stand.timed_worker("w", &[]).await;
-    let (http, base) = (reqwest::Client::new(), format!("http://{}", stand.listen));
+    let harness = Harness::start(config(&file)).await;
+    let _worker = harness.timed_worker("w", &[]).await;
+    let (http, base) = (reqwest::Client::new(), format!("http://{}", harness.listen));
     let ask = || http.post(format!("{base}/v1/embeddings")).body("{}");
     for admitted in [
         ask().bearer_auth(&key),
@@ -81,7 +81,7 @@ async fn only_who_brings_a_valid_key_is_served_and_no_worker_sees_it() {
         ask().bearer_auth(&key[1..]),
         ask().bearer_auth(format!("{key}0")),
         ask().bearer_auth(hash),
-        ask().bearer_auth(stand.worker_token()),
+        ask().bearer_auth(harness.worker_token()),
         ask().header("authorization", format!("Basic {key}")),
         ask().bearer_auth("wrong").header("api-key", &key),
         http.get(format!("{base}/v1/models")),
@@ -89,9 +89,9 @@ async fn only_who_brings_a_valid_key_is_served_and_no_worker_sees_it() {
     ] {
         assert_eq!(send(refused).await.status(), 401);
     }
-    let signal = stand.signal().await;
+    let signal = harness.signal().await;
     assert_eq!(signal.models[0].arrivals_total, 3);
-    assert!(!stand.proxy.output().contains(&key));
+    assert!(!harness.proxy.output().contains(&key));
 }
 
 #[tokio::test]
@@ -99,8 +99,8 @@ async fn a_refusal_has_openais_shape_and_health_needs_no_key() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("api-keys");
     write(&file, &[&make("shop").1], 0o600);
-    let stand = Stand::start(config(&file)).await;
-    let (http, base) = (reqwest::Client::new(), format!("http://{}", stand.listen));
+    let harness = Harness::start(config(&file)).await;
+    let (http, base) = (reqwest::Client::new(), format!("http://{}", harness.listen));
     let refused = send(http.post(format!("{base}/v1/embeddings")).body("{}")).await;
     assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     let body: Value = refused.json().await.expect("JSON");
@@ -118,11 +118,11 @@ async fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
     let file = directory.path().join("api-keys");
     let ((first, first_line), (second, second_line)) = (make("first"), make("second"));
     write(&file, &[&first_line], 0o600);
-    let stand = Stand::start(config(&file)).await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let harness = Harness::start(config(&file)).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     let (http, url) = (
         reqwest::Client::new(),
-        format!("http://{}/v1/embeddings", stand.listen),
+        format!("http://{}/v1/embeddings", harness.listen),
     );
     let status = async |key: &str| {
         let answer = send(http.post(&url).body("{}").bearer_auth(key)).await;
@@ -130,8 +130,8 @@ async fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
     };
     write(&file, &["not a hash"], 0o600);
     eventually("the bad file is seen", async || {
-        let said = stand.proxy.output();
-        said.contains("the keys stay as they were").then_some(())
+        let said = harness.proxy.output();
+        said.contains("keeping the previous keys").then_some(())
     })
     .await;
     assert_eq!((status(&first).await, status(&second).await), (200, 401));

@@ -1,19 +1,19 @@
-//! What strangers may hold: connections, headers that never end, and what comes back when they go.
+//! Limits for unknown clients: connections and unfinished headers, and that both are released.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tidegate_tests::{Stand, StandConfig, binary, eventually};
+use tidegate_tests::{Harness, HarnessConfig, binary, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-async fn connect(stand: &Stand) -> TcpStream {
-    TcpStream::connect(stand.listen)
+async fn connect(harness: &Harness) -> TcpStream {
+    TcpStream::connect(harness.listen)
         .await
         .expect("the proxy listens")
 }
 
-/// The status with which a connection that was told off ends; `None` while it is open.
+/// The status with which a connection that was refused ends; `None` while it is open.
 async fn status(stream: &mut TcpStream) -> Option<String> {
     let mut answer = [0; 12];
     let read = tokio::time::timeout(Duration::from_millis(200), stream.read_exact(&mut answer));
@@ -23,13 +23,13 @@ async fn status(stream: &mut TcpStream) -> Option<String> {
 
 #[tokio::test]
 async fn unfinished_headers_have_a_limit_together() {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "[clients]\nall_headers_bytes = 262144\nheader_timeout = '2s'".to_owned(),
     })
     .await;
     let mut open = Vec::new();
     for _ in 0..40 {
-        let mut stream = connect(&stand).await;
+        let mut stream = connect(&harness).await;
         let header = format!("GET /livez HTTP/1.1\r\nX: {}", "a".repeat(16 << 10));
         stream
             .write_all(header.as_bytes())
@@ -38,7 +38,7 @@ async fn unfinished_headers_have_a_limit_together() {
         open.push(stream);
     }
     assert_eq!(
-        stand.client().get("/livez").await.status,
+        harness.client().get("/livez").await.status,
         200,
         "others are served"
     );
@@ -48,7 +48,7 @@ async fn unfinished_headers_have_a_limit_together() {
     }
     assert!(refused >= 40 - 16, "{refused} of 40 were refused");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let mut again = connect(&stand).await;
+    let mut again = connect(&harness).await;
     again
         .write_all(b"GET /livez HTTP/1.1\r\nX: a")
         .await
@@ -58,30 +58,30 @@ async fn unfinished_headers_have_a_limit_together() {
     assert_eq!(
         status(&mut again).await.as_deref(),
         Some("408"),
-        "a slow one is told"
+        "a slow one is refused"
     );
 }
 
 #[tokio::test]
 async fn idle_connections_make_room_for_new_ones() {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "[clients]\nconnections = 20".to_owned(),
     })
     .await;
     let mut idle = Vec::new();
     for _ in 0..100 {
-        idle.push(connect(&stand).await);
+        idle.push(connect(&harness).await);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let began = Instant::now();
-    assert_eq!(stand.client().get("/livez").await.status, 200);
+    assert_eq!(harness.client().get("/livez").await.status, 200);
     assert!(
         began.elapsed() < Duration::from_secs(2),
         "{:?}",
         began.elapsed()
     );
     let began = Instant::now();
-    stand.signal().await;
+    harness.signal().await;
     assert!(
         began.elapsed() < Duration::from_millis(100),
         "{:?}",

@@ -1,9 +1,10 @@
-//! Tidegate as its users meet it: real processes, real sockets.
+//! Tidegate as its users see it: real processes, real sockets.
 
 mod access;
 mod bodies;
 mod chat;
 mod classes;
+mod command_lines;
 mod departures;
 mod drain;
 mod embeddings;

@@ -1,4 +1,4 @@
-//! The line, through the proxy: order, waits, deadlines, refusals.
+//! The queue, through the proxy: order, waits, deadlines, refusals.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tidegate_tests::{Answer, Client, Dice, Stand, StandConfig, eventually};
+use tidegate_tests::{Answer, Client, Dice, Harness, HarnessConfig, eventually};
 
 #[tokio::test]
 async fn ten_requests_on_four_slots_are_all_answered_in_order() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "4"]).await;
-    let client = stand.client();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "4"]).await;
+    let client = harness.client();
     let requests = (0..10).map(|index| {
         let client = client.clone();
         async move {
@@ -52,7 +52,7 @@ async fn poisson(client: &Client, seed: u64, count: u64, gap: f64, service: f64)
         .collect()
 }
 
-/// Mean wait in milliseconds of a first-come first-served line of `servers` over exactly these
+/// Mean wait in milliseconds of a first-come first-served queue of `servers` over exactly these
 /// arrivals and service times, both in microseconds.
 fn ideal_mean_wait(mut requests: Vec<(u64, u64)>, servers: usize) -> f64 {
     requests.sort_unstable();
@@ -67,11 +67,11 @@ fn ideal_mean_wait(mut requests: Vec<(u64, u64)>, servers: usize) -> f64 {
 }
 
 #[tokio::test]
-async fn waits_are_those_of_a_first_come_first_served_line() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _first = stand.timed_worker("a", &["--slots", "2"]).await;
-    let _second = stand.timed_worker("b", &["--slots", "2"]).await;
-    let answers = poisson(&stand.client(), 7, 300, 30.0, 100.0).await;
+async fn waits_are_those_of_a_first_come_first_served_queue() {
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _first = harness.timed_worker("a", &["--slots", "2"]).await;
+    let _second = harness.timed_worker("b", &["--slots", "2"]).await;
+    let answers = poisson(&harness.client(), 7, 300, 30.0, 100.0).await;
     let began = answers.iter().map(|answer| answer.timed().began_us);
     let began: Vec<_> = began.collect();
     let waits = answers
@@ -85,7 +85,7 @@ async fn waits_are_those_of_a_first_come_first_served_line() {
         (answer.sent_us, end - began)
     });
     let ideal = ideal_mean_wait(requests.collect(), 4);
-    assert!(ideal > 5.0, "the load makes a line: {ideal} ms");
+    assert!(ideal > 5.0, "the load makes a queue: {ideal} ms");
     let difference = (mean - ideal).abs();
     assert!(
         difference <= 0.1 * ideal + 2.0,
@@ -95,12 +95,12 @@ async fn waits_are_those_of_a_first_come_first_served_line() {
 
 #[tokio::test]
 async fn a_request_that_waits_to_its_deadline_is_answered_504() {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "models = ['timed']".to_owned(),
     })
     .await;
     let began = Instant::now();
-    let answer = stand
+    let answer = harness
         .client()
         .post_with(&json!({}), &[("x-request-timeout-ms", "300")])
         .await;
@@ -112,7 +112,7 @@ async fn a_request_that_waits_to_its_deadline_is_answered_504() {
         began.elapsed() >= Duration::from_millis(300),
         "no worker: nothing is refused early"
     );
-    let signal = stand.signal().await;
+    let signal = harness.signal().await;
     assert_eq!(
         (signal.models[0].expired_total, signal.models[0].waiting),
         (1, 0)
@@ -121,36 +121,36 @@ async fn a_request_that_waits_to_its_deadline_is_answered_504() {
 
 #[tokio::test]
 async fn a_request_at_zero_workers_waits_for_the_first() {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "models = ['timed']".to_owned(),
     })
     .await;
-    let client = stand.client();
+    let client = harness.client();
     let request = tokio::spawn(async move { client.timed(1).await });
     eventually("the demand is visible", async || {
-        (stand.signal().await.models[0].waiting == 1).then_some(())
+        (harness.signal().await.models[0].waiting == 1).then_some(())
     })
     .await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     request.await.expect("no request panics").timed();
 }
 
-/// Fills a line, asks when a place is free, and retries until one is.
+/// Fills a queue, asks when a place is free, and retries until one is.
 async fn retry_after_against_truth(waiting: usize, service_ms: u64, extra_ms: u64) {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: format!("[line]\nwaiting = {waiting}"),
     })
     .await;
-    let _worker = stand.timed_worker("w", &["--slots", "2"]).await;
-    let client = stand.client();
+    let _worker = harness.timed_worker("w", &["--slots", "2"]).await;
+    let client = harness.client();
     client.timed(service_ms).await.timed();
-    let in_line = (0..waiting + 2).map(|_| {
+    let queued = (0..waiting + 2).map(|_| {
         let client = client.clone();
         tokio::spawn(async move { client.timed(service_ms).await.timed() })
     });
-    let in_line: Vec<_> = in_line.collect();
-    eventually("the line is full", async || {
-        (stand.signal().await.models[0].waiting == waiting as u64).then_some(())
+    let queued: Vec<_> = queued.collect();
+    eventually("the queue is full", async || {
+        (harness.signal().await.models[0].waiting == waiting as u64).then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_millis(extra_ms)).await;
@@ -175,7 +175,7 @@ async fn retry_after_against_truth(waiting: usize, service_ms: u64, extra_ms: u6
         range.contains(&truth),
         "promised {promised} ms, admitted after {truth} ms"
     );
-    for request in in_line {
+    for request in queued {
         request.await.expect("no request panics");
     }
 }
@@ -189,11 +189,11 @@ async fn retry_after_is_when_a_retry_is_admitted() {
 
 #[tokio::test]
 async fn routes_models_and_bodies_that_make_no_sense_are_named() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let client = stand.client();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let client = harness.client();
     let answer = client.post(&json!({})).await;
     assert_eq!((answer.status, answer.error_code()), (503, "no_model_yet"));
-    let _a = stand.timed_worker("a", &["--name", "one"]).await;
+    let _a = harness.timed_worker("a", &["--name", "one"]).await;
     let answer = client.post(&json!({"model": "two"})).await;
     assert_eq!(
         (answer.status, answer.error_code()),
@@ -205,7 +205,7 @@ async fn routes_models_and_bodies_that_make_no_sense_are_named() {
         200,
         "none named: the only one"
     );
-    let _b = stand.timed_worker("b", &["--name", "two"]).await;
+    let _b = harness.timed_worker("b", &["--name", "two"]).await;
     let answer = client.post(&json!({})).await;
     assert_eq!(
         (answer.status, answer.error_code()),

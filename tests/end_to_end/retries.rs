@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tidegate_tests::{Stand, StandConfig, eventually};
+use tidegate_tests::{Harness, HarnessConfig, eventually};
 
 #[tokio::test]
 async fn a_killed_worker_costs_no_client_an_error() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _steady = stand.timed_worker("steady", &["--slots", "4"]).await;
-    let mut victim = stand.timed_worker("victim", &["--slots", "4"]).await;
-    let client = stand.client();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _steady = harness.timed_worker("steady", &["--slots", "4"]).await;
+    let mut victim = harness.timed_worker("victim", &["--slots", "4"]).await;
+    let client = harness.client();
     let requests: Vec<_> = (0..60)
         .map(|at| {
             let client = client.clone();
@@ -22,7 +22,7 @@ async fn a_killed_worker_costs_no_client_an_error() {
         })
         .collect();
     eventually("the victim works", async || {
-        let signal = stand.signal().await;
+        let signal = harness.signal().await;
         signal
             .workers
             .iter()
@@ -35,38 +35,38 @@ async fn a_killed_worker_costs_no_client_an_error() {
         answer.expect("no request panics").timed();
     }
     assert!(
-        stand.signal().await.models[0].retries_total > 0,
+        harness.signal().await.models[0].retries_total > 0,
         "requests were moved"
     );
 }
 
 #[tokio::test]
 async fn a_request_that_kills_its_workers_is_given_up_after_two() {
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let mut workers = Vec::new();
     for id in ["a", "b", "c"] {
-        workers.push(stand.timed_worker(id, &[]).await);
+        workers.push(harness.timed_worker(id, &[]).await);
     }
-    let answer = stand.client().post(&json!({"poison": true})).await;
+    let answer = harness.client().post(&json!({"poison": true})).await;
     assert_eq!((answer.status, answer.error_code()), (502, "worker_failed"));
     let mut dead = move || {
         let ended = workers.iter_mut().filter_map(|worker| worker.ended());
         ended.count()
     };
     eventually("two workers are dead", async || (dead() >= 2).then_some(())).await;
-    stand.client().timed(1).await.timed();
+    harness.client().timed(1).await.timed();
     assert_eq!(dead(), 2, "the third worker was spared");
 }
 
 #[tokio::test]
-async fn a_worker_that_is_full_of_others_work_puts_requests_back_in_line() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &["--slots", "2"]).await;
-    let address = stand.signal().await.workers[0].address;
+async fn a_worker_that_is_full_of_others_work_puts_requests_back_into_the_queue() {
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &["--slots", "2"]).await;
+    let address = harness.signal().await.workers[0].address;
     let direct = (0..2).map(|_| {
         let request = reqwest::Client::new().post(format!("http://{address}/v1/embeddings"));
         request
-            .bearer_auth(stand.worker_token())
+            .bearer_auth(harness.worker_token())
             .body(r#"{"service_ms": 700}"#)
             .send()
     });
@@ -81,7 +81,7 @@ async fn a_worker_that_is_full_of_others_work_puts_requests_back_in_line() {
         busy.text().await.ok()?.contains(":2").then_some(())
     })
     .await;
-    let answer = stand.client().timed(1).await;
+    let answer = harness.client().timed(1).await;
     answer.timed();
     assert!(
         answer.took >= Duration::from_millis(300),
@@ -89,7 +89,7 @@ async fn a_worker_that_is_full_of_others_work_puts_requests_back_in_line() {
         answer.took
     );
     assert_eq!(
-        stand.signal().await.models[0].retries_total,
+        harness.signal().await.models[0].retries_total,
         0,
         "outside the retry budget"
     );
@@ -98,11 +98,11 @@ async fn a_worker_that_is_full_of_others_work_puts_requests_back_in_line() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_tried_again() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let mut worker = stand.timed_worker("w", &[]).await;
-    let _other = stand.timed_worker("other", &[]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let mut worker = harness.timed_worker("w", &[]).await;
+    let _other = harness.timed_worker("other", &[]).await;
     let mut response = reqwest::Client::new()
-        .post(format!("http://{}/v1/embeddings", stand.listen))
+        .post(format!("http://{}/v1/embeddings", harness.listen))
         .body(r#"{"pieces": 100, "gap_ms": 20}"#)
         .send()
         .await
@@ -117,18 +117,18 @@ async fn an_answer_that_breaks_off_is_not_tried_again() {
         rest.await.is_err(),
         "the client sees that its answer is cut"
     );
-    let model = stand.signal().await.models[0].clone();
+    let model = harness.signal().await.models[0].clone();
     assert_eq!((model.failed_total, model.retries_total), (1, 0));
 }
 
 #[tokio::test]
 async fn a_worker_that_hangs_keeps_no_request_that_others_can_answer() {
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let mut workers = Vec::new();
     for id in ["a", "b", "c"] {
-        workers.push(stand.timed_worker(id, &["--slots", "4"]).await);
+        workers.push(harness.timed_worker(id, &["--slots", "4"]).await);
     }
-    let client = stand.client();
+    let client = harness.client();
     let requests: Vec<_> = (0..300)
         .map(|at| {
             let client = client.clone();
@@ -146,5 +146,5 @@ async fn a_worker_that_hangs_keeps_no_request_that_others_can_answer() {
         let took = answer.took;
         assert!(took < Duration::from_secs(3), "it was kept for {took:?}");
     }
-    assert!(stand.signal().await.models[0].retries_total > 0);
+    assert!(harness.signal().await.models[0].retries_total > 0);
 }

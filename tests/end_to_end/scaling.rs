@@ -1,4 +1,4 @@
-//! The whole loop: demand makes the fleet grow, silence makes it shrink, and no request notices.
+//! The whole loop: the fleet grows with demand and shrinks without it, and no request fails.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -228,14 +228,14 @@ async fn a_worker_that_crashes_at_start_is_said_once_and_tried_again_at_longer_i
         output.lines().filter(|line| line.contains(what)).count()
     };
     eventually("the breaker is said", async || {
-        (said("starts in a row have failed") == 1).then_some(())
+        (said("launches in a row have failed") == 1).then_some(())
     })
     .await;
     // Long enough for several more tries.
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(said("never ready"), 1, "{}", up.scaler.output());
     assert_eq!(
-        said("starts in a row have failed"),
+        said("launches in a row have failed"),
         1,
         "{}",
         up.scaler.output()

@@ -8,13 +8,13 @@ use tidegate_backtest::sim::{
     Autoscaler, Observed, Orders, Outcome, Request, Scenario, Timing, Workload, run,
 };
 use tidegate_backtest::trace::{self, Demand};
-use tidegate_tests::{Client, Process, Stand, StandConfig};
+use tidegate_tests::{Client, Harness, HarnessConfig, Process};
 
 const WORKERS: u32 = 3;
 const SLOTS: u32 = 2;
 const SERVICE_MS: u64 = 300;
 
-/// High enough for a line to form again and again.
+/// High enough for a queue to form again and again.
 const LOAD: f64 = 0.8;
 
 const SPAN_S: f64 = 12.0;
@@ -89,28 +89,28 @@ fn too_far(simulated: &Outcome, took: &[f64]) -> Vec<String> {
         ("p50", simulated.p50_ms, 0.5),
         ("p95", simulated.p95_ms, 0.95),
     ];
-    let told = pairs.into_iter().filter_map(|(name, expected, q)| {
+    let apart = pairs.into_iter().filter_map(|(name, expected, q)| {
         let found = quantile(took, q);
         println!("{name}: {found:.0} ms, simulated {expected:.0} ms");
         let off = (found / expected - 1.0).abs();
         (off > TOLERANCE).then(|| format!("{name} {found:.0} ms, simulated {expected:.0} ms"))
     });
-    told.collect()
+    apart.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_proxy_takes_as_long_as_the_simulator_says() {
     let scenario = scenario();
     let demand = demand(&scenario);
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let slots = SLOTS.to_string();
     let mut workers: Vec<Process> = Vec::new();
     for index in 0..WORKERS {
         let name = format!("w{index}");
-        workers.push(stand.timed_worker(&name, &["--slots", &slots]).await);
+        workers.push(harness.timed_worker(&name, &["--slots", &slots]).await);
     }
-    let client = stand.client();
-    // Connections are open and the line knows a service time before anything counts.
+    let client = harness.client();
+    // Connections are open and the queue knows a service time before anything counts.
     join_all((0..12).map(|_| client.timed(20))).await;
     let mut failures = Vec::new();
     for seed in 1..=u64::from(TRIES) {

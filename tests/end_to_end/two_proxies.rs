@@ -1,5 +1,5 @@
-//! Two proxies before one fleet: the scaler adds up what both say, a worker's slots are taken once
-//! however many proxies hand requests to it, and while one proxy is silent nobody is sent away.
+//! Two proxies in front of one fleet: the scaler adds up their signals, a worker's slots are used once
+//! by both, and while one proxy is silent no worker is removed.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_tests::{
-    Answer, Client, Process, Stand, StandConfig, Timed, binary, children_of, eventually, within,
+    Answer, Client, Harness, HarnessConfig, Process, Timed, binary, children_of, eventually, within,
 };
 
 const SLOTS: usize = 2;
@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 4;
 /// Both proxies, the scaler that asks them, and its fleet of processes.
 struct Scene {
     scaler: Process,
-    proxies: [Stand; 2],
+    proxies: [Harness; 2],
     ledger: PathBuf,
     /// Last, so that the processes above have ended before it goes.
     _dir: TempDir,
@@ -32,8 +32,8 @@ struct Scene {
 impl Scene {
     async fn start(max: u32) -> Scene {
         let proxies = [
-            Stand::start(StandConfig::default()).await,
-            Stand::start(StandConfig::default()).await,
+            Harness::start(HarnessConfig::default()).await,
+            Harness::start(HarnessConfig::default()).await,
         ];
         let dir = TempDir::new().expect("a directory for the test");
         let (file, ledger) = (
@@ -161,7 +161,7 @@ impl Scene {
     }
 }
 
-fn url(proxy: &Stand) -> String {
+fn url(proxy: &Harness) -> String {
     format!("http://{}", proxy.admin)
 }
 
@@ -224,13 +224,13 @@ async fn what_both_proxies_say_adds_up_and_the_fleet_grows_for_the_sum() {
     });
     let (answers, tick) = tokio::join!(join_all(loads), seen);
     none_failed(&answers.concat());
-    let in_line_or_running = |proxy: &Value| {
+    let queued_or_running = |proxy: &Value| {
         let seen = &proxy["seen"];
         seen["waiting"].as_u64().unwrap_or(0) + seen["in_flight"].as_u64().unwrap_or(0)
     };
     let proxies = tick["observation"]["proxies"].as_array();
     let counts: Vec<u64> = (proxies.into_iter().flatten())
-        .map(in_line_or_running)
+        .map(queued_or_running)
         .collect();
     assert_eq!(counts.len(), 2, "{tick}");
     let each = |count: &u64| (2..=CONNECTIONS as u64).contains(count);

@@ -1,5 +1,5 @@
-//! A worker's host that vanishes with a request on it: no packet says so, and the proxy must find
-//! out by itself. The host is a socket that drops whatever reaches it.
+//! A worker's host disappears with a request: no packet says so, and the proxy must detect it. The host
+//! is a socket that drops everything that reaches it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use socket2::{SockFilter, SockRef};
 use tidegate_protocol::WorkerState;
-use tidegate_tests::{Answer, Stand, StandConfig};
+use tidegate_tests::{Answer, Harness, HarnessConfig};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -36,22 +36,25 @@ struct Host {
 }
 
 impl Host {
-    async fn start(stand: &Stand, when: Vanishes) -> Host {
+    async fn start(harness: &Harness, when: Vanishes) -> Host {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let (url, token) = (format!("http://{}/beat", stand.admin), stand.worker_token());
+        let (url, token) = (
+            format!("http://{}/beat", harness.admin),
+            harness.worker_token(),
+        );
         let state = Arc::new(Mutex::new("ready"));
-        let beaten = Arc::clone(&state);
+        let announced = Arc::clone(&state);
         tokio::spawn(async move {
             let client = reqwest::Client::new();
             for sequence in 1.. {
-                let state = *beaten.lock().expect("nobody panics with it");
-                let beat = json!({
+                let state = *announced.lock().expect("nobody panics with it");
+                let heartbeat = json!({
                     "version": tidegate_protocol::VERSION, "worker": "lost", "boot": "1",
                     "sequence": sequence, "address": address, "model": "timed", "slots": 1,
                     "busy": 0, "yours": 0, "state": state,
                 });
-                let request = client.post(&url).bearer_auth(token).json(&beat);
+                let request = client.post(&url).bearer_auth(token).json(&heartbeat);
                 if request.send().await.is_err() {
                     return;
                 }
@@ -73,7 +76,7 @@ impl Host {
             std::future::pending::<()>().await;
             drop((stream, listener));
         });
-        stand.worker_is("lost", WorkerState::Ready).await;
+        harness.worker_is("lost", WorkerState::Ready).await;
         host
     }
 }
@@ -88,20 +91,20 @@ async fn read_request(stream: &mut TcpStream) {
 
 /// The host has the request; another worker comes, and gets it.
 async fn another_worker_answers(when: Vanishes, body: Value) -> Answer {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: UNREACHABLE.to_owned(),
     });
-    let stand = stand.await;
-    let host = Host::start(&stand, when).await;
-    let client = stand.client();
+    let harness = harness.await;
+    let host = Host::start(&harness, when).await;
+    let client = harness.client();
     let request = tokio::spawn(async move { client.post(&body).await });
     host.gone.notified().await;
-    stand.worker_is("lost", WorkerState::Draining).await;
-    let _other = stand.timed_worker("other", &[]).await;
+    harness.worker_is("lost", WorkerState::Draining).await;
+    let _other = harness.timed_worker("other", &[]).await;
     let answer = request.await.expect("no panic");
     answer.timed();
     assert!(FOUND_OUT.contains(&answer.took), "{:?}", answer.took);
-    assert_eq!(stand.signal().await.models[0].retries_total, 1);
+    assert_eq!(harness.signal().await.models[0].retries_total, 1);
     answer
 }
 

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { Up, assertAccessible, bin, browse, eventually, open } from "./stand.mjs";
+import { Up, assertAccessible, bin, browse, eventually, open } from "./harness.mjs";
 
 let up, browser, page;
 
@@ -66,7 +66,7 @@ test("the page shows what the API says, while the fleet grows", async () => {
     return shown === 6;
   });
   await eventually("the decision is in the table", async () => /1 → \d/.test(await page.locator("#decisions").innerText()));
-  assert.equal(await figure("Cost an hour"), (await up.status()).cost_per_hour.toFixed(2));
+  assert.equal(await figure("Cost per hour"), (await up.status()).cost_per_hour.toFixed(2));
   for (const answer of await load) assert.equal(answer.status, 200);
   await eventually("the queue's row counts them", async () => {
     const [queue] = (await up.status()).queues;

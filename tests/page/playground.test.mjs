@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { Up, assertAccessible, browse, eventually, open } from "./stand.mjs";
+import { Up, assertAccessible, browse, eventually, open } from "./harness.mjs";
 
 const fixtures = fileURLToPath(new URL("../fixtures", import.meta.url));
 const run = promisify(execFile);

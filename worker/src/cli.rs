@@ -1,9 +1,10 @@
-//! The command line: parsed once, turned into a [`WorkerConfig`], never looked at again.
+//! The command line: parsed once, turned into a [`WorkerConfig`], and not used after that.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate_process::LogOptions;
 
 use crate::bench::BenchArgs;
 use crate::compare::CompareArgs;
@@ -13,30 +14,48 @@ use crate::models::Source;
 use crate::quantize::QuantizeArgs;
 use crate::units::Bytes;
 
-/// Serves a model's answers over HTTP, and makes models small and measures what that costs.
+/// Serves a model over HTTP, quantizes models, and measures what that costs.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate-worker", version)]
+#[command(name = "tidegate-worker")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(
+        after_help = "Examples:\n  tidegate-worker serve --model models/all-MiniLM-L6-v2.int8.safetensors\n  \
+                            tidegate-worker serve --model models/SmolLM2-135M-Instruct.gguf --listen 127.0.0.1:8091\n  \
+                            tidegate-worker serve --config configs/worker.toml --memory-limit 500MB"
+    )]
     /// Load a model and answer requests.
     Serve(Box<ServeArgs>),
+    #[command(
+        after_help = "Examples:\n  tidegate-worker quantize --model models/all-MiniLM-L6-v2 --out small.safetensors"
+    )]
     /// Write a model as one file with int8 weights, about four times smaller.
     Quantize(QuantizeArgs),
-    /// Judge models by a reference; exit 2 when none meets what is asked for.
+    #[command(
+        after_help = "Examples:\n  tidegate-worker compare --reference models/all-MiniLM-L6-v2 --model small.safetensors --min-cosine 0.99\n  \
+                            tidegate-worker compare --reference large --model small smaller --inputs texts.txt --json"
+    )]
+    /// Compare models with a reference; exit 2 when none meets the options.
     Compare(CompareArgs),
-    /// Measure how fast a model is here and how much it holds.
+    #[command(
+        after_help = "Examples:\n  tidegate-worker bench --model models/all-MiniLM-L6-v2.int8.safetensors --lengths 16,128"
+    )]
+    /// Measure the speed and memory of a model on this machine.
     Bench(BenchArgs),
+    #[command(after_help = "Examples:\n  tidegate-worker probe --address 127.0.0.1:8090")]
     /// Exit 0 when the worker at an address is ready, 1 when it is not.
     Probe(ProbeArgs),
 }
 
-/// What is given here wins over the config file. Images say by the environment where they listen
-/// and where their model lies.
+/// These options override the config file. Container images set the address and the model by
+/// environment variables.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     /// A directory in Hugging Face's layout, a file written by `quantize`,
@@ -49,7 +68,7 @@ pub struct ServeArgs {
     /// A config file like configs/worker.toml.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where to take requests; port 0 picks a free one.
+    /// The address that serves requests; port 0 picks a free port.
     #[arg(long, value_name = "ADDRESS", env = "TIDEGATE_LISTEN")]
     pub listen: Option<SocketAddr>,
     /// This worker's name in the fleet [default: HOST-PORT].
@@ -64,10 +83,10 @@ pub struct ServeArgs {
     /// Threads that compute [default: the processors this process may use].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Refuse at start what would hold more memory than this, and say what would fit.
+    /// Refuse at start a model that needs more memory than this, and print what would fit.
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<Bytes>,
-    /// Take the end of standard input as SIGTERM, so as not to outlive the parent.
+    /// Stop, as after SIGTERM, when standard input closes, so that the worker does not outlive its parent.
     #[arg(long)]
     pub watch_stdin: bool,
 }
@@ -80,7 +99,7 @@ pub struct ProbeArgs {
 }
 
 impl ServeArgs {
-    /// The config file's values, or the defaults, with what was given here on top.
+    /// The config file's values, or the defaults, with these options.
     pub fn over(self, mut config: WorkerConfig) -> WorkerConfig {
         config.model = self.model.or(config.model).or_else(container::model);
         config.name = self.name.or(config.name);
@@ -93,5 +112,15 @@ impl ServeArgs {
             config.proxies = self.proxies;
         }
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        assert_eq!(tidegate_process::check_examples::<Cli>(), Ok(()));
     }
 }

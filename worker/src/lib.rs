@@ -1,7 +1,8 @@
 //! The worker: quantizes, compares and measures models, loads one, answers requests with it, and
 //! announces itself to the proxies.
 //!
-//! It knows nothing of queues, fleets or policies; it takes what it has slots for and refuses the rest.
+//! It knows nothing of queues, fleets or policies; it accepts as many requests as it has slots and
+//! refuses the rest.
 
 mod api;
 pub mod bench;

@@ -4,11 +4,9 @@
 //! The order of the shutdown is written at the top of `serve`.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::Parser;
 use serde::Serialize;
 use tidegate_config::{BAD_CONFIG, ConfigError};
 use tidegate_worker::cli::{Cli, Command, ServeArgs};
@@ -16,7 +14,6 @@ use tidegate_worker::config::WorkerConfig;
 use tidegate_worker::serve::{self, ServeError, StandardInput, Stop};
 use tidegate_worker::{bench, compare, probe, quantize};
 use tracing::error;
-use tracing_subscriber::EnvFilter;
 
 /// HTTP, heartbeats and signals; what computes has threads of its own.
 const RUNTIME_THREADS: usize = 2;
@@ -25,19 +22,11 @@ const RUNTIME_THREADS: usize = 2;
 const GATE_MISSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match tidegate_process::parse() {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version come this way as well, and are no mistake.
-            let _ = usage.print();
-            return if usage.use_stderr() {
-                BAD_CONFIG.into()
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        Err(code) => return code,
     };
-    log_to_stderr();
+    cli.log.start("info");
     match run(cli.command) {
         Ok(code) => code,
         Err(failure) => {
@@ -108,14 +97,4 @@ fn exit_code(failure: &anyhow::Error) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
-}
-
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }

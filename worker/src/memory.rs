@@ -1,4 +1,4 @@
-//! What a model needs of memory: estimated before it is loaded, and measured after.
+//! The memory that a model needs: estimated before it is loaded, and measured after.
 
 use std::fmt;
 
@@ -166,7 +166,7 @@ fn tokenizer(opened: &Opened) -> u64 {
         kind: String,
     }
     let json = opened.tokenizer_json();
-    // What cannot be read is told when it is loaded.
+    // What cannot be read is refused when it is loaded.
     let described = serde_json::from_slice(&json).ok();
     let kind = described.map_or(String::new(), |described: Described| described.model.kind);
     json.len() as u64 * tokenizer_factor(&kind)

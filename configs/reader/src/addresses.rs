@@ -1,9 +1,9 @@
-//! The addresses behind a name, as time goes by: what a resolver says now, and for a while what it
-//! said before.
+//! The addresses of a DNS name over time: those that the resolver returns now, and for a while those
+//! that it returned before.
 //!
-//! One record that names all proxies is how workers and scaler find them. A resolver that fails
-//! says nothing about them, and one that leaves an address out may be early or wrong: whoever has
-//! left must not be taken for whoever never was.
+//! Workers and the scaler find all proxies by one record. A failing resolver says nothing about the
+//! proxies, and an address may be missing from an answer too early or by mistake. So a proxy whose
+//! address is missing is still known for a while.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ pub struct Changes {
 }
 
 impl Addresses {
-    /// Takes an answer of the resolver. An empty one, or one that failed, is not to be told.
+    /// Takes an answer of the resolver. An empty answer, or a failed one, is not reported.
     pub fn named(
         &mut self,
         now: Duration,

@@ -1,4 +1,4 @@
-//! What a configuration says of itself beyond the types of its keys, such as `min <= max`.
+//! Checks of a configuration beyond the types of its keys, such as `min <= max`.
 
 use std::fmt::Display;
 

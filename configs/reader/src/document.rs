@@ -1,4 +1,4 @@
-//! A file parsed as TOML: typed values out of it, and the line of any key in it.
+//! A file parsed as TOML: reads typed values from it, and finds the line of a key.
 
 use std::borrow::Cow;
 use std::ops::Range;

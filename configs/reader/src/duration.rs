@@ -1,6 +1,6 @@
 //! Durations in configuration: a number and its unit, such as `"500ms"`, `"30s"`, `"5m"`, `"2h"`.
 //!
-//! A bare number is refused: it would not say its unit.
+//! A number without a unit is refused.
 
 use std::fmt;
 use std::ops::Deref;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file, in words that say what to do.
+//! Mistakes in a configuration file, in messages that say what to do.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub enum ConfigError {
         key: String,
         mistake: Mistake,
     },
-    /// In the order of their lines, one a line.
+    /// In the order of their lines, one in each line.
     #[error("{}", in_lines(.0))]
     Several(Vec<ConfigError>),
 }

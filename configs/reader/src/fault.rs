@@ -1,4 +1,4 @@
-//! A mistake as serde reports it, with the key path and the place it was made at.
+//! A mistake as serde reports it, with its key path and position.
 
 use std::fmt;
 use std::ops::Range;

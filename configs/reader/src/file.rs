@@ -1,4 +1,4 @@
-//! Reading a small text file whole, where a path may lead to anything.
+//! Reads a small text file completely; the path may lead to a file of any kind and size.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,8 +1,8 @@
-//! What every daemon reads from disk: TOML configuration and token files, read strictly; and how
-//! a name in it is followed to the addresses behind it.
+//! Strict reading of what every daemon reads from disk: TOML configuration and token files; and the
+//! resolution of DNS names in a configuration.
 //!
-//! A mistake is answered with file, line, key, what was found, what was expected and the nearest
-//! valid word. Nothing here knows a daemon's keys; those live in the daemon's own types.
+//! A message about a mistake has file, line, key, what was found, what was expected and the nearest
+//! valid word. This crate knows no daemon's keys; those are in the daemon's own types.
 //!
 //! ```
 //! # use std::path::Path;

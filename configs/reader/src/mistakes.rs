@@ -1,7 +1,7 @@
-//! All mistakes of a file, not only the first: what is wrong is set aside and the rest is read.
+//! Finds all mistakes of a file, not only the first: sets each mistake aside and reads the rest.
 //!
-//! A misspelt key counts as the one that it is most like, so that this one is not missing; any
-//! other key with a mistake is left out. What may only follow from that is not told.
+//! A misspelt key counts as the most similar key, so that this one is not missing; any
+//! other key with a mistake is left out. A mistake that may only follow from that one is not reported.
 
 use serde::de::DeserializeOwned;
 

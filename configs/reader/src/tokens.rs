@@ -1,8 +1,8 @@
-//! Token files: the secrets by which the daemons know each other.
+//! Token files: the secrets by which the daemons authenticate each other.
 //!
-//! One token a line, at most two. The first is sent, both are accepted, so that a token is
-//! replaced without a pause: add the new one first everywhere, then remove the old one.
-//! Nothing here prints a token.
+//! One token in each line, at most two. The first is sent, both are accepted, so that a token can be
+//! replaced without an outage: add the new one everywhere first, then remove the old one.
+//! This module prints no token.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub enum TokenError {
     )]
     Exposed { file: PathBuf, mode: u32 },
     #[error(
-        "token file {}: holds {found} tokens, expected one or two, one a line",
+        "token file {}: holds {found} tokens, expected one or two, one in each line",
         file.display()
     )]
     Count { file: PathBuf, found: usize },
@@ -104,6 +104,14 @@ impl Tokens {
         }
         accepted.into()
     }
+
+    /// Whether an `Authorization` header brings one of the valid ones: `Bearer TOKEN`, the scheme in
+    /// letters of either case (RFC 9110, section 11.1; RFC 6750).
+    pub fn accepts_header(&self, value: &[u8]) -> bool {
+        let value = std::str::from_utf8(value).unwrap_or_default();
+        let (scheme, token) = value.split_once(' ').unwrap_or_default();
+        scheme.eq_ignore_ascii_case("bearer") && self.accepts(token.trim_matches(' '))
+    }
 }
 
 impl fmt::Debug for Tokens {
@@ -162,11 +170,11 @@ mod tests {
         for (text, message) in [
             (
                 "",
-                "token file operator.token: holds 0 tokens, expected one or two, one a line",
+                "token file operator.token: holds 0 tokens, expected one or two, one in each line",
             ),
             (
                 &three,
-                "token file operator.token: holds 3 tokens, expected one or two, one a line",
+                "token file operator.token: holds 3 tokens, expected one or two, one in each line",
             ),
             (
                 "\nshort\n",

@@ -14,6 +14,16 @@ pub enum Kind {
     Error,
 }
 
+impl Kind {
+    /// As journals and parts have it.
+    pub fn letter(self) -> u8 {
+        match self {
+            Kind::Output => b'o',
+            Kind::Error => b'e',
+        }
+    }
+}
+
 /// One line of an output or error file, without its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -66,21 +76,24 @@ impl NoAnswer {
         let (code, message) = match self {
             NoAnswer::Cancelled => (
                 "batch_cancelled",
-                "The batch was cancelled before this line was asked.",
+                "The batch was cancelled before this line was sent.",
             ),
             NoAnswer::Expired => (
                 "batch_expired",
                 "This line could not be answered before the batch expired.",
             ),
             NoAnswer::NotJson => ("answer_not_json", "The answer is not JSON."),
-            NoAnswer::TooLarge => ("answer_too_large", "The answer is larger than is kept."),
+            NoAnswer::TooLarge => (
+                "answer_too_large",
+                "The answer is larger than the service stores.",
+            ),
             NoAnswer::Streamed => (
                 "stream_not_supported",
                 "A line of a batch cannot be streamed; leave `stream` out.",
             ),
             NoAnswer::Broken => (
                 "connection_broken",
-                "The connection broke before the answer was whole, on every try.",
+                "The connection broke before the answer was complete, on every attempt.",
             ),
         };
         Failure { code, message }

@@ -1,8 +1,8 @@
-//! One line asked of the proxy, until it has an answer.
+//! Sends one line to the proxy until it has an answer.
 //!
-//! Nobody there, or nobody free, is no fault of the line: it is asked again for as long as the
-//! batch lives. A try that failed at a worker counts: a line has so many, and all lines together
-//! have a budget, so that a broken fleet is not asked many times over for each line.
+//! If no proxy or no worker is available, the line is sent again until the batch ends. An attempt that
+//! fails at a worker counts: a line has a limited number, and all lines together have a budget, so that
+//! a broken fleet does not get each line many times.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -215,7 +215,7 @@ fn refusal(response: &Response) -> Option<Tried> {
     match response.status() {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             error!(
-                "the proxy refuses the key of this service (proxy.key_file); nothing is answered"
+                "the proxy refuses the key of this service (proxy.key_file); no line is answered"
             );
             Some(Tried::Refused { retry_after })
         }
@@ -297,7 +297,7 @@ impl Budget {
             self.left -= ONE_TRY;
         } else if !self.was_empty {
             self.was_empty = true;
-            warn!("too many lines fail: for now each has one try (proxy.retry_ratio)");
+            warn!("too many lines fail; for now none is retried (proxy.retry_ratio)");
         }
         may
     }

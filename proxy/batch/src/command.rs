@@ -5,24 +5,33 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate_config::ConfigError;
+use tidegate_process::LogOptions;
 
 use crate::config::{Config, ProxyRules};
 
-/// Answers files of requests through the proxy, in its class for batches.
+/// Sends files of requests to the proxy, in class batch, and writes files of answers.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate-batch", version)]
+#[command(name = "tidegate-batch")]
 pub struct Command {
     #[command(subcommand)]
     pub verb: Verb,
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Serve files and batches as OpenAI's clients ask for them.
+    #[command(after_help = "Examples:\n  tidegate-batch serve --config configs/batch.toml")]
+    /// Serve files and batches by OpenAI's API.
     Serve(ServeArgs),
-    /// Answer one file of requests into another; goes on where it was interrupted.
+    #[command(
+        after_help = "Examples:\n  tidegate-batch run requests.jsonl answers.jsonl\n  \
+                            tidegate-batch run requests.jsonl answers.jsonl --proxy https://serve.example.com --key-file key"
+    )]
+    /// Answer one file of requests into another; continues where it was interrupted.
     Run(RunArgs),
-    /// Exit with 0 when the service of this machine serves.
+    #[command(after_help = "Examples:\n  tidegate-batch probe")]
+    /// Exit with 0 when the service on this machine is ready.
     Probe {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         listen: SocketAddr,
@@ -37,44 +46,44 @@ pub struct ServeArgs {
     /// Check the config and exit.
     #[arg(long)]
     pub check: bool,
-    /// Instead of `listen` in the config.
+    /// Overrides `listen` of the config.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Instead of `store` in the config.
+    /// Overrides `store` of the config.
     #[arg(long, value_name = "DIRECTORY")]
     store: Option<PathBuf>,
-    /// Instead of `proxy.url` in the config.
+    /// Overrides `proxy.url` of the config.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// End as by SIGTERM when standard input closes.
+    /// Stop, as after SIGTERM, when standard input closes.
     #[arg(long)]
     pub watch_stdin: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Requests, one a line: {"custom_id": …, "method": "POST", "url": …, "body": …}.
+    /// Requests, one in each line: {"custom_id": …, "method": "POST", "url": …, "body": …}.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// Answers, one a line, in the order of the requests. Not there until it is whole.
+    /// Answers, one in each line, in the order of the requests. Appears when it is complete.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// Where the proxy serves.
+    /// The proxy's address for clients.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     proxy: String,
-    /// File of mode 0600 with a key, where the proxy wants one.
+    /// File of mode 0600 with a key, if the proxy requires one.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Most lines asked at once.
+    /// Most lines in flight at once.
     #[arg(long, value_name = "N", default_value_t = 256)]
     concurrency: usize,
-    /// Answer again, over what is at OUT.
+    /// Start again and overwrite OUT.
     #[arg(long)]
     pub overwrite: bool,
 }
 
 impl ServeArgs {
-    /// The file, with what the command line says instead.
+    /// The file, with the overrides of the command line.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(file) => tidegate_config::load(file)?,
@@ -99,5 +108,15 @@ impl RunArgs {
             concurrency: self.concurrency.max(1),
             ..ProxyRules::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Command;
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        assert_eq!(tidegate_process::check_examples::<Command>(), Ok(()));
     }
 }

@@ -13,6 +13,9 @@ use crate::input::FileLimits;
 /// Of a file of keys.
 const LARGEST_KEYS_BYTES: u64 = 256 << 10;
 
+/// SQS takes no more than the last; less than the first is over before it can be asked for again.
+const VISIBILITY_SECONDS: std::ops::RangeInclusive<u64> = 5..=43_200;
+
 /// Why a file that the configuration names cannot be used.
 #[derive(Debug, Error)]
 #[error("{0}")]
@@ -32,6 +35,7 @@ pub struct Config {
     pub files: FileRules,
     pub batches: BatchRules,
     pub quota: Quota,
+    pub shared: SharedRules,
     pub sagemaker: SageMakerRules,
 }
 
@@ -98,6 +102,28 @@ pub struct Quota {
     pub lines: u64,
 }
 
+/// A store that many machines share. In use once a bucket is named; `store` then is this machine's own
+/// directory for what is under way.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SharedRules {
+    /// Of S3, or of what speaks its protocol.
+    pub bucket: Option<String>,
+    /// Before the key of every object.
+    pub prefix: String,
+    /// URL of a queue of SQS.
+    pub queue: Option<String>,
+    pub region: Option<String>,
+    /// Where S3 is, if not at AWS.
+    pub endpoint: Option<String>,
+    /// Most lines of a part, which one machine works on.
+    pub part_lines: u32,
+    /// Most bytes of one, unless a line has more.
+    pub part_bytes: u64,
+    /// How long a part is nobody else's after the machine that works on it was last heard of.
+    pub visibility: Duration,
+}
+
 /// Clients of SageMaker's runtime.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -136,7 +162,23 @@ impl Default for Config {
             files: FileRules::default(),
             batches: BatchRules::default(),
             quota: Quota::default(),
+            shared: SharedRules::default(),
             sagemaker: SageMakerRules::default(),
+        }
+    }
+}
+
+impl Default for SharedRules {
+    fn default() -> Self {
+        SharedRules {
+            bucket: None,
+            prefix: String::new(),
+            queue: None,
+            region: None,
+            endpoint: None,
+            part_lines: 500,
+            part_bytes: 8 << 20,
+            visibility: Duration::from_secs(60),
         }
     }
 }
@@ -222,6 +264,36 @@ impl FileRules {
     }
 }
 
+impl SharedRules {
+    fn check(&self) -> Result<(), Problem> {
+        match (&self.bucket, &self.queue) {
+            (Some(_), None) => {
+                let expected = "the URL of a queue, as there is `shared.bucket`";
+                return Err(Problem::new("shared.queue", "nothing", expected));
+            }
+            (None, Some(_)) => {
+                let expected = "the name of a bucket, as there is `shared.queue`";
+                return Err(Problem::new("shared.bucket", "nothing", expected));
+            }
+            _ => {}
+        }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+        if !self.prefix.bytes().all(is_plain) {
+            let found = format!("{:?}", self.prefix);
+            let expected = "letters, digits, /, -, _ and .";
+            return Err(Problem::new("shared.prefix", found, expected));
+        }
+        match VISIBILITY_SECONDS.contains(&self.visibility.as_secs()) {
+            true => Ok(()),
+            false => Err(Problem::new(
+                "shared.visibility",
+                self.visibility,
+                "5s to 12h",
+            )),
+        }
+    }
+}
+
 impl Check for Config {
     fn check(&self) -> Result<(), Problem> {
         let at_least_one = [
@@ -232,6 +304,8 @@ impl Check for Config {
             ("files.lines", self.files.lines.into()),
             ("files.line_bytes", self.files.line_bytes as u64),
             ("batches.at_once", self.batches.at_once as u64),
+            ("shared.part_lines", self.shared.part_lines.into()),
+            ("shared.part_bytes", self.shared.part_bytes),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(Problem::new(key, 0, "1 or more"));
@@ -262,7 +336,7 @@ impl Check for Config {
             let found = self.proxy.in_flight_bytes;
             return Err(Problem::new("proxy.in_flight_bytes", found, expected));
         }
-        Ok(())
+        self.shared.check()
     }
 }
 
@@ -290,6 +364,14 @@ mod tests {
                 "proxy.tries: found 0, expected 1 or more",
             ),
             ("[files]\nline_bytes = 999999999", "proxy.in_flight_bytes"),
+            (
+                "[shared]\nbucket = 'b'",
+                "shared.queue: found nothing, expected the URL of a queue",
+            ),
+            (
+                "[shared]\nvisibility = '1s'",
+                "shared.visibility: found 1s, expected 5s to 12h",
+            ),
             ("[batchs]", "did you mean \"batches\"?"),
         ] {
             let said = refusal(text);

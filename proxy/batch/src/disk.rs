@@ -1,4 +1,4 @@
-//! Files that are whole or not there, on the disk when they are said to be, and disks that are full.
+//! Writes files that are complete or absent, and on the disk when the call returns; detects full disks.
 
 use std::fs::File;
 use std::io::{self, BufWriter};

@@ -1,7 +1,7 @@
 //! tidegate-batch: answers files of requests through the proxy, in its class for batches.
 //!
-//! Exit codes: 0; 1 failed; 2 `run` is through and lines of it failed; 78 the configuration cannot be
-//! used. Shutdown of `serve`, on SIGTERM or Ctrl-C: it asks nothing more and takes no new
+//! Exit codes: 0; 1 failed; 2 `run` is through and lines of it failed; 78 the command line or the
+//! configuration cannot be used. Shutdown of `serve`, on SIGTERM or Ctrl-C: it asks nothing more and takes no new
 //! connections; lines that were asked are answered within `drain_limit`; the rest goes on with
 //! the next start.
 
@@ -19,16 +19,14 @@ mod pace;
 mod run;
 mod sagemaker;
 mod serve;
+mod shared;
 mod store;
 mod work;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tidegate_config::{BAD_CONFIG, ConfigError};
 use tidegate_keys::KeyError;
-use tracing_subscriber::EnvFilter;
 
 use crate::command::{Command, RunArgs, Verb};
 use crate::config::Unusable;
@@ -38,14 +36,11 @@ use crate::store::StoreError;
 const LINES_FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let command = Command::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    let command: Command = match tidegate_process::parse() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    command.log.start("info");
     match on_runtime(command) {
         Ok(code) => code,
         Err(error) => {

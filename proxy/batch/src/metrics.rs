@@ -32,8 +32,8 @@ pub struct Backlog {
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().install_recorder()?;
     describe_counter!(LINES, "Lines answered, by `kind`: output or error.");
-    describe_counter!(TOKENS, "Tokens that the answers say they took.");
-    describe_counter!(RETRIES, "Tries of lines beyond their first.");
+    describe_counter!(TOKENS, "Tokens used, as the answers report them.");
+    describe_counter!(RETRIES, "Retries of lines.");
     describe_gauge!(
         WAITING,
         "Lines of unfinished batches that have no answer yet."
@@ -45,7 +45,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(IN_FLIGHT, "Lines at the proxy now.");
     describe_gauge!(OLDEST, "Age of the oldest unfinished batch; 0 without one.");
     describe_gauge!(BATCHES, "Batches that have not ended.");
-    describe_gauge!(HELD, "1 while the proxy takes nothing.");
+    describe_gauge!(HELD, "1 while the proxy accepts no lines.");
     describe_gauge!(
         NO_ROOM,
         "1 while answers cannot be written because the disk is full."

@@ -1,4 +1,4 @@
-//! How many lines are asked at once: as many as the fleet takes, found by asking.
+//! How many lines are in flight at once: as many as the fleet accepts, found by trying.
 //!
 //! The number grows by one for each answer until the first refusal, from then on by one for each
 //! round of answers, and is cut by a third when a round is refused (additive increase,
@@ -184,7 +184,7 @@ impl Permit<'_> {
     pub fn refused(self, retry_after: Option<Duration>) {
         let rounds = self.gate.state().pace.refused(Instant::now(), retry_after);
         if rounds == Some(WORTH_SAYING) {
-            warn!("the proxy takes no line at the moment; they wait");
+            warn!("the proxy accepts no lines at the moment; they wait");
         }
     }
 }

@@ -1,27 +1,37 @@
 //! The HTTP/1.1 server of every daemon: takes connections up to a limit, bounds each header in
-//! time and size and each answer in time, and lets what is under way come to its end when it is told to.
+//! time and size and each answer in time, refuses what is not HTTP/1.1, and when it is stopped, finishes
+//! the requests under way.
 //!
 //! It knows no routes and no configuration file; whoever starts it brings a router and limits.
 
 mod patient;
+mod refusal;
+mod strict;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service;
 use tracing::{debug, info, warn};
 
 use self::patient::Patient;
+use self::refusal::refusal;
+use self::strict::{FAULTY, Found, Strict};
 
 /// How long nothing is accepted after that failed, which it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -113,7 +123,7 @@ impl Server {
         let _ = self.end.send(());
         let mut task = self.task;
         if tokio::time::timeout(patience, &mut task).await.is_err() {
-            warn!("connections were still open at the end");
+            warn!("connections were still open at shutdown");
             // Its connections end with it.
             task.abort();
         }
@@ -145,7 +155,7 @@ impl Connections {
     fn take(&mut self, connection: TcpStream, peer: SocketAddr) {
         let place = self.places.clone().try_acquire_owned();
         if place.is_err() && !self.full {
-            warn!("every connection is taken; more are closed");
+            warn!("the limit of connections is reached; new ones are closed");
         }
         self.full = place.is_err();
         if let Ok(place) = place {
@@ -156,17 +166,26 @@ impl Connections {
     fn serve(&mut self, connection: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         // Answers are small and complete: waiting to send more at once would only delay them.
         if let Err(error) = connection.set_nodelay(true) {
-            debug!(%error, "a connection keeps its delay");
+            debug!(%error, "TCP_NODELAY cannot be set on a connection");
         }
-        // Routes may ask with `ConnectInfo` who it is.
-        let router = self.router.clone().layer(Extension(ConnectInfo(peer)));
-        let service = TowerToHyperService::new(router);
+        let found = Found::default();
+        let (router, faults) = (self.router.clone(), found.clone());
+        let service = service_fn(move |request| {
+            let answer = answer(router.clone(), request, peer, faults.clone());
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
         let Limits {
             write_time,
             buffer_bytes,
+            header_fields,
             ..
         } = self.limits;
-        let connection = TokioIo::new(Patient::new(connection, write_time, buffer_bytes));
+        let heads = tidegate_http1::Limits {
+            bytes: buffer_bytes,
+            fields: header_fields,
+        };
+        let connection = Patient::new(connection, write_time, buffer_bytes);
+        let connection = TokioIo::new(Strict::new(connection, heads, found));
         let serving = self.http.serve_connection(connection, service);
         let serving = self.graceful.watch(serving);
         self.tasks.spawn(async move {
@@ -175,5 +194,24 @@ impl Connections {
             }
             drop(place);
         });
+    }
+}
+
+/// Answers one request; routes may ask with `ConnectInfo` who sent it.
+async fn answer(
+    mut router: Router,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    faults: Found,
+) -> Response {
+    if let Some(fault) = faults.in_head().filter(|_| request.method() == FAULTY) {
+        return refusal(fault, "");
+    }
+    let uri = request.uri().clone();
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let Ok(answer) = router.call(request).await;
+    match faults.in_body() {
+        Some(fault) => refusal(fault, uri.path()),
+        None => answer,
     }
 }

@@ -1,5 +1,6 @@
-//! A connection that ends when its reader does not: what is written has to be taken within a time,
-//! a buffer's worth of it at least.
+//! A connection with a limit for slow readers: the peer must read at least a buffer's worth of data
+//! within a time. At the end of the connection, a client that still sends may finish for a moment: the
+//! kernel discards the last answer of a connection that is closed with unread bytes.
 
 use std::future::Future;
 use std::io;
@@ -11,6 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+/// How long a client may go on sending after the last answer, and how much.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
+
+/// Most bytes of it that are read at once.
+const PIECE: usize = 4 << 10;
+
 /// A TCP stream, with a limit of time on what it waits to write.
 pub struct Patient {
     stream: TcpStream,
@@ -21,6 +29,14 @@ pub struct Patient {
     taken: usize,
     /// Set while a write waits: when it is given up.
     end: Option<Pin<Box<Sleep>>>,
+    /// Set once nothing more is written.
+    linger: Option<Linger>,
+}
+
+/// What may still come after the last answer.
+struct Linger {
+    end: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 impl Patient {
@@ -31,7 +47,37 @@ impl Patient {
             portion,
             taken: 0,
             end: None,
+            linger: None,
         }
+    }
+
+    /// Writes nothing more; where `has_more` may come, it is read until its sender ends too, or has
+    /// had time enough.
+    pub fn poll_end(&mut self, context: &mut Context<'_>, has_more: bool) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        }
+        match has_more || self.linger.is_some() {
+            true => self.poll_linger(context).map(Ok),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Linger {
+            end: Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)),
+            bytes: 0,
+        });
+        while linger.bytes < LINGER_BYTES && linger.end.as_mut().poll(context).is_pending() {
+            let mut piece = [0; PIECE];
+            let mut buffer = ReadBuf::new(&mut piece);
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            match (ready!(read), buffer.filled().len()) {
+                (Ok(()), length) if length > 0 => linger.bytes += length,
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Notes what became of a write of `length` bytes, and gives it up when its time is over.
@@ -105,6 +151,6 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.poll_end(context, false)
     }
 }

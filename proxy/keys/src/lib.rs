@@ -1,8 +1,8 @@
-//! Keys of clients: who may ask for work. The proxy and the batch service read the same file.
+//! Keys of clients: which clients may send requests. The proxy and the batch service read the same file.
 //!
-//! The file holds the SHA-256 of each key and never a key, so whoever reads it can ask for
-//! nothing. A plain hash is enough because keys are random, 32 bytes of it: there is nothing to
-//! guess. Nothing here logs a key or a hash.
+//! The file holds the SHA-256 of each key and never a key, so that a reader of the file cannot use it.
+//! A plain hash is enough because keys are 32 random bytes, which cannot be guessed. This module logs
+//! no key and no hash.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -89,8 +89,8 @@ impl KeyRing {
         keys.get(found as usize).map(|key| Arc::clone(&key.name))
     }
 
-    /// Reads the file again whenever it changed. What cannot be used is said once and tried again,
-    /// and meanwhile the keys stay as they were.
+    /// Reads the file again whenever it changed. A mistake is logged once and the file read again;
+    /// meanwhile the previous keys stay.
     pub async fn keep_fresh(self: Arc<Self>) {
         let (mut seen, mut failed) = (stamp(&self.file), None);
         let mut interval = tokio::time::interval(LOOK_EVERY);
@@ -103,12 +103,12 @@ impl KeyRing {
             match read(&self.file) {
                 Ok(keys) => {
                     (seen, failed) = (now, None);
-                    tracing::info!(keys = keys.len(), "the clients' keys were read again");
+                    tracing::info!(keys = keys.len(), "read the changed client keys");
                     *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
                 }
                 Err(error) if failed != Some(now) => {
                     failed = Some(now);
-                    tracing::error!("{error}; the keys stay as they were");
+                    tracing::error!("{error}; keeping the previous keys");
                 }
                 Err(_) => {}
             }

@@ -20,7 +20,7 @@ pub const VERSION: u32 = 1;
 pub const OLDEST_VERSION: u32 = 1;
 
 /// Where a worker posts its [`Heartbeat`] on a proxy's admin port.
-pub const BEAT_PATH: &str = "/beat";
+pub const HEARTBEAT_PATH: &str = "/beat";
 
 /// Where a proxy serves its [`Signal`] on its admin port.
 pub const SIGNAL_PATH: &str = "/signal";

@@ -148,7 +148,7 @@ pub struct WorkerSignal {
     pub state: WorkerState,
     /// Whether this proxy was ordered to drain it, or it drains by itself.
     pub draining: bool,
-    /// Whether the proxy hands requests to it: ready, beating and not draining.
+    /// Whether the proxy hands requests to it: ready, sending heartbeats and not draining.
     pub taking: bool,
     pub slots: u32,
     /// Permits that this proxy holds on it now.

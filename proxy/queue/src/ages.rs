@@ -1,5 +1,5 @@
-//! Since when permits are held, in order, so that the n-th oldest is found without looking at all of them:
-//! a full queue asks for it on every arrival.
+//! The ages of permits in order, so that the n-th oldest is found without reading all of them: a full
+//! queue needs it at every arrival.
 
 use crate::Moment;
 

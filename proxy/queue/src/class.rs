@@ -1,8 +1,8 @@
-//! Classes of requests: which goes first, and what each may hold.
+//! Classes of requests: their order and their limits.
 //!
-//! Classes are served in a strict order, with two exceptions that the config sets: a class may
-//! leave part of the slots free for those before it, and one whose requests have waited for long
-//! gets a share of the work although others wait before it.
+//! Classes are served in a strict order, with two exceptions from the config: a class may leave part of
+//! the slots free for earlier classes, and a class whose requests have waited for long gets a share of
+//! the work although earlier classes wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct ClassConfig {
     pub waiting: usize,
     /// Most bytes of their bodies.
     pub waiting_bytes: u64,
-    /// What a refused request is told to wait when nothing is known of the workers' speed.
+    /// How long a refused request is asked to wait when nothing is known of the workers' speed.
     pub retry_after: Duration,
     /// A request that has waited for longer takes part in `share`.
     pub ageing: Duration,

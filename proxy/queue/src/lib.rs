@@ -1,4 +1,4 @@
-//! The queue: who waits for which worker, who is next, and who is refused.
+//! The queue: which requests wait for which model, which is next, and which are refused.
 //!
 //! The proxy drives it with real requests and the simulator with simulated ones; both get the
 //! same schedule because nothing here reads a clock, a socket or a random number. Every method

@@ -1,4 +1,5 @@
-//! The retry budget: retries, and second tries beside late ones, are a share of the traffic, so that they cannot multiply an outage.
+//! The retry budget: retries, and second attempts beside late ones, are limited to a share of the
+//! traffic, so that they cannot multiply an outage.
 
 use std::time::Duration;
 

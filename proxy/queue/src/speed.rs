@@ -1,5 +1,5 @@
 //! How fast each endpoint is, learned from the service times of its answers, so that a slow one is
-//! told from its equals by evidence and not by chance.
+//! distinguished from its equals by evidence and not by chance.
 //!
 //! Service times are compared by their logarithms: then one long request weighs little, and a
 //! worker that is k times slower is apart by ln k whatever it is asked. An endpoint counts as slow

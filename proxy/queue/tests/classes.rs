@@ -105,7 +105,7 @@ fn classes_go_in_order_and_each_is_first_come_first_served() {
     assert_eq!(
         by_class,
         [("interactive", 1), ("default", 2), ("batch", 1)],
-        "each class is told apart"
+        "each class is counted by itself"
     );
     assert_eq!((signal.answered_total, signal.wait.count()), (4, 4));
     let only = signal.of_class("default").expect("it had requests");

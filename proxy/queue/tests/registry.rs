@@ -1,4 +1,4 @@
-//! Workers as their heartbeats describe them: who is handed requests, and who is told what.
+//! Workers as their heartbeats describe them: which get requests, and which orders they get.
 
 use std::time::Duration;
 

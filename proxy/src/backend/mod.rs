@@ -1,4 +1,4 @@
-//! The backend: where workers are asked. One attempt is a request to one worker, up to the end of
+//! The backend: sends requests to workers. One attempt is a request to one worker, up to the end of
 //! its answer's head.
 
 mod answer;

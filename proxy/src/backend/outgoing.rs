@@ -1,4 +1,4 @@
-//! A request as workers get it: written once, framed anew, with listed fields alone.
+//! A request as workers get it: written once, with new framing, and only with listed fields.
 
 use std::io::Write;
 use std::net::SocketAddr;

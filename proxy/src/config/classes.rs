@@ -50,12 +50,12 @@ impl ClassRules {
         ]
     }
 
-    pub(super) fn class_config(&self, line: &QueueRules) -> ClassConfig {
+    pub(super) fn class_config(&self, rules: &QueueRules) -> ClassConfig {
         ClassConfig {
             name: self.name.as_str().into(),
-            waiting: self.waiting.unwrap_or(line.waiting),
-            waiting_bytes: self.waiting_bytes.unwrap_or(line.waiting_bytes),
-            retry_after: self.retry_after.unwrap_or(line.retry_after).into(),
+            waiting: self.waiting.unwrap_or(rules.waiting),
+            waiting_bytes: self.waiting_bytes.unwrap_or(rules.waiting_bytes),
+            retry_after: self.retry_after.unwrap_or(rules.retry_after).into(),
             ageing: self.ageing.into(),
             share: self.share,
             headroom: self.headroom,

@@ -1,4 +1,4 @@
-//! Passing requests on to the batch service: as they come, in no queue and with no worker.
+//! Passes requests on to the batch service as they arrive, without a queue and without a worker.
 //!
 //! Path, query and fields reach the service as the client sent them, because some clients sign
 //! them. No more than a piece of a body is held here, however large the file is.
@@ -86,7 +86,7 @@ impl Frontend {
     async fn forward(&self, exchange: &mut Exchange<'_>, url: &BatchUrl) -> Result<Answer, Stop> {
         let unreachable = || Stop::Refused(Reply::no_batch_service());
         let address = resolve(url).await.ok_or_else(unreachable)?;
-        let head = head(&exchange.request);
+        let head = head(&exchange.request, url);
         let passage = self.backend.pass(address, head).await;
         let mut passage = passage.ok_or_else(unreachable)?;
         let (client, request) = (&mut *exchange.client, &mut exchange.request);
@@ -157,7 +157,7 @@ async fn piece(client: &mut Client, request: &mut Request) -> Result<Vec<u8>, St
     Ok(piece)
 }
 
-fn head(request: &Request) -> Vec<u8> {
+fn head(request: &Request, url: &BatchUrl) -> Vec<u8> {
     let method = match *request.method() {
         Method::HEAD => &Method::GET,
         ref method => method,
@@ -165,9 +165,14 @@ fn head(request: &Request) -> Vec<u8> {
     let mut head = Vec::with_capacity(1024);
     let _ = write!(head, "{method} {} HTTP/1.1\r\n", request.path_and_query());
     let fields = request.fields();
+    // An older client may send none, and `Connection` does not take it away: no request goes without.
+    if fields.get("host").is_none() {
+        let _ = write!(head, "host: {}:{}\r\n", url.host, url.port);
+    }
     for (name, value) in fields.iter() {
         let listed = |listed: &str| name.eq_ignore_ascii_case(listed.as_bytes());
-        if NOT_PASSED_ON.into_iter().any(listed) || fields.is_of_this_hop(name) {
+        let ends_here = fields.is_of_this_hop(name) && !listed("host");
+        if NOT_PASSED_ON.into_iter().any(listed) || ends_here {
             continue;
         }
         for part in [name, b": ", value, b"\r\n"] {

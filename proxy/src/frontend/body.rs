@@ -33,9 +33,9 @@ pub struct Body {
 
 /// Why there is no body.
 pub enum NoBody {
-    /// The client is to be told.
+    /// The client gets an answer that says so.
     Refused(Reply),
-    /// The client is to be told that its queue has no place for it, which the queue has counted.
+    /// The client gets an answer that its queue is full, which the queue has counted.
     Shed(Reply),
     /// It is not framed as it should be: where it ends is not known.
     Faulty(Fault),
@@ -107,7 +107,7 @@ impl BodyReader {
         if request.body.is_done() {
             return true;
         }
-        // A client that was told no before it sent its body may send it or not.
+        // A client that was refused before it sent its body may send it or not.
         if request.owes_continue {
             return false;
         }

@@ -14,7 +14,7 @@ use crate::buffer::{self, PIECE};
 /// Most bytes of later requests that are read while an earlier one is served.
 const AHEAD: usize = 64 << 10;
 
-/// What a client that is told to go may still send before the connection is closed under it: one
+/// What a client that is sent away may still send before the connection is closed under it: one
 /// that is closed with unread bytes takes its last answer with it.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;

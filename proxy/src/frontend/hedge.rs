@@ -1,6 +1,6 @@
-//! One try, and a second one of another worker beside it when the first takes longer than nearly
-//! all do: a worker that hangs without dying keeps nothing that others could answer. The first
-//! answer counts, and the other try is given up.
+//! One attempt, and a second one at another worker when the first takes longer than nearly all do, so
+//! that a request is answered although its worker hangs. The first answer counts, and the other attempt
+//! is cancelled.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Frontend {
     ) -> Result<Answer, AttemptError> {
         let answer = self.backend.ask(address, request, left).await;
         if let Err(attempt_error) = &answer {
-            tracing::debug!(%address, ?attempt_error, "a try failed");
+            tracing::debug!(%address, ?attempt_error, "an attempt failed");
         }
         answer
     }

@@ -1,5 +1,5 @@
-//! The frontend: where clients come in. Reads a request whole, finds its queue, waits for its turn
-//! and passes the answer on, watching all the while whether the client is still there.
+//! The frontend: talks to clients. Reads a request completely, finds its queue, waits for its turn and
+//! passes the answer on, and watches at all times whether the client is still connected.
 
 mod batch;
 mod body;
@@ -21,7 +21,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tidegate_http1::Version;
 use tidegate_protocol::TIMEOUT_HEADER;
-use tidegate_protocol::api::ApiRoute;
+use tidegate_protocol::api::{ApiRoute, is_identity};
 use tidegate_queue::{Ask, AttemptError, Class, Outcome};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -246,6 +246,12 @@ impl Frontend {
         let timeout = self
             .timeout_of(&exchange.request, class)
             .map_err(NoBody::Refused)?;
+        // Found here, for the worker is not told of the coding (RFC 9110, section 8.4).
+        let fields = exchange.request.fields();
+        let is_coded = !fields.all("content-encoding").all(is_identity);
+        if is_coded {
+            return Err(NoBody::Refused(Reply::content_encoding()));
+        }
         let body = self
             .bodies
             .read(exchange.client, &mut exchange.request, timeout);
@@ -350,7 +356,8 @@ impl Frontend {
         exchange.terms.persistent &= !self.drain.has_begun();
         let status = answer.status();
         let (client, rules) = (&mut *exchange.client, &self.answer_rules);
-        let relay = Relay::new(client, &self.backend, rules, answer, place);
+        let path = exchange.request.path();
+        let relay = Relay::new(client, &self.backend, rules, answer, place, path);
         let passed = relay.run(&mut exchange.terms).await;
         if passed != Err(Cut::NotBegun) {
             self.answers.count(exchange.route, status);

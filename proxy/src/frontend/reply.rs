@@ -1,11 +1,12 @@
 //! The answers that the proxy gives itself. Refusals have the shape that the clients of their path
-//! understand: OpenAI's under `/v1/`, that of text-embeddings-inference elsewhere.
+//! understand: OpenAI's under `/v1/` and `/v2/`, that of text-embeddings-inference elsewhere.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate_http1::Fault;
+use tidegate_protocol::api::Dialect;
 use tidegate_queue::{NoSuchModel, Refusal};
 
 use super::head::{HeadWriter, Terms};
@@ -37,7 +38,7 @@ impl Content {
         match self {
             Content::Nothing => (status, Value::Null),
             Content::Body(body) => (status, body),
-            Content::Error { code, message } if path.starts_with("/v1/") => {
+            Content::Error { code, message } if Dialect::of(path) == Dialect::OpenAi => {
                 let error = json!({
                     "message": message, "type": openai_type(status), "param": null, "code": code,
                 });
@@ -168,6 +169,15 @@ impl Reply {
         Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     }
 
+    pub fn content_encoding() -> Self {
+        let message = "bodies with a Content-Encoding are not read here; send it without";
+        Reply::error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_content_encoding",
+            message.to_owned(),
+        )
+    }
+
     pub fn too_many_bytes() -> Self {
         let message = "too many large requests at once".to_owned();
         Reply::overloaded("too_many_bytes", message, Duration::from_secs(1))
@@ -228,6 +238,12 @@ impl Reply {
         Reply::error(StatusCode::BAD_GATEWAY, "worker_failed", message)
     }
 
+    /// A worker that was lost while its answer was passed on.
+    pub fn worker_broke_off() -> Self {
+        let message = "the worker was lost; the answer is not whole".to_owned();
+        Reply::error(StatusCode::BAD_GATEWAY, "worker_failed", message)
+    }
+
     pub fn no_batch_service() -> Self {
         let message = "the batch service cannot be reached".to_owned();
         Reply::overloaded("batch_unavailable", message, Duration::from_secs(1))
@@ -246,6 +262,12 @@ impl Reply {
     pub fn draining() -> Self {
         let message = "this proxy is shutting down".to_owned();
         Reply::overloaded("draining", message, Duration::from_secs(1))
+    }
+
+    /// As an event of a stream whose status was sent before, for the clients of `path`.
+    pub fn event(self, path: &str) -> Vec<u8> {
+        let (_, body) = self.content.render(self.status, path);
+        format!("data: {body}\n\n").into_bytes()
     }
 
     /// The whole answer for the clients of `path`, and its status.
@@ -269,6 +291,9 @@ impl Reply {
         }
         if status == StatusCode::UNAUTHORIZED {
             head.field("www-authenticate", "Bearer");
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            head.field("accept-encoding", "identity");
         }
         if !self.allow.is_empty() {
             head.field("allow", list(&self.allow));

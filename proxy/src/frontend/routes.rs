@@ -1,5 +1,5 @@
-//! Which requests there are: the listed ones go to workers, a few are answered here, and all else
-//! is unknown. `HEAD` is `GET` without the body.
+//! Routes: the listed ones go to workers, the proxy answers a few itself, and all others are unknown.
+//! `HEAD` is `GET` without the body.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! A table of counts as a demand that rises and falls, instead of one that jumps.
 //!
-//! A count holds for its interval only in the file that it was written to. Replayed as it is, it makes
-//! every change come by the clock, at an interval's end, and none within. So the rate is drawn
+//! A table has one count for each interval. Replayed as one rate per interval, the demand would change
+//! only at the ends of intervals. So the rate is drawn
 //! through straight lines, with a knot at each interval's begin and at its middle, such that every
 //! interval keeps its count. Records of single requests say when each came, and stay as they are.
 

@@ -20,7 +20,7 @@ const GATE_MISSED: u8 = 2;
 
 /// Simulates policies under recorded demand.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate-backtest", version)]
+#[command(name = "tidegate-backtest")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,25 +28,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(
+        after_help = "Examples:\n  tidegate-backtest backtest --policy configs/policy.toml --scenario configs/scenario.toml --trace step"
+    )]
     /// Simulate a policy under recorded demand, beside other autoscalers if asked to.
     Backtest(BacktestArgs),
+    #[command(
+        after_help = "Examples:\n  tidegate-backtest tune --policy configs/policy.toml --scenario configs/scenario.toml --trace tests/traces/nab-elb_request_count.csv --out tuned.toml"
+    )]
     /// Search a policy's numbers on the first half of traces, and judge them on the second.
     Tune(TuneArgs),
+    #[command(after_help = "Examples:\n  tidegate-backtest replay --policy new.toml ledger.jsonl")]
     /// Put another policy in the place of the one that a ledger was recorded under.
     Replay(ReplayArgs),
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match tidegate_process::parse() {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version come this way as well, and are no mistake.
-            let _ = usage.print();
-            return match usage.use_stderr() {
-                true => BAD_CONFIG.into(),
-                false => ExitCode::SUCCESS,
-            };
-        }
+        Err(code) => return code,
     };
     let done = match &cli.command {
         Command::Backtest(args) => backtest(args),
@@ -80,5 +80,15 @@ fn exit_code(failure: &anyhow::Error) -> ExitCode {
     match bad_words || failure.is::<ConfigError>() {
         true => BAD_CONFIG.into(),
         false => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        assert_eq!(tidegate_process::check_examples::<Cli>(), Ok(()));
     }
 }

@@ -101,7 +101,7 @@ fn observation(workers: u32, tick: u64) -> Observation {
         service: tally(500, per_s),
         waits: tally(5, per_s),
         in_flight: per_s / 2,
-        workers: (0..workers).map(sight).collect(),
+        workers: (0..workers).map(report).collect(),
         ..Seen::default()
     };
     Observation {
@@ -124,7 +124,7 @@ fn name(number: u32) -> String {
     format!("i-{number:016x}")
 }
 
-fn sight(number: u32) -> WorkerObservation {
+fn report(number: u32) -> WorkerObservation {
     WorkerObservation {
         id: name(number),
         ready: true,

@@ -1,5 +1,4 @@
-//! What launches came to: how long they took to serve, and how likely one that is under way is to
-//! make it in time.
+//! Outcomes of launches: how long they took to serve, and how likely a running launch will be in time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -24,7 +23,7 @@ const PRIOR_SHARE: f64 = 0.99;
 /// On the policy's word alone no launch is given up before its lead time is over.
 const LAST_MOMENT: f64 = 0.02;
 
-/// Follows each launch from its first sight to its end.
+/// Follows each launch from when it is first seen to its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Boots {
     booting: BTreeMap<String, Time>,

@@ -1,4 +1,4 @@
-//! Waits longer and longer between starts that keep failing.
+//! Growing pauses between launches that fail repeatedly.
 
 use std::time::Duration;
 

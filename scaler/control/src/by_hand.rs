@@ -1,4 +1,4 @@
-//! What people tell a running scaler: leave the fleet as it is, or keep it at a number.
+//! Orders of people to a running scaler: leave the fleet as it is, or keep a number of workers.
 
 use std::fmt;
 

@@ -107,7 +107,7 @@ pub struct Ask {
     pub basis: Basis,
 }
 
-/// On what grounds.
+/// What an ask rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
@@ -195,7 +195,7 @@ pub enum Guard {
     Watching { for_ms: u64 },
     /// Some still boot: those that serve must be enough without them.
     Booting,
-    /// So many of those that boot will rather not be ready in time, so that others are launched.
+    /// So many of those that boot will probably not be ready in time, so that others are launched.
     Unlikely { workers: u32 },
     /// A worker did not finish within the drain limit and was taken back.
     DrainGaveUp { id: String },
@@ -222,11 +222,7 @@ impl fmt::Display for Decision {
             replace,
             ..
         } = &self.action;
-        for (what, ids) in [
-            ("takes back", undrain),
-            ("drains", drain),
-            ("stops", remove),
-        ] {
+        for (what, ids) in [("undrains", undrain), ("drains", drain), ("stops", remove)] {
             if !ids.is_empty() {
                 write!(f, "; {what} {}", ids.join(", "))?;
             }
@@ -255,7 +251,7 @@ impl fmt::Display for WhyReplaced {
                 )
             }
             WhyReplaced::Silent { for_ms } => {
-                write!(f, "not heard from for {}s", for_ms / 1000)
+                write!(f, "without a heartbeat for {}s", for_ms / 1000)
             }
         }
     }
@@ -276,7 +272,7 @@ impl fmt::Display for Reason {
         }
         match self.asked_most() {
             Some(ask) => ask.fmt(f)?,
-            None => f.write_str("nothing is known")?,
+            None => f.write_str("no signal is known")?,
         }
         for guard in later {
             write!(f, "; {guard}")?;
@@ -308,8 +304,8 @@ impl fmt::Display for Ask {
                 }
             }
             Basis::Idle => f.write_str(" (idle)"),
-            Basis::Missing => f.write_str(" (its value is not known)"),
-            Basis::Fallback => f.write_str(" (its value is not known; on_missing)"),
+            Basis::Missing => f.write_str(" (its value is unknown)"),
+            Basis::Fallback => f.write_str(" (its value is unknown; on_missing)"),
             Basis::Demand { requests: 1 } => f.write_str(" (1 request)"),
             Basis::Demand { requests } => write!(f, " ({requests} requests)"),
             Basis::Forecast {
@@ -342,11 +338,14 @@ impl fmt::Display for Ask {
             }
             Basis::Drain { waiting, within_ms } => {
                 let within = seconds(within_ms);
-                write!(f, " ({waiting} in line, to be worked off in {within}s)")
+                write!(
+                    f,
+                    " ({waiting} in the queue, to be worked off in {within}s)"
+                )
             }
             Basis::Scheduled { for_ms } => write!(f, " (for another {})", span(*for_ms)),
             Basis::Upcoming { in_ms } => write!(f, " (its time is in {})", span(*in_ms)),
-            Basis::Formula { value } => write!(f, " (it comes to {value:.2})"),
+            Basis::Formula { value } => write!(f, " (its result is {value:.2})"),
             Basis::Failed { why } => write!(f, " ({why})"),
             Basis::Burst => f.write_str(" (arrivals have at least doubled within seconds)"),
             Basis::Slow { p95, slo, busy } => {
@@ -385,10 +384,10 @@ impl fmt::Display for Guard {
                 write!(f, "cost.budget_per_hour pays for {workers}")
             }
             Guard::Override { by_hand } => write!(f, "{by_hand}"),
-            Guard::Stabilization { window } => write!(f, "not so throughout the last {window}"),
+            Guard::Stabilization { window } => write!(f, "not throughout the last {window}"),
             Guard::Steps => f.write_str("the policy's steps allow no more for now"),
             Guard::LaunchesHeld { for_ms, .. } => {
-                write!(f, "starts keep failing, next try in {}s", seconds(for_ms))
+                write!(f, "launches keep failing, next try in {}s", seconds(for_ms))
             }
             Guard::Blind => f.write_str("no proxy answers, so none is removed"),
             Guard::Partial { missing } => {
@@ -399,7 +398,7 @@ impl fmt::Display for Guard {
                 )
             }
             Guard::Missing { signal } => {
-                write!(f, "{signal} is not known, so none is removed")
+                write!(f, "{signal} is unknown, so none is removed")
             }
             Guard::MassSilence => f.write_str(
                 "most workers fell silent together, so none is replaced before fleet.mass_silence",
@@ -408,9 +407,9 @@ impl fmt::Display for Guard {
                 write!(f, "none is removed in the first {}s", seconds(for_ms))
             }
             Guard::Unlikely { workers } => {
-                write!(f, "{workers} that boot will rather not be ready in time")
+                write!(f, "{workers} that boot will probably not be ready in time")
             }
-            Guard::Booting => f.write_str("what boots is not counted on before it serves"),
+            Guard::Booting => f.write_str("booting workers do not count before they serve"),
             Guard::DrainGaveUp { id } => write!(f, "{id} did not finish within fleet.drain_limit"),
             Guard::FleetHolds { why } => write!(f, "{why}, so none is removed"),
             Guard::DrainsHeld { for_ms } => {

@@ -161,9 +161,9 @@ impl Roster {
 
     fn stage(&mut self, now: Time, member: &Member, observation: &Observation) -> Stage {
         let id = &member.id;
-        let sights = || observation.of_worker(id).flatten();
+        let reports = || observation.of_worker(id).flatten();
         let was_ready = self.heard.contains_key(id);
-        if (was_ready || sights().any(|sight| sight.ready))
+        if (was_ready || reports().any(|report| report.ready))
             && let Some(heard) = observation.heard(id, now)
         {
             let newest = self.heard.entry(id.clone()).or_insert(heard);
@@ -175,12 +175,12 @@ impl Roster {
         if let Some(since) = self.draining.get(id) {
             return Stage::Draining { since: *since };
         }
-        let drains_itself = sights().any(|sight| sight.draining);
+        let drains_itself = reports().any(|report| report.draining);
         if drains_itself && !self.undrained.contains_key(id) {
             let since = *self.quitting.entry(id.clone()).or_insert(now);
             return Stage::Quitting { since };
         }
-        if sights().next().is_some() {
+        if reports().next().is_some() {
             self.quitting.remove(id);
         }
         match self.heard.get(id) {

@@ -57,7 +57,7 @@ pub struct Seen {
     /// How long workers were at those.
     #[serde(default)]
     pub service_ms: f64,
-    /// How long requests were in line whose wait ended since then.
+    /// How long requests were in the queue whose wait ended since then.
     #[serde(default)]
     pub waits: Tally,
     /// How long workers were at what they answered since then.
@@ -276,9 +276,9 @@ impl Observation {
     /// Requests that the worker is at, by any proxy or direct client.
     pub fn busy(&self, id: &str) -> u32 {
         let (mut ours, mut most) = (0_u32, 0);
-        for sight in self.of_worker(id).flatten() {
-            ours = ours.saturating_add(sight.permits);
-            most = most.max(sight.permits.saturating_add(sight.elsewhere));
+        for report in self.of_worker(id).flatten() {
+            ours = ours.saturating_add(report.permits);
+            most = most.max(report.permits.saturating_add(report.elsewhere));
         }
         ours.max(most)
     }
@@ -287,12 +287,12 @@ impl Observation {
     pub(crate) fn busy_each(&self, ids: &[&str]) -> Vec<u32> {
         let mut busy = vec![(0_u32, 0_u32); ids.len()];
         for seen in self.proxies.iter().filter_map(|proxy| proxy.seen.as_ref()) {
-            let mut sights = seen.workers.iter().peekable();
+            let mut reports = seen.workers.iter().peekable();
             for (id, (ours, most)) in ids.iter().zip(&mut busy) {
-                while sights.next_if(|sight| sight.id.as_str() < *id).is_some() {}
-                if let Some(sight) = sights.next_if(|sight| sight.id == *id) {
-                    *ours = ours.saturating_add(sight.permits);
-                    *most = (*most).max(sight.permits.saturating_add(sight.elsewhere));
+                while reports.next_if(|report| report.id.as_str() < *id).is_some() {}
+                if let Some(report) = reports.next_if(|report| report.id == *id) {
+                    *ours = ours.saturating_add(report.permits);
+                    *most = (*most).max(report.permits.saturating_add(report.elsewhere));
                 }
             }
         }
@@ -304,15 +304,18 @@ impl Observation {
     /// Whether every configured proxy answered, hands nothing to the worker and holds no permit
     /// on it.
     pub fn is_drained(&self, id: &str) -> bool {
-        let idle = |sight: Option<&WorkerObservation>| {
-            sight.is_some_and(|sight| sight.draining && sight.permits == 0)
+        let idle = |report: Option<&WorkerObservation>| {
+            report.is_some_and(|report| report.draining && report.permits == 0)
         };
         self.is_complete() && self.of_worker(id).all(idle)
     }
 
     /// When the worker's newest heartbeat came in, as of `now`.
     pub fn heard(&self, id: &str, now: Time) -> Option<Time> {
-        let ages = self.of_worker(id).flatten().map(|sight| sight.beat_age_ms);
+        let ages = self
+            .of_worker(id)
+            .flatten()
+            .map(|report| report.beat_age_ms);
         ages.min()
             .map(|age| now - std::time::Duration::from_millis(age))
     }

@@ -1,7 +1,7 @@
 //! How fast the fleet follows what is asked for: stabilisation windows and step limits.
 //!
 //! The arithmetic is that of Kubernetes' HorizontalPodAutoscaler v2 with `behavior` set: every
-//! tick's need is remembered as it was, the fleet grows to the least and shrinks to the most that
+//! tick's need is remembered, the fleet grows to the least and shrinks to the most that
 //! was needed over the direction's window, and each step counts the changes within its period.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! A tick's decision in the making: what is to be done, and what held it back.
+//! A tick's decision while it is made: what to do, and what limited it.
 
 use crate::decision::{Action, Ask, Decision, Guard, Reason};
 use crate::supply::Supply;

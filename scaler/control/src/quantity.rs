@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Things that are there: requests in line, requests in flight.
+    /// Things that are there: requests in the queue, requests in flight.
     Count,
     Seconds,
     PerSecond,

@@ -1,4 +1,4 @@
-//! The lines of a ledger: what the scaler writes down, and what others read.
+//! The lines of a ledger: what the scaler records, and what others read.
 //!
 //! Lines carry a version, and no line holds a secret or a request.
 
@@ -36,7 +36,7 @@ pub enum Entry {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByHand {
-    /// `None`: the law decides again.
+    /// `None`: the policy decides again.
     pub order: Option<Override>,
     #[serde(flatten)]
     pub note: Note,

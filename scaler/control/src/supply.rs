@@ -1,4 +1,4 @@
-//! Who of the fleet counts: capacity that serves, capacity that will, and what is neither.
+//! Which members of the fleet count: capacity that serves, capacity that will, and neither.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct Supply<'a> {
     pub serving: Vec<Serving<'a>>,
     /// Launched, and within its lead time.
     pub booting: u32,
-    /// Those of the booting that will rather not be ready in time.
+    /// Those of the booting that will probably not be ready in time.
     pub unlikely: u32,
     /// Draining on our order, the latest order first.
     pub draining: Vec<(&'a str, Time)>,
@@ -179,7 +179,7 @@ impl Watched<'_> {
                 let for_ms = silent.as_millis() as u64;
                 WhyReplaced::Silent { for_ms }
             }
-            // It was told by someone to finish, or missed that its drain was taken back. Stopping
+            // Someone else drained it, or it missed that its drain was taken back. Stopping
             // it takes nothing from it that it has.
             Stage::Quitting { since } if self.now.since(since) > *self.rules.drain_limit => {
                 let drain_limit = self.rules.drain_limit;

@@ -42,13 +42,13 @@ impl Check for PolicyFile {
             self.check_ends(),
         ];
         problems.extend(tables.into_iter().filter_map(Result::err));
-        let mut told: Vec<Problem> = Vec::new();
+        let mut distinct: Vec<Problem> = Vec::new();
         for problem in problems {
-            if !told.contains(&problem) {
-                told.push(problem);
+            if !distinct.contains(&problem) {
+                distinct.push(problem);
             }
         }
-        told
+        distinct
     }
 }
 

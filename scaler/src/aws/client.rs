@@ -1,5 +1,4 @@
-//! One way to a client of any service of AWS: the region, the credentials, the time a call may
-//! take and how often it is tried again.
+//! Makes the client for any service of AWS: region, credentials, timeout and retries.
 //!
 //! Credentials come from the environment, a profile, the container's or the instance's role, in
 //! the order in which the SDK looks for them.
@@ -41,11 +40,10 @@ impl CallLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoClient {
     #[error(
-        "no region is known: the policy, the environment and the profile say none, and the \
-         instance's metadata do not answer"
+        "no region is known: the policy, the environment and the profile have none, and the instance's metadata service does not answer"
     )]
     NoRegion,
-    #[error("no region was found within {0:?}; a region in the policy needs no asking")]
+    #[error("no region was found within {0:?}; set region in the policy")]
     Slow(Duration),
 }
 

@@ -1,4 +1,4 @@
-//! What the scaler asks of AWS. The SDK is known in here alone.
+//! The scaler's calls to AWS. Only this module uses the SDK.
 
 pub mod autoscaling;
 pub mod client;

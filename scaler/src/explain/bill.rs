@@ -153,7 +153,7 @@ impl Bill {
             row(out, &date.to_string(), day)?;
         }
         let all = self.all();
-        row(out, "in all", &all)?;
+        row(out, "total", &all)?;
         if all.cost_workers.is_none() {
             let hint = "set cost.price_per_hour in the policy, or give --price";
             writeln!(out, "\nthe price of an instance-hour is not known: {hint}")?;

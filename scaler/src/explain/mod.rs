@@ -1,7 +1,7 @@
-//! What a ledger tells people: `explain`, the story of the fleet, and `cost`, its bill.
+//! Reports from a ledger: `explain`, the story of the fleet, and `cost`, its bill.
 //!
-//! Reads the ledger and the files that were put aside, oldest first, line by line; what is torn or
-//! of a later version is passed over. It changes nothing.
+//! Reads the ledger and the rotated files, oldest first, line by line; skips torn lines and lines of a
+//! later version. It changes nothing.
 
 mod bill;
 mod story;
@@ -35,7 +35,7 @@ pub fn explain(ledger: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     check_any(ledger, lines)
 }
 
-/// How a bill is told.
+/// How a bill is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Table,
@@ -61,7 +61,7 @@ pub fn cost(ledger: &Path, prices: Prices, form: Form, out: &mut dyn Write) -> a
 }
 
 fn check_any(ledger: &Path, lines: u64) -> anyhow::Result<()> {
-    let what = || format!("{}: no line of a ledger is in it", ledger.display());
+    let what = || format!("{}: it has no line of a ledger", ledger.display());
     (lines > 0).then_some(()).with_context(what)
 }
 

@@ -1,5 +1,5 @@
-//! The story of a fleet: a paragraph for each change of its size, and between two of them one line
-//! on what it was like.
+//! The story of a fleet: a paragraph for each change of its size, and one summary line between two
+//! changes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -60,7 +60,7 @@ impl Story {
                         let end = utc(order.until).format("%F %T");
                         writeln!(out, "{order}{note} until {end}")
                     }
-                    None => writeln!(out, "the law decides again{note}"),
+                    None => writeln!(out, "the policy decides again{note}"),
                 }
             }
         }
@@ -75,7 +75,7 @@ impl Story {
         let hours = whole.worker_seconds / 3600.0;
         write!(
             out,
-            "\nin all {}: {hours:.2} instance-hours",
+            "\ntotal {}: {hours:.2} instance-hours",
             span(whole.seconds)
         )?;
         match whole.cost {
@@ -176,7 +176,7 @@ impl Calm {
             write!(out, "; due to {}", winners.join(", "))?;
         }
         if self.most_waiting > 0 {
-            write!(out, "; up to {} in line", self.most_waiting)?;
+            write!(out, "; up to {} in the queue", self.most_waiting)?;
         }
         if self.blind_seconds > 0.0 {
             write!(out, "; a proxy missing for {}", span(self.blind_seconds))?;

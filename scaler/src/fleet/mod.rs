@@ -1,5 +1,4 @@
-//! What a fleet is to the scaler: something that can be seen, grown, and reduced by one exact
-//! member.
+//! A fleet as the scaler sees it: it can be read, grown, and reduced by one exact member.
 
 pub mod asg;
 pub mod container;
@@ -41,7 +40,7 @@ pub trait Fleet: Send {
     /// Removes exactly this member. Removing one that is leaving changes nothing.
     async fn remove(&mut self, id: &str) -> Result<(), FleetError>;
 
-    /// Removes the first of these members, and as many after it as can be told within the time of
+    /// Removes the first of these members, and as many after it as can be removed within the time of
     /// one call. Says what came of them, in their order; the others are untouched.
     async fn remove_some(&mut self, ids: &[String]) -> Vec<Result<(), FleetError>> {
         match ids.first() {
@@ -91,7 +90,7 @@ pub struct Capabilities {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub bounds: Bounds,
-    /// What people are told of it, such as `this machine has 2 cores`.
+    /// What people should know of it, such as `this machine has 2 cores`.
     pub why: Option<String>,
 }
 
@@ -114,7 +113,7 @@ pub struct FleetStatus {
     pub warm: u32,
     /// Capacity that was asked for is not to be had.
     pub is_short: bool,
-    /// What people are to be told.
+    /// What people should know.
     pub notices: Vec<Notice>,
 }
 
@@ -131,9 +130,9 @@ pub struct Ended {
     pub id: String,
     /// How long it lived.
     pub after: Duration,
-    /// It had been told to.
+    /// The scaler had stopped it.
     pub asked: bool,
-    /// It was told to, did not, and was killed after this long.
+    /// The scaler had stopped it, it did not end, and was killed after this long.
     pub killed_after: Option<Duration>,
     /// Such as `exit code 1`.
     pub how: String,
@@ -154,7 +153,7 @@ pub enum FleetError {
     Engine(#[from] container::EngineError),
     #[error(transparent)]
     Group(#[from] GroupError),
-    #[error("the group was not seen yet, or too long ago")]
+    #[error("the state of the group is unknown or too old")]
     NotSeen,
     #[error(
         "the group's capacity is counted in other units than instances, which is not supported"
@@ -164,9 +163,9 @@ pub enum FleetError {
     AtMinimum { min: u32 },
     #[error("the fleet's maximum of {max} is reached")]
     AtMaximum { max: u32 },
-    #[error("AWS has no {what}; tried again in {} s", for_ms.div_ceil(1000))]
+    #[error("AWS has no {what}; retrying in {} s", for_ms.div_ceil(1000))]
     Short { what: String, for_ms: u64 },
-    #[error("AWS throttles; tried again in {} s", for_ms.div_ceil(1000))]
+    #[error("AWS throttles; retrying in {} s", for_ms.div_ceil(1000))]
     HeldBack { for_ms: u64 },
 }
 

@@ -1,4 +1,4 @@
-//! What a fleet has to tell people beside its members, each thing once.
+//! What people should know of a fleet besides its members, each thing once.
 
 use std::fmt;
 
@@ -103,7 +103,7 @@ impl fmt::Display for Notice {
             ),
             Notice::RefreshOver => f.write_str("the instance refresh is over"),
             Notice::Unknown { what, why } => {
-                write!(f, "{what} cannot be known, so it is taken as none: {why}")
+                write!(f, "{what} cannot be read, so it is taken as absent: {why}")
             }
             Notice::Unprotected { group } => write!(
                 f,
@@ -116,7 +116,7 @@ impl fmt::Display for Notice {
             Notice::Suspended { processes } => {
                 write!(f, "the group's processes are suspended: {processes}")
             }
-            Notice::Resumed => f.write_str("the group's processes are not suspended any more"),
+            Notice::Resumed => f.write_str("the group's processes are no longer suspended"),
             Notice::Throttled { why } => {
                 write!(f, "{why}, so it is called less often for a while")
             }

@@ -1,5 +1,5 @@
-//! The lease of scalers on one machine: a lock on a file, which the system takes back when its
-//! holder ends, however it ends. The memory lies beside it.
+//! The lease of scalers on one machine: a lock on a file, which the system releases however its holder
+//! ends. The memory is in a file beside it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

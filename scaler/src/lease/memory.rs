@@ -1,8 +1,8 @@
-//! What a scaler that takes over must know and cannot see: who was ordered to drain, who was just
-//! removed, what was changed lately, and what somebody has ordered by hand.
+//! What a scaler that takes over must know and cannot see: which workers were ordered to drain, which
+//! were just removed, recent changes, and an operator's orders.
 //!
-//! All else it has seen itself, as it watched the same proxies and the same fleet. Times are by
-//! the clock of whoever wrote them; a second more or less decides nothing about who may act.
+//! It has seen everything else itself, because it watched the same proxies and the same fleet. Times are
+//! by the clock of the scaler that wrote them; small differences do not matter for the right to act.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Memory {
     /// Who drains because the fleet says so, such as what is kept warm: when that is over, their
     /// drain is to be taken back.
     pub drained_by_fleet: BTreeSet<String>,
-    /// Who was told to go within the last minute: a look may still show them.
+    /// Members that were removed within the last minute: a read may still show them.
     pub removed: BTreeMap<String, Time>,
     /// The size that somebody set by hand.
     pub by_hand: Option<Override>,

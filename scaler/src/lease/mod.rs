@@ -1,10 +1,10 @@
 //! One writer: of several scalers of a fleet, the one that holds the lease acts, the others watch.
 //!
-//! The lease is a lock on a file for scalers of one machine, or an item in a table that can be
-//! written on a condition. What the one who acts must not take with it into its grave, its
-//! [`Memory`], lies beside the lease, and only the holder can write it.
+//! The lease is a lock on a file for scalers of one machine, or an item in a table with conditional
+//! writes. The [`Memory`], which the next holder needs, is stored beside the lease, and only the holder
+//! can write it.
 //!
-//! Nobody's right to act depends on two machines' clocks being alike: see [`Shared`].
+//! The right to act does not depend on equal clocks of two machines: see [`Shared`].
 
 mod file;
 mod memory;
@@ -25,13 +25,13 @@ pub enum LeaseError {
     File { what: String, cause: std::io::Error },
     #[error("{call}: {why}")]
     Call { call: &'static str, why: String },
-    #[error("it is not an item of ours: {why}")]
+    #[error("the item is not a lease of Tidegate: {why}")]
     NotOurs { why: String },
     #[error("it is of version {found}, expected at most {}", VERSION + 1)]
     Version { found: u32 },
-    #[error("what is to be kept has {bytes} bytes, expected at most {most}")]
+    #[error("the state to keep has {bytes} bytes, expected at most {most}")]
     TooLarge { bytes: usize, most: usize },
-    #[error("somebody else has it now")]
+    #[error("another scaler holds it now")]
     Lost,
 }
 

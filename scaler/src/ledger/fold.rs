@@ -109,7 +109,7 @@ impl Folded {
         workers.map(|w| (w.id.clone(), w.launched)).collect()
     }
 
-    /// Who was told to go within the span that was read, and when.
+    /// Members that were removed within the span that was read, and when.
     pub fn removed(&self) -> &BTreeMap<String, Time> {
         &self.removed
     }

@@ -1,7 +1,7 @@
-//! The ledger: one JSON line a tick with what was seen and decided, written before anything is
-//! done about it, and one more with what came of it.
+//! The ledger: one JSON line for each tick with what was seen and decided, written before anything is
+//! done, and one more with the outcome.
 //!
-//! Lines carry a version, files are put aside by size, and no line holds a secret or a request.
+//! Lines carry a version, files are rotated by size, and no line holds a secret or a request.
 
 mod fold;
 

@@ -31,7 +31,7 @@ const LARGEST_SIGNAL_BYTES: usize = 16 << 20;
 pub enum ProxyFault {
     #[error("it cannot be reached: {why}")]
     Unreachable { why: String },
-    #[error("no address is known behind the name: {why}")]
+    #[error("the name has no known address: {why}")]
     Unresolved { why: String },
     #[error("it does not answer within {after:?}")]
     Slow { after: Duration },

@@ -1,4 +1,4 @@
-//! From the configured URLs to the proxies behind them: a name may stand for several, and is
+//! From the configured URLs to the proxies behind them: a name may have several addresses, and is
 //! resolved again every few seconds.
 
 use std::io;

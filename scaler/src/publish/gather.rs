@@ -170,12 +170,12 @@ impl Gather {
             self.sample("CostPerHour", Unit::None, cost);
         }
         let guards = &decision.reason.guards;
-        let told = |of: fn(&Guard) -> bool| f64::from(u8::from(guards.iter().any(of)));
-        let at_maximum = told(|guard| matches!(guard, Guard::Max { .. }));
+        let flag = |of: fn(&Guard) -> bool| f64::from(u8::from(guards.iter().any(of)));
+        let at_maximum = flag(|guard| matches!(guard, Guard::Max { .. }));
         self.sample("AtMaximum", Unit::Count, at_maximum);
-        let over_budget = told(|guard| matches!(guard, Guard::Budget { .. }));
+        let over_budget = flag(|guard| matches!(guard, Guard::Budget { .. }));
         self.sample("AtBudget", Unit::Count, over_budget);
-        let held = told(|guard| matches!(guard, Guard::LaunchesHeld { .. }));
+        let held = flag(|guard| matches!(guard, Guard::LaunchesHeld { .. }));
         self.sample("LaunchesHeld", Unit::Count, held);
         self.sample("Heartbeat", Unit::Count, 1.0);
     }

@@ -1,9 +1,9 @@
 //! The scaler's numbers for CloudWatch: gathered tick by tick, sent by a task of its own, so that
 //! no tick waits for it.
 //!
-//! What it knows of AWS is how metrics look there; the calls are in `aws`. A dry run publishes
-//! nothing, nor does a scaler that only watches: its numbers would be added to those of the
-//! scaler that acts.
+//! It knows only the format of metrics in AWS; the calls are in `aws`. A dry run publishes nothing, and
+//! neither does a scaler that only watches: CloudWatch would add its numbers to those of the scaler
+//! that acts.
 
 mod emf;
 mod gather;

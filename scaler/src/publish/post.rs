@@ -1,5 +1,5 @@
-//! The task that sends: keeps what could not be sent yet, tries again later and later, and drops
-//! the oldest when it keeps too much.
+//! The task that sends metrics: keeps unsent data, retries with growing pauses, and drops the oldest
+//! data when it has too many.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -141,7 +141,7 @@ impl Post {
     fn note_success(&mut self) {
         if self.failures > 0 {
             let (name, dropped) = (self.outlet.name(), self.dropped);
-            tracing::info!("{name} takes metrics again; {dropped} data were dropped");
+            tracing::info!("{name} accepts metrics again; {dropped} data points were dropped");
         }
         (self.failures, self.dropped) = (0, 0);
     }
@@ -150,7 +150,7 @@ impl Post {
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
             let (name, kept) = (self.outlet.name(), self.rules.backlog);
-            tracing::warn!("{name} takes no metrics ({why}); the last {kept} intervals are kept");
+            tracing::warn!("{name} accepts no metrics ({why}); keeping the last {kept} intervals");
         }
     }
 

@@ -1,5 +1,5 @@
-//! What each policy of a scaler last said that could be used: what a reload of one is held against,
-//! so that the next start does not find two that cannot be run together.
+//! The last valid state of each policy of a scaler. A reload is compared with it, so that the next start
+//! does not find two policies that cannot run together.
 
 use std::cell::RefCell;
 use std::rc::Rc;

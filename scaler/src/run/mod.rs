@@ -1,8 +1,8 @@
 //! `run`: the scaler as a daemon, for one fleet or several. Also what `up` shares with it:
 //! assembling, ticking, ending.
 //!
-//! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot live without it is told
-//! to stop and finishes what it has accepted; a second signal leaves it no more time.
+//! Shutdown: on SIGTERM or SIGINT it stops ticking; a fleet that cannot run without it is stopped, and
+//! finishes the requests that it accepted; a second signal stops it at once.
 
 mod accepted;
 mod policies;
@@ -37,8 +37,7 @@ pub enum Unusable {
     #[error("{}: has no [up] table and so is for `tidegate-scaler run --policy`", .0.display())]
     ForRun(PathBuf),
     #[error(
-        "{}: the file's name is the fleet's among several, \
-         expected 1 to 255 letters, digits and -_. before its end",
+        "{}: with several policies the file's name is the fleet's, expected 1 to 255 letters, digits and -_. before its extension",
         .0.display()
     )]
     Name(PathBuf),
@@ -65,7 +64,7 @@ fn in_lines(clashes: &[Clash]) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Act,
-    /// They are told, and nothing is done.
+    /// They are logged, and nothing is done.
     DryRun,
 }
 

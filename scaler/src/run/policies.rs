@@ -1,6 +1,6 @@
-//! Several policies under one scaler: what each is called, and what no two of them may share.
+//! Several policies under one scaler: their names, and what no two of them may share.
 //!
-//! Paths are compared as the places that they lead to, links and all: they may be there or not yet.
+//! Paths are compared after links are resolved; the files need not exist yet.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What a scaler is assembled from, and read again from at SIGHUP.
+//! The parts of a scaler, read at its start and again at SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct Setup {
     pub operator_tokens: PathBuf,
     pub worker_tokens: PathBuf,
     pub mode: Mode,
-    /// The fleet's name, where others of this machine beat to the same proxy.
+    /// The fleet's name, where other fleets of this machine use the same proxy.
     pub label: Option<String>,
     /// What of this machine's cores a fleet of processes may use; all when absent.
     pub share: Option<Share>,

@@ -1,4 +1,4 @@
-//! What the scaler does: whether it is its change, taking over, and carrying a decision out.
+//! How the scaler acts: whether it may, taking over, and carrying out a decision.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What an operator has one worker do.
+//! An operator's orders to one worker.
 
 use tidegate_control::{Stage, Time};
 use tidegate_protocol::Order;
@@ -21,7 +21,7 @@ impl Scaler {
         let id = &by_hand.worker;
         self.check_leads()?;
         if matches!(self.actuator, Actuator::DryRun) {
-            return Err("this is a dry run: no worker is told anything".to_owned());
+            return Err("this is a dry run: no worker gets orders".to_owned());
         }
         match (self.stages.get(id), by_hand.order) {
             (None, _) => return Err(format!("found no worker {id} in this fleet")),
@@ -51,6 +51,8 @@ impl Scaler {
             return Ok(());
         }
         let holder = self.leadership.holder().unwrap_or("another");
-        Err(format!("this scaler only watches: {holder} has the lease"))
+        Err(format!(
+            "this scaler only watches: {holder} holds the lease"
+        ))
     }
 }

@@ -122,7 +122,7 @@ impl Leadership {
         self.lease.hurry();
     }
 
-    /// Whether a look at the fleet is sure to show it if the member was told to go before.
+    /// Whether a look at the fleet is sure to show it if the member was removed before.
     pub fn has_settled(&mut self, now: Time, id: &str) -> bool {
         self.unsettled.retain(|_, until| now < *until);
         self.all_unsettled = self.all_unsettled.filter(|until| now < *until);

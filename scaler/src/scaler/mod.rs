@@ -1,5 +1,5 @@
-//! The scaler: one tick reads the signals and the fleet, decides, writes the intent down, acts,
-//! and writes down what came of it. Nothing else changes the fleet's size.
+//! The scaler: one tick reads the signals and the fleet, decides, records the intent, acts, and records
+//! the outcome. Nothing else changes the fleet's size.
 
 mod acting;
 mod by_hand;
@@ -61,7 +61,7 @@ pub struct Scaler {
     /// Who stands behind the members' names at each proxy.
     names: Names,
     actuator: Actuator,
-    /// The policy's own bounds, and what the fleet was last told to leave of them.
+    /// The policy's own bounds, and what the fleet last left of them.
     bounds: Bounds,
     cut: Option<Bounds>,
     leadership: Leadership,

@@ -1,4 +1,4 @@
-//! What the scaler tells people: each thing when it begins and when it ends, not every tick.
+//! Notices in the log: each when its condition begins and ends, not at every tick.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::event::{Event, EventSink};
 use crate::metrics;
 use crate::proxies::{ProxyFault, Reply};
 
-/// What lasts from when it is told to when it is over.
+/// A condition that was reported and lasts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     FleetUnknown,
@@ -46,7 +46,7 @@ impl Notices {
         self.events.emit(&event);
     }
 
-    /// Tells the event unless its condition has been told and lasts.
+    /// Reports the event unless its condition was reported and lasts.
     pub fn begins(&mut self, condition: Condition, event: Event) {
         if self.lasting.insert(condition) {
             self.emit(event);
@@ -107,7 +107,7 @@ impl Notices {
     }
 
     /// A decision that is acted upon. That a worker which has drained is stopped is no news, nor
-    /// is one more start while starts keep failing.
+    /// is one more start while launches keep failing.
     pub fn decided(&mut self, decision: &Decision) {
         match decision.reason.guards.contains(&Guard::MassSilence) {
             true => self.begins(Condition::HeartbeatsLost, Event::HeartbeatsLost),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_known_by_its_type_and_a_line_without_a_number_is_told() {
+    fn a_counter_is_known_by_its_type_and_a_line_without_a_number_is_reported() {
         let counter = |page: &str, name: &str| {
             let wanted = Series::whole(name).expect("a series");
             samples(page, &wanted).expect("numbers").is_counter

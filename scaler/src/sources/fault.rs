@@ -15,7 +15,7 @@ pub enum SourceFault {
     #[error("it answers with {status}{}", said_text(said))]
     Status { status: u16, said: String },
     #[error(
-        "it answers with {status}, on to {to:?}: redirects are not followed, so name it in url"
+        "it answers with {status} and redirects to {to:?}: redirects are not followed, so set url to that address"
     )]
     Redirect { status: u16, to: String },
     #[error("there is no such queue")]
@@ -34,17 +34,17 @@ pub enum SourceFault {
     NotANumber { place: String, found: String },
     #[error("{place} is a counter by its # TYPE line, so the source needs rate = true")]
     Counter { place: String },
-    #[error("{0} is below 0, which nothing that is counted is")]
+    #[error("its value {0} is below 0")]
     Negative(f64),
-    #[error("its value is {age:?} old, and counts for {fresh_for:?}")]
+    #[error("its value is {age:?} old, and is valid for {fresh_for:?}")]
     Old { age: Span, fresh_for: Span },
     /// Of a counter: nothing is wrong.
-    #[error("how fast a counter grows is known from its second value on")]
+    #[error("the growth of a counter is known from its second value on")]
     First,
 }
 
 impl SourceFault {
-    /// Whether both are told once and not twice: they differ in figures at most.
+    /// Whether both are reported once and not twice: they differ in figures at most.
     pub fn is_like(&self, other: &SourceFault) -> bool {
         use SourceFault::{Aws, Status, Unreachable};
         match (self, other) {

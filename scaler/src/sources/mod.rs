@@ -1,8 +1,8 @@
 //! Values from beside the proxies: a Prometheus query, a scraped metric, a field of any JSON, a
 //! metric of CloudWatch, a queue of SQS.
 //!
-//! Each source has a task of its own that asks at its own pace, so that a slow one delays no
-//! tick. What it said counts as long as it is fresh; after that the law knows that it does not know.
+//! Each source has a task of its own that reads at its own interval, so that a slow source delays no
+//! tick. Its last value counts while it is fresh; after that the value is missing.
 
 mod answer;
 pub(crate) mod exposition;
@@ -186,21 +186,20 @@ impl Drop for Source {
 async fn ask_on(mut reader: Box<dyn Ask>, rule: SourceRule, send: watch::Sender<Reading>) {
     let mut pace = tokio::time::interval(rule.every.into());
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told: Option<SourceFault> = None;
+    let mut reported: Option<SourceFault> = None;
     let mut is_partial = false;
     loop {
         pace.tick().await;
         let asked = reader.ask().await;
         match asked.and_then(|sample| sample.check(rule.fresh_for.into())) {
             Ok(sample) => {
-                if told.take().is_some() {
+                if reported.take().is_some() {
                     tracing::info!("source {} answers again", rule.name);
                 }
                 if sample.is_partial && !is_partial {
                     let name = &rule.name;
                     tracing::warn!(
-                        "source {name} warns that its value is not whole, so it may be too small: \
-                         no worker is removed by it"
+                        "source {name} warns that its value is incomplete and may be too small: no worker is removed because of it"
                     );
                 }
                 is_partial = sample.is_partial;
@@ -214,10 +213,13 @@ async fn ask_on(mut reader: Box<dyn Ask>, rule: SourceRule, send: watch::Sender<
             Err(SourceFault::First) => {}
             Err(fault) => {
                 send.send_modify(|reading| reading.failures += 1);
-                if told.as_ref().is_none_or(|told| !told.is_like(&fault)) {
+                if reported
+                    .as_ref()
+                    .is_none_or(|reported| !reported.is_like(&fault))
+                {
                     let (name, place) = (&rule.name, rule.whereabouts());
                     tracing::warn!("source {name} ({place}) gives no value: {fault}");
-                    told = Some(fault);
+                    reported = Some(fault);
                 }
             }
         }

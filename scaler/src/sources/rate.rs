@@ -1,7 +1,7 @@
 //! How fast a counter grows: from one answer to the next, series by series.
 //!
-//! As Prometheus' `rate` has it: a counter that is less than it was began anew at zero, and one
-//! that was not there before has not grown yet.
+//! As in Prometheus' `rate`: a counter that is smaller than before restarted at zero, and a new one has
+//! not grown yet.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Where one fleet's ticks are shown. It is fed by what the scaler does in any case: what it writes
-//! to its ledger, and what it hears from the proxies.
+//! The data of the status page for one fleet: the ticks, from what the scaler writes to its ledger and
+//! reads from the proxies anyway.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

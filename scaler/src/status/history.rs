@@ -1,5 +1,5 @@
-//! What the page draws: the past hours in steps, every change of the size and every order, and what
-//! it cost.
+//! The history on the page: the past hours in steps, every change of the size, every order, and the
+//! cost.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -189,7 +189,7 @@ impl History {
         }
     }
 
-    /// Arrivals a second over the window, or since there are ticks.
+    /// Arrivals per second over the window, or since there are ticks.
     fn per_second(&self, at: Time) -> f64 {
         let Some(first) = self.recent.front() else {
             return 0.0;

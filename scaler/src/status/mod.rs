@@ -1,7 +1,7 @@
-//! The status page, and the routes that feed it: what the ledger is told, people see.
+//! The status page, and the routes that feed it: people see what the ledger records.
 //!
-//! The page is one document with everything in it; it fetches nothing but these routes. It shows
-//! no request's content, and whoever reaches the scaler's port may read it, as with `/metrics`.
+//! The page is one document with everything in it; it fetches nothing but these routes. It shows no
+//! content of requests, and anybody who reaches the scaler's port may read it, as with `/metrics`.
 
 mod board;
 mod history;

@@ -1,5 +1,5 @@
-//! Requests that people send from the status page to what is served: handed on to the proxies'
-//! client port, since a page may ask none but its own server.
+//! Requests that people send from the status page to the models: passed on to the proxies' client port,
+//! because a page may only send requests to its own server.
 //!
 //! A request goes to the one address that the policy names, by the routes that are listed here, with
 //! its caller's own key. It carries no token of the scaler's.

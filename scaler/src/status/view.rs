@@ -28,7 +28,7 @@ pub struct View {
     /// Requests at workers.
     pub in_flight: u64,
     pub oldest_waiting_ms: Option<u64>,
-    /// Arrivals a second over the last minute.
+    /// Arrivals per second over the last minute.
     pub per_s: f64,
     pub p50_ms: Option<f64>,
     pub p95_ms: Option<f64>,

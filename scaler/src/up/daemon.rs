@@ -49,7 +49,7 @@ pub enum DaemonError {
 }
 
 pub struct Daemon {
-    /// As people are told of it.
+    /// As people read of it.
     name: &'static str,
     binary: PathBuf,
     arguments: Vec<String>,

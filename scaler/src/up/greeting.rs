@@ -1,4 +1,4 @@
-//! What `up` says when serving begins.
+//! What `up` prints when serving begins.
 
 use super::directory::RunDirectory;
 use super::models::Model;

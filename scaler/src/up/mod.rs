@@ -39,7 +39,7 @@ use greeting::Greeting;
 use served::Served;
 use terminal::Terminal;
 
-/// How often someone who waits for the first worker is told that it is still loading.
+/// How often someone who waits for the first worker reads that it is still loading.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the daemons are looked at.
@@ -64,7 +64,7 @@ pub enum UpError {
         config: String,
         cause: std::io::Error,
     },
-    #[error("the model {model} is not there (process.model in {config}); `make up` fetches it")]
+    #[error("the model {model} does not exist (process.model in {config}); `make up` downloads it")]
     NoModel { model: String, config: String },
     #[error(
         "{models} models need {needed} cores, one each or their fleet.min, and this machine has \
@@ -127,7 +127,7 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
         let greeting = Greeting::new(&models, &directory);
         terminal.say(&greeting.begin);
         work(&mut served, &mut daemons, &greeting, &mut stop, &clock).await;
-        terminal.say("stopping: what was accepted is answered first; Ctrl-C again stops at once");
+        terminal.say("stopping: accepted requests are answered first; Ctrl-C again stops at once");
     }
     end(&mut daemons, &mut served, &mut stop).await;
     server.abort();

@@ -1,4 +1,4 @@
-//! One model of `up` at work: its fleet, ticked once a second.
+//! One running model of `up`: its fleet, with one tick a second.
 
 use std::cell::Cell;
 

@@ -109,7 +109,7 @@ impl Gate {
         let holder = self.table.item().as_ref().map(|item| item.owner.clone());
         if holder.as_deref() != Some(self.owner.as_str()) {
             let owner = &self.owner;
-            let rule = format!("{owner} makes a call ({what}) while {holder:?} has the lease");
+            let rule = format!("{owner} makes a call ({what}) while {holder:?} holds the lease");
             lock(&self.world).breaks(rule);
         }
     }

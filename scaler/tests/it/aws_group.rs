@@ -99,7 +99,7 @@ async fn boto3_sees_the_group_grow_under_load_and_lose_the_worker_that_drained()
     let daemon = Daemon::start_in(&ENVIRONMENT, &arguments, directory.path());
 
     daemon.wait_for(
-        "the fleet keeps to 1 to 3 workers, as the Auto Scaling Group workers allows 0 to 3",
+        "the fleet is limited to 1 to 3 workers: the Auto Scaling Group workers allows 0 to 3",
     );
     daemon.wait_for("0 -> 1 worker");
     let first = eventually("the first instance", || match group(&moto) {

@@ -68,10 +68,9 @@ async fn a_region_that_the_instance_says_later_is_found_without_a_restart() {
     let arguments = ["run", "--policy", whole.to_str().unwrap_or_default()];
     let daemon = Daemon::start_in(&environment, &arguments, directory.path());
 
-    let why = "no region is known: the policy, the environment and the profile say none, and the \
-               instance's metadata do not answer";
+    let why = "no region is known: the policy, the environment and the profile have none, and the instance's metadata service does not answer";
     for what in [
-        "the fleet cannot be seen, so nothing is decided: DescribeAutoScalingGroups was not called",
+        "the state of the fleet cannot be read, so nothing is decided: DescribeAutoScalingGroups was not called",
         "the lease cannot be reached: dynamodb:GetItem",
         "source jobs (SQS: jobs) gives no value: it cannot be asked",
         "source orders (CloudWatch: Shop Orders) gives no value: it cannot be asked",
@@ -80,7 +79,7 @@ async fn a_region_that_the_instance_says_later_is_found_without_a_restart() {
     }
     metadata_answer(metadata).await;
 
-    daemon.wait_for("has the lease and acts");
+    daemon.wait_for("holds the lease and acts");
     let again = daemon
         .said()
         .matches("the lease can be reached again")
@@ -92,7 +91,7 @@ async fn a_region_that_the_instance_says_later_is_found_without_a_restart() {
     metrics_with(port, "tidegate_scaler_source_up{source=\"orders\"} 1").await;
     let said = daemon.said();
     assert!(!said.contains("config file"), "the SDK's own words: {said}");
-    assert!(!said.contains("takes no metrics"), "{said}");
+    assert!(!said.contains("accepts no metrics"), "{said}");
     eventually("the group's first instance", || {
         (crate::aws_group::group(&moto).0 == 1).then_some(())
     });

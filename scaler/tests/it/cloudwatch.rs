@@ -118,13 +118,13 @@ async fn boto3_reads_in_cloudwatch_what_the_scaler_saw_and_decided() {
     assert_eq!(sum("Workers", serving).1, Some(1.0));
     let launch = json!({ "Name": "Change", "Value": "launch" });
     assert_eq!(sum("Decisions", launch).0, Some(1.0));
-    let (beats, _) = sum("Heartbeat", Value::Null);
+    let (heartbeats, _) = sum("Heartbeat", Value::Null);
     let ticks = fs::read_to_string(directory.path().join("ledger.jsonl")).expect("the ledger");
     let ticks = ticks
         .lines()
         .filter(|line| line.contains("decision"))
         .count();
-    assert_eq!(beats, Some(ticks as f64), "one beat a tick");
+    assert_eq!(heartbeats, Some(ticks as f64), "one heartbeat a tick");
 }
 
 /// CloudWatch as it is on a bad day.
@@ -190,7 +190,7 @@ async fn while_cloudwatch_is_away_ticks_go_on_and_the_oldest_is_dropped() {
         away.url
     );
     let (mut daemon, port) = scaler(&directory, &proxy, &table).await;
-    daemon.wait_for("CloudWatch takes no metrics");
+    daemon.wait_for("CloudWatch accepts no metrics");
     let page = eventually_async("data to be dropped", async || {
         let page = metrics_with(port, "tidegate_scaler_ticks_total ").await;
         let dropped = page.contains("tidegate_scaler_publish_dropped_total ");
@@ -203,11 +203,11 @@ async fn while_cloudwatch_is_away_ticks_go_on_and_the_oldest_is_dropped() {
         "no tick waits"
     );
     assert!(away.calls.load(Ordering::SeqCst) >= 2, "it is tried again");
-    let events = daemon.said().matches("takes no metrics").count();
+    let events = daemon.said().matches("accepts no metrics").count();
     assert_eq!(events, 1, "{}", daemon.said());
 
     away.mood.store(GOOD, Ordering::SeqCst);
-    daemon.wait_for("CloudWatch takes metrics again");
+    daemon.wait_for("CloudWatch accepts metrics again");
     metrics_with(port, "tidegate_scaler_publish_backlog 0").await;
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
@@ -224,7 +224,7 @@ async fn an_end_does_not_wait_for_cloudwatch_longer_than_its_limit() {
         away.url
     );
     let (mut daemon, _) = scaler(&directory, &proxy, &table).await;
-    daemon.wait_for("CloudWatch takes no metrics");
+    daemon.wait_for("CloudWatch accepts no metrics");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.code(), Some(0));
     daemon.wait_for("the last metrics were not published within 500ms");
@@ -240,7 +240,7 @@ async fn what_cloudwatch_refuses_is_dropped_and_not_sent_again() {
         strict.url
     );
     let (mut daemon, port) = scaler(&directory, &proxy, &table).await;
-    daemon.wait_for("CloudWatch takes no metrics (it refuses ");
+    daemon.wait_for("CloudWatch accepts no metrics (it refuses ");
     assert!(daemon.said().contains("InvalidParameterValue"));
     assert_eq!(
         strict.calls.load(Ordering::SeqCst),
@@ -248,7 +248,7 @@ async fn what_cloudwatch_refuses_is_dropped_and_not_sent_again() {
         "not even a second try"
     );
     strict.mood.store(GOOD, Ordering::SeqCst);
-    daemon.wait_for("CloudWatch takes metrics again");
+    daemon.wait_for("CloudWatch accepts metrics again");
     let page = metrics_with(port, "tidegate_scaler_publish_dropped_total ").await;
     assert!(value(&page, "tidegate_scaler_publish_dropped_total") > 0.0);
     daemon.signal(Signal::TERM);

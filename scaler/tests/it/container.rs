@@ -159,8 +159,8 @@ async fn one_that_was_told_to_stop_before_a_restart_is_killed_when_its_limit_is_
     let mut before = fleet_of(rules(&engine));
     before.grow(NOW, 3).await.expect("they start");
     let [one, two, three] = [1, 2, 3].map(|n| format!("tidegate-worker-{n}"));
-    before.remove(&one).await.expect("it is told");
-    before.remove(&two).await.expect("it is told");
+    before.remove(&one).await.expect("it is removed");
+    before.remove(&two).await.expect("it is removed");
     drop(before);
     engine.shelf().signals.clear();
 
@@ -179,7 +179,7 @@ async fn one_that_was_told_to_stop_before_a_restart_is_killed_when_its_limit_is_
     );
     let killed = (one.clone(), "SIGKILL".to_owned());
     assert_eq!(engine.shelf().signals, [killed]);
-    fleet.remove(&two).await.expect("it was told already");
+    fleet.remove(&two).await.expect("it was removed already");
     assert_eq!(engine.shelf().signals.len(), 1);
     engine.end(&one, 137);
     let status = fleet.describe(seconds(41)).await.expect("it can be seen");
@@ -246,7 +246,7 @@ async fn an_end_is_told_once_and_how_it_came() {
     engine.end("tidegate-worker-2", 0);
     let status = fleet.describe(NOW).await.expect("it can be seen");
     let events = status.ended.iter().map(|end| (end.how.as_str(), end.asked));
-    // One that ends well was told to, by whomever.
+    // One that ends well was stopped by someone.
     assert_eq!(
         events.collect::<Vec<_>>(),
         [("exit code 78", false), ("exit code 0", true)]

@@ -69,7 +69,7 @@ fn a_bill_says_what_a_million_requests_cost_here_and_on_sagemaker() {
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     for expected in [
         "per million",
-        "in all                 0.01            2          500       0.00         5.00",
+        "total                  0.01            2          500       0.00         5.00",
         "on SageMaker, at 0.27 an instance-hour",
         "the same instance-hours",
     ] {

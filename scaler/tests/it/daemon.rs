@@ -204,7 +204,7 @@ fn check_says_whether_a_policy_is_valid() {
     assert!(said.contains(&unknown), "{said}");
     assert!(
         said.contains(": slo: missing key\n"),
-        "all are told: {said}"
+        "all are reported: {said}"
     );
 }
 

@@ -121,10 +121,7 @@ async fn one_that_is_cut_off_stops_before_the_other_begins() {
             "two have it after {second} s"
         );
         if let LeaseChange::Taken(_) = change {
-            assert!(
-                lost_at.is_some(),
-                "it was never told that it lost the lease"
-            );
+            assert!(lost_at.is_some(), "it never learned that it lost the lease");
             alone.set_outcome(CallOutcome::Answered);
             assert!(matches!(
                 one.keep(&Memory::new()).await,

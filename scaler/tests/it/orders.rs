@@ -8,7 +8,7 @@ use tidegate_scaler::orders::{Due, Orders};
 type Report<'a> = Option<&'a [(&'a str, bool)]>;
 
 fn observation(reports: &[(&str, Report)]) -> Observation {
-    let sight = |(id, draining): &(&str, bool)| WorkerObservation {
+    let described = |(id, draining): &(&str, bool)| WorkerObservation {
         id: (*id).to_owned(),
         ready: true,
         draining: *draining,
@@ -20,7 +20,7 @@ fn observation(reports: &[(&str, Report)]) -> Observation {
     let proxies = reports.iter().map(|(source, report)| ProxyObservation {
         source: (*source).to_owned(),
         seen: report.map(|workers| Seen {
-            workers: workers.iter().map(sight).collect(),
+            workers: workers.iter().map(described).collect(),
             ..Seen::default()
         }),
     });

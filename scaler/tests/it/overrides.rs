@@ -10,32 +10,32 @@ use tidegate_scaler::explain;
 use tidegate_scaler::ledger::fold;
 
 use crate::daemon::{Daemon, free_port};
+use crate::harness::Harness;
 use crate::stage::{FakeProxy, token_file};
-use crate::stand::Stand;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn story(stand: &Stand) -> String {
+fn story(harness: &Harness) -> String {
     let mut out = Vec::new();
-    let ledger = stand.directory.path().join("ledger.jsonl");
+    let ledger = harness.directory.path().join("ledger.jsonl");
     explain::explain(&ledger, &mut out).expect("it can be explained");
     String::from_utf8(out).expect("text")
 }
 
 #[tokio::test]
 async fn a_hold_is_kept_until_it_ends_and_a_size_out_of_bounds_is_refused() {
-    let mut stand = Stand::two_idle_workers(1).await;
-    let events = stand.order(Some(Size::Workers(3)), HOUR);
+    let mut harness = Harness::two_idle_workers(1).await;
+    let events = harness.order(Some(Size::Workers(3)), HOUR);
     assert_eq!(events, Ok("held at 3 by hand".to_owned()));
-    stand.tick().await;
-    assert_eq!(stand.members(), ["w-1", "w-2", "w-3"]);
-    let refused = stand.order(Some(Size::Workers(9)), HOUR);
+    harness.tick().await;
+    assert_eq!(harness.members(), ["w-1", "w-2", "w-3"]);
+    let refused = harness.order(Some(Size::Workers(9)), HOUR);
     assert_eq!(refused, Err("found 9 workers, expected 1 to 3".to_owned()));
     assert_eq!(
-        stand.order(None, HOUR),
-        Ok("the law decides again".to_owned())
+        harness.order(None, HOUR),
+        Ok("the policy decides again".to_owned())
     );
-    let events = stand.events();
+    let events = harness.events();
     assert!(
         events
             .iter()
@@ -46,43 +46,43 @@ async fn a_hold_is_kept_until_it_ends_and_a_size_out_of_bounds_is_refused() {
 
 #[tokio::test]
 async fn an_order_by_hand_survives_a_restart() {
-    let mut stand = Stand::two_idle_workers(1).await;
-    let paused = stand.order(Some(Size::AsItIs), HOUR);
+    let mut harness = Harness::two_idle_workers(1).await;
+    let paused = harness.order(Some(Size::AsItIs), HOUR);
     assert_eq!(paused, Ok("paused by hand".to_owned()));
-    stand.ticks(3).await;
+    harness.ticks(3).await;
     let policy = format!("{}/../configs/policy.toml", env!("CARGO_MANIFEST_DIR"));
     let policy: PolicyFile = tidegate_config::load(policy.as_ref()).expect("a policy");
-    let recalled = |stand: &Stand| {
-        let ledger = stand.directory.path().join("ledger.jsonl");
-        let now = Time::from_ms(1_000_000 + stand.second * 1000);
+    let recalled = |harness: &Harness| {
+        let ledger = harness.directory.path().join("ledger.jsonl");
+        let now = Time::from_ms(1_000_000 + harness.second * 1000);
         let folded = fold(&ledger, now, HOUR).expect("it is read");
         let mut law = Law::new(policy.policy());
         folded.recall(&mut law, &mut Roster::default());
         law.by_hand().map(|order| order.size)
     };
-    assert_eq!(recalled(&stand), Some(Size::AsItIs));
-    assert!(stand.order(None, HOUR).is_ok());
-    assert_eq!(recalled(&stand), None);
+    assert_eq!(recalled(&harness), Some(Size::AsItIs));
+    assert!(harness.order(None, HOUR).is_ok());
+    assert_eq!(recalled(&harness), None);
 }
 
 #[tokio::test]
 async fn a_ledger_explains_a_burst_and_what_was_ordered_by_hand() {
-    let mut stand = Stand::new(1).await;
-    stand.tick().await;
-    stand.all_ready(0);
-    stand.ticks(5).await;
-    stand.load(9, 3);
-    stand.ticks(3).await;
-    stand.all_ready(1);
-    assert!(stand.order(Some(Size::AsItIs), HOUR).is_ok());
-    stand.load(0, 0);
-    stand.ticks(30).await;
-    let story = story(&stand);
+    let mut harness = Harness::new(1).await;
+    harness.tick().await;
+    harness.all_ready(0);
+    harness.ticks(5).await;
+    harness.load(9, 3);
+    harness.ticks(3).await;
+    harness.all_ready(1);
+    assert!(harness.order(Some(Size::AsItIs), HOUR).is_ok());
+    harness.load(0, 0);
+    harness.ticks(30).await;
+    let story = story(&harness);
     for expected in [
         "Thursday, 1970-01-01 UTC",
         "1 -> 3 workers: requests asks for 3 (max 12.0 over 2s, 4 per worker)",
         "asked: requests 3",
-        "up to 9 in line",
+        "up to 9 in the queue",
         "paused by hand until 1970-01-01 01:",
         "instance-hours",
         "due to ",
@@ -94,48 +94,48 @@ async fn a_ledger_explains_a_burst_and_what_was_ordered_by_hand() {
 
 #[tokio::test]
 async fn a_worker_drains_by_hand_until_it_is_taken_back() {
-    let mut stand = Stand::two_idle_workers(1).await;
-    stand.load(4, 4);
-    stand.proxies[0].permits("w-1", 4);
+    let mut harness = Harness::two_idle_workers(1).await;
+    harness.load(4, 4);
+    harness.proxies[0].permits("w-1", 4);
     assert_eq!(
-        stand.order_worker("w-9", Order::Drain),
+        harness.order_worker("w-9", Order::Drain),
         Err("found no worker w-9 in this fleet".to_owned())
     );
-    let undrained = stand.order_worker("w-1", Order::Undrain);
+    let undrained = harness.order_worker("w-1", Order::Undrain);
     assert_eq!(undrained, Err("w-1 does not drain".to_owned()));
-    let drained = stand.order_worker("w-1", Order::Drain);
-    assert_eq!(drained, Ok("w-1 drains by hand".to_owned()));
-    stand.ticks(2).await;
-    stand.proxies[0].ready("w-3", 0);
-    stand.ticks(38).await;
+    let drained = harness.order_worker("w-1", Order::Drain);
+    assert_eq!(drained, Ok("w-1 is drained by hand".to_owned()));
+    harness.ticks(2).await;
+    harness.proxies[0].ready("w-3", 0);
+    harness.ticks(38).await;
     assert_eq!(
-        stand.orders(0),
+        harness.orders(0),
         ["drain w-1"],
         "no drain limit takes it back"
     );
-    assert_eq!(stand.members(), ["w-1", "w-2", "w-3"]);
-    let undrained = stand.order_worker("w-1", Order::Undrain);
-    assert_eq!(undrained, Ok("w-1 is taken back by hand".to_owned()));
-    stand.tick().await;
-    assert!(stand.orders(0).contains(&"undrain w-1".to_owned()));
-    let story = story(&stand);
+    assert_eq!(harness.members(), ["w-1", "w-2", "w-3"]);
+    let undrained = harness.order_worker("w-1", Order::Undrain);
+    assert_eq!(undrained, Ok("w-1 is undrained by hand".to_owned()));
+    harness.tick().await;
+    assert!(harness.orders(0).contains(&"undrain w-1".to_owned()));
+    let story = story(&harness);
     assert!(
-        story.contains("w-1 drains by hand by Ada: new kernel"),
+        story.contains("w-1 is drained by hand by Ada: new kernel"),
         "{story}"
     );
 }
 
 #[tokio::test]
 async fn a_worker_that_an_operator_drained_leaves_when_it_is_empty() {
-    let mut stand = Stand::two_idle_workers(1).await;
-    stand.proxies[0].permits("w-1", 1);
-    assert!(stand.order_worker("w-1", Order::Drain).is_ok());
-    stand.ticks(3).await;
-    let is_there = |stand: &Stand| stand.members().contains(&"w-1".to_owned());
-    assert!(is_there(&stand), "a proxy holds a permit");
-    stand.proxies[0].permits("w-1", 0);
-    stand.ticks(2).await;
-    assert!(!is_there(&stand));
+    let mut harness = Harness::two_idle_workers(1).await;
+    harness.proxies[0].permits("w-1", 1);
+    assert!(harness.order_worker("w-1", Order::Drain).is_ok());
+    harness.ticks(3).await;
+    let is_there = |harness: &Harness| harness.members().contains(&"w-1".to_owned());
+    assert!(is_there(&harness), "a proxy holds a permit");
+    harness.proxies[0].permits("w-1", 0);
+    harness.ticks(2).await;
+    assert!(!is_there(&harness));
 }
 
 #[test]
@@ -199,11 +199,16 @@ async fn the_command_line_reaches_a_running_scaler_with_the_operator_token_alone
         said.contains("found 7 workers, expected 0 to 1") || said.contains("expected 1 to 1"),
         "{said}"
     );
+    for verb in ["drain", "undrain"] {
+        let (code, said) = say(&[verb, "w-99"], port, &operator);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("no worker w-99"), "{said}");
+    }
     let other = token_file(directory.path(), "other.token");
     std::fs::write(&other, "some-other-0123456789\n").expect("it is written");
     let (code, said) = say(&["resume"], port, &other.to_string_lossy());
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("401"), "{said}");
     let (code, said) = say(&["resume"], port, &operator);
-    assert_eq!((code, &*said), (Some(0), "the law decides again\n"));
+    assert_eq!((code, &*said), (Some(0), "the policy decides again\n"));
 }

@@ -168,7 +168,7 @@ async fn a_resolver_that_fails_changes_nothing_and_a_name_without_proxies_is_one
     let why = replies[0].signal.as_ref().expect_err("nobody is there");
     assert_eq!(
         why.to_string(),
-        "no address is known behind the name: no such name"
+        "the name has no known address: no such name"
     );
     assert_eq!(scene.asked().await, [(NAME.to_owned(), false)]);
     scene.record.names(&[&one]);

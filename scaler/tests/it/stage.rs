@@ -91,7 +91,7 @@ impl FakeProxy {
         lock(&self.state)
     }
 
-    /// Requests in line and in flight from now on.
+    /// Requests in the queue and in flight from now on.
     pub fn load(&self, waiting: u64, in_flight: u64) {
         let mut state = self.state();
         state.signal.models[0].waiting = waiting;

@@ -41,7 +41,7 @@ impl Place {
         }
     }
 
-    /// Ticks of which it has told.
+    /// Ticks that it has published.
     fn published(&self) -> usize {
         let text = fs::read_to_string(&self.metrics).unwrap_or_default();
         text.matches("\"Heartbeat\":").count()
@@ -55,7 +55,7 @@ impl Place {
         .await;
     }
 
-    /// Requests of this outcome of which it has told.
+    /// Requests of this outcome that it has published.
     fn counted(&self, outcome: &str) -> f64 {
         let text = fs::read_to_string(&self.metrics).unwrap_or_default();
         let lines = text
@@ -104,7 +104,7 @@ async fn one_after_the_other(lease: &str) {
     let proxy = FakeProxy::start().await;
     let (first, second) = (Place::new(&proxy.url, lease), Place::new(&proxy.url, lease));
     let mut one = first.start();
-    one.wait_for("has the lease and acts");
+    one.wait_for("holds the lease and acts");
     let two = second.start();
     two.wait_for("only watches");
     metrics_with(first.port, "tidegate_scaler_leader 1").await;
@@ -113,7 +113,7 @@ async fn one_after_the_other(lease: &str) {
     first.publishes_for(3).await;
     assert_eq!(second.published(), 0);
     one.signal(Signal::TERM);
-    two.wait_for("has the lease and acts");
+    two.wait_for("holds the lease and acts");
     two.wait_for("0 -> 1 worker");
     metrics_with(second.port, "tidegate_scaler_leader 1").await;
     second.publishes_for(1).await;
@@ -187,7 +187,7 @@ async fn requests_are_counted_once(end: impl FnOnce(&mut Daemon)) {
     let both = || (first.counted("answered"), second.counted("answered"));
     let answered = |total: u64| proxy.state().signal.models[0].answered_total = total;
     let mut one = first.start();
-    one.wait_for("has the lease and acts");
+    one.wait_for("holds the lease and acts");
     let two = second.start();
     two.wait_for("only watches");
     first.publishes_for(2).await;
@@ -197,7 +197,7 @@ async fn requests_are_counted_once(end: impl FnOnce(&mut Daemon)) {
     })
     .await;
     end(&mut one);
-    two.wait_for("has the lease and acts");
+    two.wait_for("holds the lease and acts");
     second.publishes_for(2).await;
     answered(150);
     eventually_async("the second tells of 50 more", async || {
@@ -228,7 +228,7 @@ const ROUNDS: u32 = 8;
 async fn takeovers(proxy: &FakeProxy, lease: &str, end: End) -> Vec<Duration> {
     let places = [Place::new(&proxy.url, lease), Place::new(&proxy.url, lease)];
     let mut acting = places[0].start();
-    acting.wait_for("has the lease and acts");
+    acting.wait_for("holds the lease and acts");
     let mut times = Vec::new();
     for round in 1..=ROUNDS {
         let next = places[round as usize % 2].start();
@@ -238,7 +238,9 @@ async fn takeovers(proxy: &FakeProxy, lease: &str, end: End) -> Vec<Duration> {
         let began = Instant::now();
         end(&mut acting);
         eventually("its turn", || {
-            next.said().contains("has the lease and acts").then_some(())
+            next.said()
+                .contains("holds the lease and acts")
+                .then_some(())
         });
         times.push(began.elapsed());
         drop(acting);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::daemon::{Daemon, free_port};
 use crate::stage::script;
 
-/// Answers every request on its admin port as healthy. (Its signal is no signal: that is told.)
+/// Answers every request on its admin port as healthy. (Its signal cannot be read: the scaler reports that.)
 const PROXY: &str = r#"
 echo "proxy $*" >&2
 while [ $# -gt 0 ]; do [ "$1" = --admin ] && admin=$2; shift; done
@@ -51,7 +51,7 @@ impl House {
         self.directory.path()
     }
 
-    /// Where the children write down what they were told, in order.
+    /// Where the children write down which orders they got, in order.
     fn order(&self) -> PathBuf {
         self.path().join("order")
     }
@@ -119,7 +119,7 @@ fn ctrl_c_stops_the_proxy_and_then_the_workers_and_leaves_nothing() {
     daemon.signal(Signal::INT);
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
     daemon.wait_for("stopped");
-    let order = fs::read_to_string(house.order()).expect("they were told");
+    let order = fs::read_to_string(house.order()).expect("they got orders");
     assert_eq!(order, "proxy told to stop\nworker told to stop\n");
     assert_eq!(house.left_behind(), 0);
 }
@@ -167,7 +167,7 @@ fn a_worker_that_cannot_load_its_model_is_said_once_and_survived() {
     let house = House::new();
     let mut daemon = house.up(PROXY, "echo 'model.safetensors is torn' >&2; exit 1");
     daemon.wait_for("never ready (exit code 1)\n    model.safetensors is torn\n    log: ");
-    daemon.wait_for("2 starts in a row have failed");
+    daemon.wait_for("2 launches in a row have failed");
     daemon.signal(Signal::INT);
     assert_eq!(daemon.code(), Some(0), "{}", daemon.said());
     assert_eq!(daemon.said().matches("is torn").count(), 1);
@@ -204,7 +204,7 @@ fn a_model_that_is_not_there_is_said_before_anything_starts() {
     assert_eq!(daemon.code(), Some(1));
     let said = daemon.said();
     assert!(
-        said.contains("the model models/none is not there (process.model in "),
+        said.contains("the model models/none does not exist (process.model in "),
         "{said}"
     );
 }

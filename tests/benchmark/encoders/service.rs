@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tidegate_tests::{Client, Process, Stand, StandConfig, binary};
+use tidegate_tests::{Client, Harness, HarnessConfig, Process, binary};
 
 use super::{ROUNDS, Round, THREADS};
 
@@ -38,9 +38,9 @@ pub fn start_to_ready(model: &Path, home: &Path) -> Vec<f64> {
 
 /// Tokens a second through the proxy as a share of those in process, the two in turns.
 pub async fn through_the_proxy(model: &Path, in_process: impl Fn() -> Round) -> Vec<f64> {
-    let stand = Stand::start(StandConfig::default()).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
     let threads = THREADS.to_string();
-    let _worker = stand
+    let _worker = harness
         .worker_with("w", model, &["--threads", &threads])
         .await;
     let texts = include_str!("../../../worker/src/sentences.txt");
@@ -49,7 +49,7 @@ pub async fn through_the_proxy(model: &Path, in_process: impl Fn() -> Round) -> 
         .chunks(TEXTS_A_REQUEST)
         .map(|texts| json!({ "input": texts, "encoding_format": "base64", "truncate": true }))
         .collect();
-    let client = stand.client();
+    let client = harness.client();
     let mut shares = Vec::new();
     for round in 1..=ROUNDS {
         let own = in_process().tokens_per_second;

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tidegate_tests::{Stand, StandConfig};
+use tidegate_tests::{Harness, HarnessConfig};
 use tokio::io::AsyncReadExt;
 
 use super::origin::Origin;
 use super::{BODY, SECOND, post, statuses, talk};
 
-async fn stand() -> Stand {
-    Stand::start(StandConfig {
+async fn harness() -> Harness {
+    Harness::start(HarnessConfig {
         proxy: "models = ['timed']\n[line]\ndefault_timeout = '20s'\n".to_owned(),
     })
     .await
@@ -37,9 +37,9 @@ async fn an_answer_that_is_no_http_is_a_worker_that_failed() {
             "RFC 9112, 7.1",
         ),
     ] {
-        let stand = stand().await;
-        let _origin = Origin::start(&stand, "w", 8, answer.into()).await;
-        let said = talk(&stand, post("Content-Length: 13", BODY).as_bytes()).await;
+        let harness = harness().await;
+        let _origin = Origin::start(&harness, "w", 8, answer.into()).await;
+        let said = talk(&harness, post("Content-Length: 13", BODY).as_bytes()).await;
         assert_eq!(statuses(&said), [502], "{answer:?} ({why})");
     }
 }
@@ -61,17 +61,17 @@ async fn an_answer_arrives_whole_however_it_is_framed() {
             "content-length: 4",
         ),
     ] {
-        let stand = stand().await;
-        let _origin = Origin::start(&stand, "w", 8, answer.into()).await;
+        let harness = harness().await;
+        let _origin = Origin::start(&harness, "w", 8, answer.into()).await;
         let http = reqwest::Client::new();
-        let url = format!("http://{}/v1/embeddings", stand.listen);
+        let url = format!("http://{}/v1/embeddings", harness.listen);
         for _ in 0..2 {
             let whole = http.post(&url).body(BODY).send().await.expect("an answer");
             assert!(!whole.headers().contains_key("x-a"), "Connection names it");
             assert_eq!(whole.text().await.expect("a body"), "abcd", "{answer:?}");
         }
         let two = post("Content-Length: 13", BODY) + SECOND;
-        let said = String::from_utf8_lossy(&talk(&stand, two.as_bytes()).await).into_owned();
+        let said = String::from_utf8_lossy(&talk(&harness, two.as_bytes()).await).into_owned();
         assert_eq!(statuses(said.as_bytes()), [200, 200], "{said}");
         assert!(
             said.contains(framing) || framing.contains("chunked"),
@@ -82,14 +82,14 @@ async fn an_answer_arrives_whole_however_it_is_framed() {
 
 #[tokio::test]
 async fn clients_that_read_nothing_do_not_keep_workers() {
-    let stand = stand().await;
+    let harness = harness().await;
     let length = 24 << 20;
     let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
     answer.resize(answer.len() + length, b'x');
-    let _origin = Origin::start(&stand, "w", 2, answer).await;
+    let _origin = Origin::start(&harness, "w", 2, answer).await;
     let mut slow = Vec::new();
     for host in [1, 2] {
-        let mut stream = stand.begin(host, BODY).await;
+        let mut stream = harness.begin(host, BODY).await;
         let mut first = [0; 100];
         stream
             .read_exact(&mut first)
@@ -98,7 +98,7 @@ async fn clients_that_read_nothing_do_not_keep_workers() {
         slow.push(stream);
     }
     let began = Instant::now();
-    let third = stand.client().post(&json!({"input": "a"})).await;
+    let third = harness.client().post(&json!({"input": "a"})).await;
     assert_eq!(third.status, 200);
     assert!(
         began.elapsed() < Duration::from_secs(6),

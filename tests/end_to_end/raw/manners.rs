@@ -1,6 +1,6 @@
 //! What a connection is for: `Connection`, `Expect`, `HEAD`, `OPTIONS`, and paths written otherwise.
 
-use tidegate_tests::{Stand, StandConfig, Timed};
+use tidegate_tests::{Harness, HarnessConfig, Timed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{BODY, Case, SECOND, check, post, talk};
@@ -57,9 +57,9 @@ async fn an_expectation_is_met_refused_or_left_out() {
 
 #[tokio::test]
 async fn a_client_that_expects_100_gets_it_and_keeps_its_connection() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &[]).await;
-    let mut stream = tokio::net::TcpStream::connect(stand.listen)
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &[]).await;
+    let mut stream = tokio::net::TcpStream::connect(harness.listen)
         .await
         .expect("it listens");
     for _ in 0..2 {
@@ -77,12 +77,13 @@ async fn a_client_that_expects_100_gets_it_and_keeps_its_connection() {
 
 #[tokio::test]
 async fn what_connection_names_goes_no_further() {
-    let stand = Stand::start(StandConfig::default()).await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     let lines = "Connection: x-request-id, content-type, authorization, host, content-length, \
                  x-tidegate-proxy\r\nx-request-id: a\r\ntraceparent: b\r\ncontent-type: text/plain\r\n\
                  Content-Length: 13";
-    let answer = String::from_utf8(talk(&stand, post(lines, BODY).as_bytes()).await).expect("text");
+    let answer =
+        String::from_utf8(talk(&harness, post(lines, BODY).as_bytes()).await).expect("text");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
     let timed: Timed = serde_json::from_str(body).expect("the worker's answer");
     assert_eq!(timed.bytes, BODY.len());
@@ -97,12 +98,12 @@ async fn what_connection_names_goes_no_further() {
 
 #[tokio::test]
 async fn head_is_get_without_the_body_and_options_says_what_there_is() {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "models = ['org/name']".to_owned(),
     })
     .await;
     let http = reqwest::Client::new();
-    let base = format!("http://{}", stand.listen);
+    let base = format!("http://{}", harness.listen);
     for path in [
         "/livez",
         "/healthz",
@@ -143,19 +144,19 @@ async fn head_is_get_without_the_body_and_options_says_what_there_is() {
             .contains_key("access-control-allow-origin"),
         "off by default"
     );
-    let star = talk(&stand, b"OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    let star = talk(&harness, b"OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n").await;
     assert!(star.starts_with(b"HTTP/1.1 204"));
 }
 
 #[tokio::test]
 async fn pages_of_listed_origins_may_ask() {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "[clients]\ncors_origins = ['http://page']".to_owned(),
     })
     .await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     let http = reqwest::Client::new();
-    let url = format!("http://{}/v1/embeddings", stand.listen);
+    let url = format!("http://{}/v1/embeddings", harness.listen);
     for (origin, allowed) in [("http://page", Some("http://page")), ("http://other", None)] {
         let preflight = http
             .request(reqwest::Method::OPTIONS, &url)
@@ -192,4 +193,31 @@ async fn slashes_too_many_change_nothing() {
         "RFC 9110, 15.5.5",
     ));
     check(cases).await;
+}
+
+#[tokio::test]
+async fn a_coded_body_is_refused_and_errors_have_the_shape_of_their_path() {
+    let coded = |path: &str, coding: &str| {
+        let lines = format!("Content-Encoding: {coding}\r\nContent-Length: 13");
+        post(&lines, BODY).replacen("/v1/embeddings", path, 1)
+    };
+    let mut cases = Vec::new();
+    for (coding, status) in [("gzip", 415), ("identity, x", 415), ("Identity", 200)] {
+        let send = coded("/v1/embeddings", coding);
+        cases.push(Case::new(coding, send, status, "RFC 9110, 8.4 and 15.5.16"));
+    }
+    check(cases).await;
+    let harness = Harness::start(HarnessConfig::default()).await;
+    for (path, shape) in [
+        ("/v1/embeddings", r#""type":"invalid_request_error""#),
+        ("/v2/rerank", r#""type":"invalid_request_error""#),
+        ("/v2/other", r#""type":"invalid_request_error""#),
+        ("/embed", r#""error_type":"Validation""#),
+    ] {
+        let answer = talk(&harness, coded(path, "gzip").as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains(shape), "{path}: {answer}");
+        let takes = answer.contains("accept-encoding: identity");
+        assert_eq!(takes, answer.contains(" 415 "), "{path}: {answer}");
+    }
 }

@@ -11,7 +11,7 @@ mod origin;
 
 use std::time::Duration;
 
-use tidegate_tests::{Stand, StandConfig};
+use tidegate_tests::{Harness, HarnessConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -61,16 +61,16 @@ fn post_bytes(lines: &[u8]) -> Vec<u8> {
 
 /// Sends all cases to one proxy and fails naming those that were answered otherwise.
 async fn check(cases: Vec<Case>) {
-    let stand = Stand::start(StandConfig {
+    let harness = Harness::start(HarnessConfig {
         proxy: "models = ['timed']\n[line]\ndefault_timeout = '5s'\n".to_owned(),
     })
     .await;
-    let _worker = stand.timed_worker("w", &[]).await;
+    let _worker = harness.timed_worker("w", &[]).await;
     let mut wrong = Vec::new();
     for case in &cases {
-        let before = stand.signal().await.models[0].arrivals_total;
-        let answers = statuses(&talk(&stand, &case.send).await);
-        let arrivals = stand.signal().await.models[0].arrivals_total - before;
+        let before = harness.signal().await.models[0].arrivals_total;
+        let answers = statuses(&talk(&harness, &case.send).await);
+        let arrivals = harness.signal().await.models[0].arrivals_total - before;
         if answers != case.answers || arrivals != case.arrivals() {
             wrong.push(format!(
                 "{}: answers {answers:?}, {arrivals} at the worker; wanted {:?}, {} ({})",
@@ -91,8 +91,8 @@ async fn check(cases: Vec<Case>) {
 }
 
 /// Sends bytes and reads until the proxy closes or is silent for a while.
-async fn talk(stand: &Stand, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(stand.listen)
+async fn talk(harness: &Harness, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(harness.listen)
         .await
         .expect("the proxy listens");
     // It may close before it has read all of a header that is too large.

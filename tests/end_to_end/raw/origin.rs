@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_protocol::WorkerState;
-use tidegate_tests::Stand;
+use tidegate_tests::Harness;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -16,19 +16,19 @@ pub struct Origin(#[expect(dead_code, reason = "its tasks end with it")] JoinSet
 
 impl Origin {
     /// Answers every request with these bytes, then closes if they say so.
-    pub async fn start(stand: &Stand, id: &str, slots: u32, answer: Vec<u8>) -> Origin {
+    pub async fn start(harness: &Harness, id: &str, slots: u32, answer: Vec<u8>) -> Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, Arc::new(answer)));
-        tasks.spawn(beat(
-            stand.admin,
-            stand.worker_token(),
+        tasks.spawn(heartbeat(
+            harness.admin,
+            harness.worker_token(),
             id.to_owned(),
             address,
             slots,
         ));
-        stand.worker_is(id, WorkerState::Ready).await;
+        harness.worker_is(id, WorkerState::Ready).await;
         Origin(tasks)
     }
 }
@@ -57,17 +57,17 @@ async fn serve(listener: TcpListener, answer: Arc<Vec<u8>>) {
     }
 }
 
-async fn beat(admin: SocketAddr, token: &str, id: String, address: SocketAddr, slots: u32) {
+async fn heartbeat(admin: SocketAddr, token: &str, id: String, address: SocketAddr, slots: u32) {
     let http = reqwest::Client::new();
     for sequence in 1u64.. {
-        let beat = json!({
+        let heartbeat = json!({
             "version": 1, "worker": id, "boot": "b", "sequence": sequence, "address": address,
             "model": "timed", "slots": slots, "busy": 0, "yours": 0, "queue": 0, "state": "ready",
         });
         let post = http
             .post(format!("http://{admin}/beat"))
             .bearer_auth(token)
-            .json(&beat);
+            .json(&heartbeat);
         let _ = post.send().await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -1,7 +1,7 @@
-//! Slots: one for each request that was accepted, given back when the last who works on it is
-//! done; and tokens, where what is held of a request is counted in them.
+//! Slots: one for each accepted request, released when all work on it has ended; and tokens, for workers
+//! that count the capacity in them.
 //!
-//! A slot is held by whoever has the work; a client that leaves does not free it.
+//! The work on a request holds its slot; a client that leaves does not free it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ struct Taken {
     by_proxy: BTreeMap<String, u32>,
 }
 
-/// What one proxy is told; all numbers of one moment.
+/// What is reported to one proxy; all numbers of one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Slots taken.

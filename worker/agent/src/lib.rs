@@ -1,6 +1,6 @@
-//! What makes a server a worker of the fleet: slots that end, a state that proxies see change, and
-//! heartbeats that announce both. The worker is built on it, and so is the tests' worker with set
-//! service times, so that proxies are tested against what they meet.
+//! What a server needs to be a worker of a fleet: slots, a state, and heartbeats that announce both.
+//! The worker and the tests' worker with set service times are built on it, so that proxies are tested
+//! against the real code.
 //!
 //! It knows no model and no route.
 

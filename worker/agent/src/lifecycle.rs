@@ -1,4 +1,4 @@
-//! What state the worker is in, and who may change it. Readers subscribe to one value.
+//! The worker's state and its changes. Readers subscribe to one value.
 
 use tidegate_protocol::{Order, WorkerState};
 use tokio::sync::watch;

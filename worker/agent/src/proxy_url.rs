@@ -1,4 +1,4 @@
-//! Where a proxy takes heartbeats.
+//! The address to which heartbeats are sent.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -23,8 +23,8 @@ impl ProxyUrl {
     }
 
     /// Where to post heartbeats.
-    pub fn beat(&self) -> String {
-        format!("{}{}", self.0, tidegate_protocol::BEAT_PATH)
+    pub fn heartbeat(&self) -> String {
+        format!("{}{}", self.0, tidegate_protocol::HEARTBEAT_PATH)
     }
 
     /// The admin port at this address.

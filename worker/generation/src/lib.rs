@@ -1,12 +1,10 @@
-//! Answers token by token, apart from the network that computes them and the wires they go over.
+//! Generates answers token by token, independent of the network that computes them and of HTTP.
 //!
 //! [`Tokenizer`] reads texts, [`ChatTemplate`] makes a conversation one, [`Scheduler`] says which
 //! tokens of which sequences a [`Network`] computes together, and chooses what comes next. All of
 //! it is arithmetic: no clock, no thread, no file, no socket. The same requests in the same order
 //! give the same answers, and an answer does not depend on what else is computed beside it.
 
-#[cfg_attr(feature = "structured", path = "grammar/json.rs")]
-#[cfg_attr(not(feature = "structured"), path = "grammar/none.rs")]
 mod grammar;
 mod pages;
 mod sampling;
@@ -15,7 +13,7 @@ mod template;
 mod text;
 mod tokens;
 
-pub use grammar::{Grammar, GrammarError, Grammars};
+pub use grammar::{Besides, Calls, Form, Function, Grammar, GrammarError, Grammars, Marks, Schema};
 pub use pages::Pages;
 pub use sampling::{Sampling, choice_seed, likeliest, log_sum};
 pub use schedule::{

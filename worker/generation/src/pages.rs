@@ -1,4 +1,4 @@
-//! Which pages of the cache of keys and values belong to whom.
+//! Which pages of the key-value cache belong to which sequence.
 //!
 //! A page holds a fixed number of tokens of one sequence. A full page is known by its tokens and
 //! by the full page before it, so that a sequence that begins as another did shares its pages:

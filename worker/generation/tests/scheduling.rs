@@ -41,7 +41,7 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_gguf(&Gguf::read(&file[..], file.len() as u64).unwrap()).unwrap()
 }
 
-/// Keeps what it was told for each page, and answers by a hash of a sequence's whole past: whoever
+/// Keeps what it was given for each page, and answers by a hash of a sequence's whole past: whoever
 /// is given a page of another past answers something else.
 #[derive(Default)]
 struct Hash {
@@ -112,22 +112,22 @@ fn task(prompt: &str, max_tokens: usize) -> Task {
     }
 }
 
-struct Stand {
+struct Harness {
     scheduler: Scheduler,
     network: Hash,
     tokenizer: Tokenizer,
     deltas: BTreeMap<u64, Vec<Delta>>,
 }
 
-impl Stand {
-    fn new(sequences: usize, step_tokens: usize, pages: usize) -> Stand {
+impl Harness {
+    fn new(sequences: usize, step_tokens: usize, pages: usize) -> Harness {
         let limits = Limits {
             sequences,
             step_tokens,
             pages,
             page_tokens: PAGE,
         };
-        Stand {
+        Harness {
             scheduler: Scheduler::new(limits),
             network: Hash::default(),
             tokenizer: tokenizer(),
@@ -168,10 +168,10 @@ impl Stand {
 }
 
 fn alone(task: Task) -> String {
-    let mut stand = Stand::new(1, 64, 64);
-    stand.scheduler.add(0, task);
-    stand.finish();
-    stand.text(0)
+    let mut harness = Harness::new(1, 64, 64);
+    harness.scheduler.add(0, task);
+    harness.finish();
+    harness.text(0)
 }
 
 #[test]
@@ -191,71 +191,71 @@ fn an_answer_is_the_same_alone_and_among_others() {
         ..task(prompt, 20)
     };
     for (sequences, step_tokens) in [(5, 64), (2, 3), (3, 1)] {
-        let mut stand = Stand::new(sequences, step_tokens, 64);
+        let mut harness = Harness::new(sequences, step_tokens, 64);
         for (index, prompt) in prompts.iter().enumerate() {
-            stand.scheduler.add(index as u64, seeded(index, prompt));
+            harness.scheduler.add(index as u64, seeded(index, prompt));
         }
-        stand.finish();
+        harness.finish();
         for (index, prompt) in prompts.iter().enumerate() {
             assert_eq!(
-                stand.text(index as u64),
+                harness.text(index as u64),
                 alone(seeded(index, prompt)),
                 "{prompt}"
             );
-            assert_eq!(stand.finish_of(index as u64), Some(Finish::Length));
+            assert_eq!(harness.finish_of(index as u64), Some(Finish::Length));
         }
-        assert_eq!(stand.scheduler.pages().used(), 0);
+        assert_eq!(harness.scheduler.pages().used(), 0);
     }
 }
 
 #[test]
 fn a_long_prompt_does_not_hold_up_others() {
-    let mut stand = Stand::new(4, 8, 64);
-    stand.scheduler.add(0, task("a", 30));
-    stand.step();
-    stand.scheduler.add(1, task(&"long ".repeat(20), 1));
-    stand.step();
-    stand.scheduler.add(2, task("b", 1));
-    let before = stand.deltas[&0].len();
-    stand.step();
-    stand.step();
+    let mut harness = Harness::new(4, 8, 64);
+    harness.scheduler.add(0, task("a", 30));
+    harness.step();
+    harness.scheduler.add(1, task(&"long ".repeat(20), 1));
+    harness.step();
+    harness.scheduler.add(2, task("b", 1));
+    let before = harness.deltas[&0].len();
+    harness.step();
+    harness.step();
     // The one that answers got a token each step, the short prompt has been answered.
-    assert_eq!(stand.deltas[&0].len(), before + 2);
-    assert!(stand.deltas.contains_key(&2) && !stand.deltas.contains_key(&1));
-    let longest = stand
+    assert_eq!(harness.deltas[&0].len(), before + 2);
+    assert!(harness.deltas.contains_key(&2) && !harness.deltas.contains_key(&1));
+    let longest = harness
         .network
         .steps
         .iter()
         .map(|parts| parts.iter().sum::<usize>())
         .max();
     assert!(longest <= Some(8 + 1), "{longest:?}");
-    stand.finish();
+    harness.finish();
 }
 
 #[test]
 fn the_next_turn_reuses_what_was_computed() {
-    let mut stand = Stand::new(1, 64, 64);
-    stand.scheduler.add(0, task("the tide turns", 10));
-    stand.finish();
-    let computed = stand.scheduler.totals().prompt_tokens;
-    let turn = format!("the tide turns{}and now", stand.text(0));
-    stand.scheduler.add(1, task(&turn, 10));
-    stand.finish();
-    let totals = stand.scheduler.totals();
+    let mut harness = Harness::new(1, 64, 64);
+    harness.scheduler.add(0, task("the tide turns", 10));
+    harness.finish();
+    let computed = harness.scheduler.totals().prompt_tokens;
+    let turn = format!("the tide turns{}and now", harness.text(0));
+    harness.scheduler.add(1, task(&turn, 10));
+    harness.finish();
+    let totals = harness.scheduler.totals();
     assert_eq!(totals.reused_tokens, 20);
     assert_eq!(totals.prompt_tokens - computed, turn.len() as u64 - 20);
-    assert_eq!(stand.text(1), alone(task(&turn, 10)));
+    assert_eq!(harness.text(1), alone(task(&turn, 10)));
 }
 
 #[test]
 fn answers_to_one_prompt_share_its_pages() {
-    let mut stand = Stand::new(3, 64, 64);
+    let mut harness = Harness::new(3, 64, 64);
     for id in 0..3 {
         let sampling = Sampling {
             seed: id,
             ..Sampling::default()
         };
-        stand.scheduler.add(
+        harness.scheduler.add(
             id,
             Task {
                 group: 5,
@@ -264,37 +264,37 @@ fn answers_to_one_prompt_share_its_pages() {
             },
         );
     }
-    stand.finish();
-    assert_eq!(stand.scheduler.totals().reused_tokens, 2 * 12);
+    harness.finish();
+    assert_eq!(harness.scheduler.totals().reused_tokens, 2 * 12);
 }
 
 #[test]
 fn who_finds_no_pages_waits_and_who_leaves_frees_them() {
-    let mut stand = Stand::new(4, 64, 4);
-    assert!(stand.scheduler.can_hold(16) && !stand.scheduler.can_hold(17));
-    stand.scheduler.add(0, task("abcd", 8));
-    stand.scheduler.add(1, task("efgh", 8));
-    stand.step();
+    let mut harness = Harness::new(4, 64, 4);
+    assert!(harness.scheduler.can_hold(16) && !harness.scheduler.can_hold(17));
+    harness.scheduler.add(0, task("abcd", 8));
+    harness.scheduler.add(1, task("efgh", 8));
+    harness.step();
     assert_eq!(
-        (stand.scheduler.running(), stand.scheduler.waiting()),
+        (harness.scheduler.running(), harness.scheduler.waiting()),
         (1, 1)
     );
-    stand.scheduler.remove(0);
-    stand.step();
+    harness.scheduler.remove(0);
+    harness.step();
     assert_eq!(
-        (stand.scheduler.running(), stand.scheduler.waiting()),
+        (harness.scheduler.running(), harness.scheduler.waiting()),
         (1, 0)
     );
-    stand.finish();
-    assert_eq!(stand.text(1), alone(task("efgh", 8)));
+    harness.finish();
+    assert_eq!(harness.text(1), alone(task("efgh", 8)));
 }
 
 #[test]
 fn answers_end_where_they_are_told_to() {
     let whole = alone(task("abc", 24));
     let stop = &whole[5..8];
-    let mut stand = Stand::new(4, 64, 64);
-    stand.scheduler.add(
+    let mut harness = Harness::new(4, 64, 64);
+    harness.scheduler.add(
         0,
         Task {
             stops: vec![stop.to_owned()],
@@ -311,53 +311,53 @@ fn answers_end_where_they_are_told_to() {
         sampling: bias(END, 100.0),
         ..task("abc", 9)
     };
-    stand.scheduler.add(1, ending());
-    stand.scheduler.add(
+    harness.scheduler.add(1, ending());
+    harness.scheduler.add(
         2,
         Task {
             min_tokens: 3,
             ..ending()
         },
     );
-    stand.scheduler.add(
+    harness.scheduler.add(
         3,
         Task {
             ignore_end: true,
             ..ending()
         },
     );
-    stand.finish();
+    harness.finish();
     let end = whole.find(stop).unwrap();
     assert_eq!(
-        (stand.text(0), stand.finish_of(0)),
+        (harness.text(0), harness.finish_of(0)),
         (whole[..end].to_owned(), Some(Finish::Stop(stop.to_owned())))
     );
     assert_eq!(
-        (stand.text(1), stand.finish_of(1)),
+        (harness.text(1), harness.finish_of(1)),
         (String::new(), Some(Finish::End))
     );
     assert_eq!(
-        (stand.text(2).len(), stand.finish_of(2)),
+        (harness.text(2).len(), harness.finish_of(2)),
         (3, Some(Finish::End))
     );
     assert_eq!(
-        (stand.text(3), stand.finish_of(3)),
+        (harness.text(3), harness.finish_of(3)),
         (String::new(), Some(Finish::Length))
     );
 }
 
 #[test]
 fn tokens_are_scored_with_their_prompt() {
-    let mut stand = Stand::new(1, 3, 64);
+    let mut harness = Harness::new(1, 3, 64);
     let scoring = || Task {
         alternatives: Some(2),
         score_prompt: true,
         ..task("abcdefghij", 2)
     };
     for id in 0..2 {
-        stand.scheduler.add(id, scoring());
-        stand.finish();
-        let prompt: Vec<_> = stand.deltas[&id]
+        harness.scheduler.add(id, scoring());
+        harness.finish();
+        let prompt: Vec<_> = harness.deltas[&id]
             .iter()
             .flat_map(|delta| &delta.prompt_scored)
             .collect();
@@ -365,7 +365,7 @@ fn tokens_are_scored_with_their_prompt() {
             prompt.iter().map(|scored| scored.token).collect::<Vec<_>>(),
             (1..10).collect::<Vec<_>>()
         );
-        let answer: Vec<_> = stand.deltas[&id]
+        let answer: Vec<_> = harness.deltas[&id]
             .iter()
             .flat_map(|delta| &delta.scored)
             .collect();

@@ -42,8 +42,8 @@ fn what_pythons_templates_use_is_there() {
 
 #[test]
 fn loops_depth_and_output_are_bounded() {
-    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
-    assert!(refusal(endless).contains("more than 4000000 steps"));
+    let unbounded = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    assert!(refusal(unbounded).contains("more than 4000000 steps"));
     let deep = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
     assert!(refusal(deep).contains("failed"));
     let long = "{% set x = 'y' * 1000000 %}{% for a in range(100) %}{{ x }}{% endfor %}";

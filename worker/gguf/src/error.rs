@@ -41,7 +41,7 @@ pub enum Problem {
     NameLength(u64),
     #[error("{0} is not valid UTF-8")]
     NotUtf8(String),
-    #[error("{what} {name:?} stands there twice")]
+    #[error("{what} {name:?} appears twice")]
     Twice { what: &'static str, name: String },
     #[error("attribute {key:?}: {found} is no type of a value; expected 0 to 12")]
     ValueType { key: String, found: u32 },

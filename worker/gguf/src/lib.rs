@@ -3,7 +3,7 @@
 //! [`Gguf::read`] reads the header of a file: attributes by key, and where each tensor's bytes
 //! stand. It reads no tensor: whoever loads one asks the file for the range that [`Tensor`] names.
 //!
-//! A file is not trusted. Every count, length, offset and alignment is held against the length of
+//! A file is not trusted. Every count, length, offset and alignment is checked against the length of
 //! the file before anything is allocated for it, memory grows only as bytes are read, and arrays are
 //! kept in no more bytes than they take in the file. Nothing here panics on any input.
 

@@ -150,7 +150,7 @@ fn attributes_are_of_known_types_and_stand_there_once() {
     let neither = [string("k"), 7u32.to_le_bytes().to_vec(), vec![2]].concat();
     assert!(refusal(&header(0, 1, &neither)).contains("2 is no boolean"));
     let once = [string("k"), 7u32.to_le_bytes().to_vec(), vec![1]].concat();
-    assert!(refusal(&header(0, 2, &[once.clone(), once].concat())).contains("stands there twice"));
+    assert!(refusal(&header(0, 2, &[once.clone(), once].concat())).contains("appears twice"));
     let not_utf8 = [
         string("k"),
         8u32.to_le_bytes().to_vec(),
@@ -193,5 +193,5 @@ fn tensors_stand_apart() {
     let message = refusal(&with_tensors(&pair(32), 96));
     assert!(message.contains("\"a\" and \"b\" overlap"), "{message}");
     let same = [entry("a", &[16], 0, 0), entry("a", &[8], 0, 64)];
-    assert!(refusal(&with_tensors(&same, 96)).contains("stands there twice"));
+    assert!(refusal(&with_tensors(&same, 96)).contains("appears twice"));
 }

@@ -1,7 +1,7 @@
 //! What each stage of an int8 encoder costs on this machine, beside what the machine could do at
 //! best.
 //!
-//! `cargo run --release -p tidegate-kernels --example stages [-- TIER]`
+//! `cargo run --release -p tidegate-kernels --example stages [-- ISA]`
 //!
 //! Every figure is the best of many short rounds, with the median and the worst beside it: on a
 //! shared machine the best round is the one that was disturbed least.

@@ -8,8 +8,8 @@
 //! Everything is written once against a small set of vector instructions (`simd`) and compiled for
 //! three isas in one binary; [`Isa::best`] picks at run time. This is the only crate of the
 //! workspace with unsafe code. It knows shapes and numbers, never files, models' names, clocks or
-//! sockets. Threads are started by a [`Team`], which ends them when it is dropped, and by
-//! [`Encoder::run`], which joins what it starts before it returns.
+//! sockets. Threads are started by a [`Team`] and by the [`Workspace`]s that share a batch; they end when
+//! these are dropped.
 //!
 //! Matrices are row-major. A row is a token; rows of a batch follow each other without padding, and
 //! a batch names its sequences by offsets: sequence i is rows `offsets[i]..offsets[i + 1]`.

@@ -1,4 +1,4 @@
-//! What every request passes on its way in: token, deadline, state, slot, body.
+//! Admission, the same for every request: token, deadline, state, slot, body.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use tidegate_agent::Slot;
+use tidegate_protocol::api::is_identity;
 use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER, WorkerState};
 
 use super::app::{App, word};
@@ -23,15 +24,22 @@ pub fn authorize(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(tokens) = &app.tokens else {
         return Ok(());
     };
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let token = given
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
-    match tokens.accepts(token.trim()) {
+    let given = headers.get(header::AUTHORIZATION);
+    match given.is_some_and(|given| tokens.accepts_header(given.as_bytes())) {
         true => Ok(()),
         false => Err(ApiError::unauthorized()),
+    }
+}
+
+/// A body is read as it comes (RFC 9110, section 8.4).
+fn uncoded(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match codings.all(|coding| is_identity(coding.as_bytes())) {
+        true => Ok(()),
+        false => {
+            let message = "Bodies with a Content-Encoding are not read; send it without";
+            Err(ApiError::new(Fault::Coded, message))
+        }
     }
 }
 
@@ -62,7 +70,7 @@ pub struct Admitted {
 }
 
 /// Takes a slot for the request and reads its body. A refused body is read to its end and
-/// dropped, so that the client gets to read the refusal.
+/// dropped, so that its connection can be used again, unless its length alone is refused.
 pub async fn admit(
     app: &App,
     headers: &HeaderMap,
@@ -108,7 +116,6 @@ async fn collect(
     };
     let stated = stated.unwrap_or(0);
     if stated > limit {
-        discard(body, limit).await;
         return Err(ApiError::too_large(limit));
     }
     let mut memory = match app.bodies.take(stated) {
@@ -141,6 +148,7 @@ fn check(
     arrived: Instant,
 ) -> Result<(Slot, Option<Instant>), ApiError> {
     authorize(app, headers)?;
+    uncoded(headers)?;
     let deadline = deadline(headers, arrived)?;
     Ok((take_slot(app, headers)?, deadline))
 }

@@ -5,11 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use tidegate_agent::{Admission, Lifecycle};
 use tidegate_config::Tokens;
-use tidegate_generation::{ChatTemplate, Grammars, Tokenizer};
+use tidegate_generation::{ChatTemplate, Tokenizer};
 use tidegate_protocol::WorkerState;
+use tidegate_seq2seq::Limits;
 use tokio::sync::Semaphore;
 
 use super::error::{ApiError, Fault};
+use super::grammars::Grammars;
 use super::memory::{Pool, Share, Short};
 use crate::config::LimitsConfig;
 use crate::engine::Engine as _;
@@ -39,9 +41,9 @@ pub struct App {
     pub metrics: Exposition,
     /// There once the model is loaded.
     pub served: OnceLock<Served>,
-    /// There instead, once a model is loaded that writes texts.
+    /// There instead, once a decoder is loaded.
     pub generating: OnceLock<Generating>,
-    /// There instead, once a model is loaded that makes a text of a text.
+    /// There instead, once a sequence-to-sequence model is loaded.
     pub writing: OnceLock<Writing>,
 }
 
@@ -56,7 +58,7 @@ pub struct Served {
     pub engine: Encoder,
 }
 
-/// What requests need of a model that writes texts.
+/// What requests need of a model that generates text.
 pub struct Generating {
     pub tokenizer: Arc<Tokenizer>,
     pub template: Option<ChatTemplate>,
@@ -65,11 +67,11 @@ pub struct Generating {
     pub context: usize,
     /// The longest answer to a request that does not say.
     pub answer_tokens: usize,
-    /// Made with the first request that wants one.
-    grammars: OnceLock<Result<Grammars, String>>,
+    /// What answers of a given form are held to.
+    pub grammars: Arc<Grammars>,
 }
 
-/// What requests need of a model that makes a text of a text.
+/// What requests need of a sequence-to-sequence model.
 pub struct Writing {
     pub tokenizer: TextTokenizer,
     pub prompts: seq2seq::Prompts,
@@ -77,8 +79,7 @@ pub struct Writing {
     pub ends: Vec<u32>,
     /// Tokens of the longest text.
     pub max_target: usize,
-    /// Hypotheses of one search.
-    pub most_beams: usize,
+    pub limits: Limits,
     /// The longest translation of a request that does not say.
     pub answer_tokens: usize,
     pub engine: Seq2Seq,
@@ -93,37 +94,29 @@ impl Generating {
         answer_tokens: usize,
     ) -> Generating {
         Generating {
+            grammars: Grammars::new(tokenizer.clone()),
             tokenizer,
             template,
             engine,
             context,
             answer_tokens,
-            grammars: OnceLock::new(),
         }
-    }
-
-    /// What answers of a given form are held to.
-    pub fn grammars(&self) -> Result<&Grammars, String> {
-        let made = self
-            .grammars
-            .get_or_init(|| Grammars::new(&self.tokenizer).map_err(|error| error.to_string()));
-        made.as_ref().map_err(Clone::clone)
     }
 }
 
 impl App {
-    /// The loaded model, of one that writes texts.
+    /// The loaded model, if it is a decoder.
     pub fn generating(&self) -> Result<&Generating, ApiError> {
         self.generating
             .get()
-            .ok_or_else(|| self.not_for("a model that writes texts"))
+            .ok_or_else(|| self.not_for("a model that generates text"))
     }
 
-    /// The loaded model, of one that makes a text of a text.
+    /// The loaded model, if it is a sequence-to-sequence model.
     pub fn writing(&self) -> Result<&Writing, ApiError> {
         self.writing
             .get()
-            .ok_or_else(|| self.not_for("a model that makes a text of a text, such as T5"))
+            .ok_or_else(|| self.not_for("a sequence-to-sequence model such as T5"))
     }
 
     /// Why a route that needs `wanted` is not served: the model is another, or not loaded yet.
@@ -131,9 +124,9 @@ impl App {
         let is = if let Some(served) = self.served.get() {
             served.purpose()
         } else if self.generating.get().is_some() {
-            "one that writes texts: use /v1/chat/completions or /v1/completions"
+            "a model that generates text: use /v1/chat/completions or /v1/completions"
         } else if self.writing.get().is_some() {
-            "one that makes a text of a text: use /v1/completions, /generate or /translate"
+            "a sequence-to-sequence model: use /v1/completions, /generate or /translate"
         } else {
             return ApiError::not_ready(word(WorkerState::Warming));
         };

@@ -41,6 +41,8 @@ pub enum Fault {
     Unauthorized,
     BodyTooLarge,
     BodyTooSlow,
+    /// The body is compressed, or coded otherwise.
+    Coded,
     /// Every slot is taken; no work was begun.
     Full,
     /// Warming up or draining; no work was begun.
@@ -68,6 +70,7 @@ impl Fault {
             Fault::Unauthorized => "invalid_api_key",
             Fault::BodyTooLarge => "body_too_large",
             Fault::BodyTooSlow => "body_timeout",
+            Fault::Coded => "unsupported_content_encoding",
             Fault::Full => "overloaded",
             Fault::NotReady => "not_ready",
             Fault::Expired => "timeout",
@@ -77,9 +80,17 @@ impl Fault {
 }
 
 impl Fault {
-    /// Marks a refusal as one that proxies understand: the same header in every family.
+    /// Says in the header what is the same in every family: that nothing was begun, as proxies
+    /// understand it, and which coding is taken.
     pub fn mark(self, response: &mut Response) {
         let why = match self {
+            Fault::Coded => {
+                let identity = HeaderValue::from_static("identity");
+                response
+                    .headers_mut()
+                    .insert(header::ACCEPT_ENCODING, identity);
+                return;
+            }
             Fault::Full => REFUSED_FULL,
             Fault::NotReady => REFUSED_NOT_READY,
             _ => return,
@@ -148,7 +159,7 @@ impl ApiError {
     }
 
     pub fn not_ready(state: &str) -> ApiError {
-        let message = format!("This worker takes no requests now: it is {state}");
+        let message = format!("This worker accepts no requests now: it is {state}");
         ApiError::new(Fault::NotReady, message)
     }
 

@@ -1,5 +1,5 @@
-//! The one way of every request that the model computes: admitted, read into tokens, queued,
-//! awaited, answered. Routes say how a body is read and how a reply looks, and nothing else.
+//! The path of every request that the model computes: admitted, tokenized, queued, awaited, answered.
+//! Routes only define how to read a body and how a reply looks.
 //!
 //! A short body is read where it arrives: that takes less time than handing it to another thread
 //! would save. A long one is read on a thread of its own, of which there are as many as cores; its
@@ -45,7 +45,7 @@ pub struct Call {
 pub struct Route<T> {
     /// Its name in metrics.
     pub method: &'static str,
-    /// How its clients are told what went wrong.
+    /// How its clients learn what went wrong.
     pub refuse: Refuse,
     pub read: fn(&App, &Arrived) -> Result<Asked<T>, ApiError>,
     pub reply: fn(&App, Done<T>) -> Result<Reply, ApiError>,

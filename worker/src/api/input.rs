@@ -48,7 +48,7 @@ impl<'de> Visitor<'de> for InputsVisitor {
             }
         }
         match (entries.is_empty(), ids.is_empty()) {
-            (false, false) => Err(de::Error::custom("token ids stand beside texts or lists")),
+            (false, false) => Err(de::Error::custom("token ids are mixed with texts or lists")),
             (true, false) => Ok(Inputs(vec![Entry::Ids(ids)])),
             (_, true) => Ok(Inputs(entries)),
         }
@@ -121,7 +121,7 @@ mod tests {
         for (json, says) in [
             ("7", "a string, a list of strings"),
             ("[-1]", "integer `-1`"),
-            (r#"[1, "a"]"#, "beside texts"),
+            (r#"[1, "a"]"#, "mixed with texts"),
             (r#"[["a"]]"#, "u64"),
         ] {
             let mistake = serde_json::from_str::<Inputs>(json).expect_err(json);

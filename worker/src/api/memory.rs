@@ -1,5 +1,5 @@
 //! Memory that requests share: bodies as they come in, results until they are written. What does
-//! not fit now is refused as a full worker refuses; what can never fit is told so.
+//! not fit now is refused as a full worker refuses; what can never fit is refused for good.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What clients meet: routes, bodies, refusals.
+//! The API for clients: routes, bodies, refusals.
 //!
 //! [`openai`] and [`tei`] are families of routes: they read bodies and shape replies. What they have
 //! in common is beside them, and knows neither: admission, texts, numbers, errors, and
@@ -7,6 +7,7 @@
 mod admit;
 mod app;
 mod error;
+mod grammars;
 mod inference;
 mod input;
 mod memory;

@@ -1,4 +1,4 @@
-//! `tidegate-worker bench`: how fast a model is on this machine, and how much it holds.
+//! `tidegate-worker bench`: the speed and memory of a model on this machine.
 
 pub(crate) mod seq2seq;
 
@@ -17,7 +17,7 @@ use crate::units::Bytes;
 /// Inputs that are timed one by one.
 const ALONE: usize = 200;
 
-/// Computed before anything is timed.
+/// Computed before the measurement.
 const WARM_UP: usize = 20;
 
 #[derive(Debug, Args)]
@@ -25,22 +25,22 @@ pub struct BenchArgs {
     /// A directory in Hugging Face's layout, or a file written by `quantize`.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// A JSON array of texts, or a text a line [default: 512 built-in passages].
+    /// A JSON array of texts, or one text in each line [default: 512 built-in passages].
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
     /// Threads that compute [default: the processors this process may use].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
-    /// How long throughput is measured, in whole passes over the inputs, at least one.
+    /// How long throughput is measured; whole passes over the inputs, at least one.
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
     pub seconds: f64,
-    /// Also time one text of exactly so many tokens, without tokenization.
+    /// Also measure one text of exactly this many tokens, without tokenization.
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     pub lengths: Vec<usize>,
-    /// Have every text go on for so many tokens, whatever they are (T5).
+    /// Generate exactly this many tokens for every text (T5).
     #[arg(long, value_name = "TOKENS")]
     pub write: Option<usize>,
-    /// One JSON object on standard output.
+    /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
 }

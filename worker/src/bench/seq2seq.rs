@@ -1,4 +1,4 @@
-//! Models that make a text of a text: tokens a second of one text, of eight together, and of all
+//! Sequence-to-sequence models: tokens a second of one text, of eight together, and of all
 //! inputs; also the texts themselves, for `compare`.
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `tidegate-worker compare`: what models cost and what they are worth, beside a reference, and
-//! the smallest that is good enough.
+//! `tidegate-worker compare`: cost and quality of models, compared with a reference, and the smallest
+//! model that is good enough.
 
 mod closeness;
 mod seq2seq;
@@ -22,23 +22,23 @@ const SECONDS: f64 = 2.0;
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// The directory of the model that all others are judged by.
+    /// The directory of the reference model.
     #[arg(long, value_name = "DIR")]
     pub reference: PathBuf,
-    /// Models to judge: files written by `quantize`, or directories.
+    /// Models to compare: files written by `quantize`, or directories.
     #[arg(long = "model", value_name = "PATH", num_args = 1.., required = true)]
     pub models: Vec<PathBuf>,
-    /// A JSON array of texts or pairs, or a text a line; for classifiers and rerankers a tab parts
+    /// A JSON array of texts or pairs, or one text in each line; for classifiers and rerankers a tab separates
     /// the texts of a pair [default: 512 built-in passages].
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
     /// Threads that compute [default: the processors this process may use].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
-    /// Keep the result in each model file that was made from the reference.
+    /// Store the result in each model file that was made from the reference.
     #[arg(long)]
     pub record: bool,
-    /// One JSON object on standard output.
+    /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct Gates {
     /// Least share of inputs that keep their label.
     #[arg(long, value_name = "SHARE")]
     pub min_agreement: Option<f64>,
-    /// Least share of texts that are the reference's, letter by letter (T5).
+    /// Least share of texts that are exactly the reference's (T5).
     #[arg(long, value_name = "SHARE")]
     pub min_exact_match: Option<f64>,
     /// Least chrF of all texts to the reference's, 0 to 100 (T5).
@@ -69,7 +69,7 @@ pub struct Gates {
     /// Most milliseconds for one text, 99th percentile.
     #[arg(long, value_name = "MS")]
     pub max_p99_ms: Option<f64>,
-    /// Least tokens a second.
+    /// Least tokens per second.
     #[arg(long, value_name = "RATE")]
     pub min_tokens_per_second: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! Models that make a text of a text: how many of their texts are those of the reference, and how
+//! Sequence-to-sequence models: how many of their texts are those of the reference, and how
 //! close the others are (chrF, Popović 2015).
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! `[metadata]`: what an EC2 instance says of itself, and of its end.
+//! `[metadata]`: the instance metadata service of EC2: the instance's id, and notices of its end.
 
 use std::ops::RangeInclusive;
 

@@ -72,7 +72,7 @@ pub struct BatchConfig {
     pub max_wait: Duration,
 }
 
-/// Of models that write texts.
+/// Of models that generate text.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerateConfig {
@@ -98,7 +98,7 @@ pub struct QualityConfig {
     pub min_spearman: Option<f64>,
     /// Least share of inputs that keep their label, for classifiers.
     pub min_agreement: Option<f64>,
-    /// Least share of texts that are the reference's, for models that make a text of a text.
+    /// Least share of texts that are the reference's, for sequence-to-sequence models.
     pub min_exact_match: Option<f64>,
     /// Least chrF of all texts to the reference's, 0 to 100, for the same.
     pub min_chrf: Option<f64>,

@@ -6,7 +6,7 @@
 
 pub mod decoder;
 pub mod encoder;
-pub mod numbers;
+pub mod generative;
 pub mod seq2seq;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,7 +81,7 @@ pub enum Failure {
     Compute(String),
 }
 
-/// Where a computing thread that dies is told. The process ends then: what the thread would have
+/// Where the death of a computing thread is reported. The process ends then: what the thread would have
 /// computed is never computed otherwise, and nobody would know.
 #[derive(Clone, Debug)]
 pub struct Deaths(mpsc::Sender<String>);
@@ -90,26 +90,26 @@ pub struct Deaths(mpsc::Sender<String>);
 #[derive(Debug)]
 pub struct Watch(mpsc::Receiver<String>);
 
-/// A place to tell of deaths, and one to hear of them.
+/// A sender of deaths, and its receiver.
 pub fn deaths() -> (Deaths, Watch) {
     let (sender, receiver) = mpsc::channel(1);
     (Deaths(sender), Watch(receiver))
 }
 
 impl Deaths {
-    /// Starts a computing thread; should it panic, that is told.
+    /// Starts a computing thread, and reports it if it panics.
     pub fn spawn(
         &self,
         name: String,
         work: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
-        let told = self.0.clone();
+        let deaths = self.0.clone();
         std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 if catch_unwind(AssertUnwindSafe(work)).is_err() {
                     // The first one is enough.
-                    let _ = told.try_send(name);
+                    let _ = deaths.try_send(name);
                 }
             })
     }

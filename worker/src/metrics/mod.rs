@@ -1,7 +1,7 @@
-//! What `/metrics` tells, in Prometheus' text format: [`names`] says what there is.
+//! The worker's `/metrics` in Prometheus' text format: [`names`] lists them.
 //!
-//! It counts under its own names. Those of text-embeddings-inference and of vLLM are added where
-//! the config asks for them: [`aliases`].
+//! It counts under its own names. The config may add those of text-embeddings-inference and of vLLM:
+//! [`aliases`].
 
 mod aliases;
 mod names;
@@ -67,7 +67,7 @@ pub async fn keep_up(exposition: Exposition) {
     }
 }
 
-/// What an instance is told of its end.
+/// What the metadata say of an instance's end.
 #[derive(Clone, Copy, Debug)]
 pub enum Notice {
     Interruption,

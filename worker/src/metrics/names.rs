@@ -1,4 +1,4 @@
-//! Every metric of the worker: its name, its kind and what it says.
+//! Every metric of the worker: its name, its kind and its help text.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
@@ -25,17 +25,17 @@ pub const FAMILIES: [(&str, Kind, &str); 29] = [
     (
         "tidegate_worker_failed_total",
         Counter,
-        "Requests that were not answered with 200, by what was wrong",
+        "Requests that were not answered with 200, by error",
     ),
     (
         "tidegate_worker_request_seconds",
         Histogram,
-        "Seconds from a request's head to its answer, by the route's name",
+        "Seconds from a request's header to its answer, by the route's name",
     ),
     (
         "tidegate_worker_tokenization_seconds",
         Histogram,
-        "Seconds to make tokens of a request's texts",
+        "Seconds to tokenize a request's texts",
     ),
     (
         "tidegate_worker_queue_seconds",
@@ -66,37 +66,37 @@ pub const FAMILIES: [(&str, Kind, &str); 29] = [
     (
         "tidegate_worker_sequences_running",
         Gauge,
-        "Answers that are computed",
+        "Answers being generated",
     ),
     (
         "tidegate_worker_sequences_waiting",
         Gauge,
-        "Requests for an answer that were not begun",
+        "Requests whose answer is not begun",
     ),
     (
         "tidegate_worker_cache_used_ratio",
         Gauge,
-        "Share of the cache of keys and values in use, 0 to 1",
+        "Share of the key-value cache in use, 0 to 1",
     ),
     (
         "tidegate_worker_prompt_tokens_total",
         Counter,
-        "Tokens of prompts that were computed",
+        "Prompt tokens that were computed",
     ),
     (
         "tidegate_worker_answer_tokens_total",
         Counter,
-        "Tokens of answers",
+        "Generated tokens",
     ),
     (
         "tidegate_worker_prefix_tokens_total",
         Counter,
-        "Tokens of prompts, known from earlier requests or not",
+        "Prompt tokens, cached from earlier requests or not",
     ),
     (
         "tidegate_worker_prefix_tokens_known_total",
         Counter,
-        "Tokens of prompts that were known from earlier requests",
+        "Prompt tokens that were cached from earlier requests",
     ),
     (
         "tidegate_worker_step_tokens",
@@ -126,10 +126,10 @@ pub const FAMILIES: [(&str, Kind, &str); 29] = [
     (
         "tidegate_worker_answers_total",
         Counter,
-        "Answers that ended, by themselves (stop) or at their limit (length)",
+        "Answers by reason of their end: stop, or their limit (length)",
     ),
     ("tidegate_slots", Gauge, "Requests accepted at once"),
-    ("tidegate_slots_busy", Gauge, "Slots taken"),
+    ("tidegate_slots_busy", Gauge, "Slots in use"),
     ("tidegate_ready", Gauge, "1 while requests are taken"),
     (
         "tidegate_beats_total",

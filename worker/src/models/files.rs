@@ -1,5 +1,4 @@
-//! A model's small files, in a directory or inside one model file: those who read them need not
-//! know which.
+//! A model's small files, in a directory or inside one model file; their readers need not know which.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +26,7 @@ pub fn is_pointer(content: &[u8]) -> bool {
     content.starts_with(b"version https://git-lfs.github.com/spec/")
 }
 
-/// A file's content, if it is a file and not endless.
+/// A file's content, if it is a regular file no larger than the limit.
 fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
     // Before it is opened: opening a pipe waits for its other end.
     if !std::fs::metadata(path)?.is_file() {
@@ -70,6 +69,11 @@ impl Files {
             inside: Some(files),
             found: RefCell::default(),
         }
+    }
+
+    /// The directory, or the model file.
+    pub fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Where a file is or would be, for messages.

@@ -14,6 +14,7 @@ use super::families::or_default;
 use super::files::Files;
 use super::pooling::PoolingConfig;
 use super::tokenizer::Casing;
+use super::weights::Weights;
 
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -40,6 +41,8 @@ pub struct Layout {
     pub casing: Casing,
     /// `max_seq_length` of sentence_bert_config.json.
     max_seq_length: Option<usize>,
+    /// The file that it was read of, if there is one.
+    sentence_config: String,
 }
 
 /// Whether vectors are brought to length 1.
@@ -103,6 +106,10 @@ impl Layout {
     /// `max_seq_length`, else the lesser of the tokenizer's and the model's own.
     pub fn max_tokens(&self, files: &Files, longest: usize) -> Result<usize, ModelError> {
         let stated = match self.max_seq_length {
+            Some(0) => {
+                let problem = "max_seq_length is 0; expected a number of tokens, or null";
+                return Err(files.invalid(&self.sentence_config, problem));
+            }
             Some(stated) => stated,
             None => {
                 let config: Option<TokenizerConfig> = files.json("tokenizer_config.json")?;
@@ -127,6 +134,9 @@ pub fn read(files: &Files) -> Result<Layout, ModelError> {
         warn!("there is no modules.json: vectors are the mean of the tokens, not normalised");
         return Ok(layout);
     };
+    if modules.is_empty() {
+        return Err(files.invalid(MODULES_FILE, "it names no module; expected a Transformer"));
+    }
     for module in modules {
         let kind = module.kind.rsplit('.').next();
         if matches!(kind, Some("Pooling" | "Dense")) && !is_folder(&module.path) {
@@ -179,10 +189,10 @@ pub fn read_classifier(files: &Files) -> Result<Layout, ModelError> {
 }
 
 fn plain(files: &Files) -> Result<Layout, ModelError> {
-    let mut sentence = SentenceConfig::default();
+    let (mut sentence, mut file) = (SentenceConfig::default(), "");
     for name in SENTENCE_CONFIGS {
         if let Some(config) = files.json(name)? {
-            sentence = config;
+            (sentence, file) = (config, name);
             break;
         }
     }
@@ -196,6 +206,7 @@ fn plain(files: &Files) -> Result<Layout, ModelError> {
             false => Casing::Keep,
         },
         max_seq_length: sentence.max_seq_length,
+        sentence_config: file.to_owned(),
     })
 }
 
@@ -244,12 +255,23 @@ pub fn other_tokenizer(files: &Files) -> &'static str {
     }
 }
 
-/// What to say where a directory has weights in another form than [`WEIGHTS_FILE`].
-pub fn other_weights(files: &Files) -> &'static str {
-    if files.path("model.safetensors.index.json").is_file() {
-        "weights split over several files are not supported; join them into this one"
-    } else if files.path("pytorch_model.bin").is_file() {
-        "pytorch_model.bin cannot be loaded; convert it to safetensors"
+/// The weights of a directory, which have to be there.
+pub fn need_weights(files: &Files) -> Result<Weights, ModelError> {
+    Weights::of_directory(files)?.ok_or_else(|| ModelError::Missing {
+        file: files.path(WEIGHTS_FILE),
+        hint: other_weights(files),
+    })
+}
+
+/// What to say where a directory has no weights that can be loaded.
+fn other_weights(files: &Files) -> &'static str {
+    let is_there = |name: &str| files.path(name).is_file();
+    if is_there("pytorch_model.bin") || is_there("pytorch_model.bin.index.json") {
+        "pytorch_model.bin cannot be loaded; convert it to safetensors: \
+         `AutoModel.from_pretrained(DIR).save_pretrained(DIR)` writes it"
+    } else if is_there("adapter_config.json") {
+        "this is an adapter (LoRA), no model; merge it into its model: PEFT's \
+         `merge_and_unload()`, then `save_pretrained(DIR)`"
     } else {
         super::files::WHAT_A_DIRECTORY_HOLDS
     }

@@ -1,7 +1,6 @@
 //! Models: from a directory or a model file to a network that turns token ids into numbers.
 //!
-//! candle is known in here alone: what serves requests sees [`Model`], whatever computes behind
-//! it.
+//! Only this module uses candle: the code that serves requests sees [`Model`].
 
 pub mod decoder;
 mod dense;
@@ -32,7 +31,7 @@ pub use package::{Package, Provenance, Quality, Spread, Stored, hex, sha256};
 pub use s3::{Address, S3Config, S3Error, fetch as fetch_from_s3};
 pub use source::{Source, SourceError};
 pub use tokenizer::{
-    Frame, Overlong, Part, Text, TextTokenizer, Token, TokenizeError, reading_bytes,
+    Frame, Overlong, Part, Text, TextTokenizer, Token, TokenizeError, leading_pieces, reading_bytes,
 };
 pub use weights::{Matrix, SCALES, Tensors, Values, Weights};
 
@@ -165,17 +164,12 @@ pub fn load(path: &Path) -> Result<Model, ModelError> {
 pub(crate) fn open(path: &Path) -> Result<Opened, ModelError> {
     let (files, weights, package) = if path.is_dir() {
         let files = Files::in_directory(path);
-        let file = files.path(layout::WEIGHTS_FILE);
         if !files.path(families::CONFIG_FILE).is_file() {
             layout::check_place(&files)?;
         }
-        // Before the weights, so that a directory that is none is told by what it lacks first.
+        // Before the weights, so that a directory without a model is refused for what it lacks first.
         files.need(families::CONFIG_FILE)?;
-        if !file.is_file() {
-            let hint = layout::other_weights(&files);
-            return Err(ModelError::Missing { file, hint });
-        }
-        let weights = Weights::open(&file)?;
+        let weights = layout::need_weights(&files)?;
         if weights.holds_int8() {
             return Err(weights.invalid("it holds int8 tensors; only a file written by `quantize` may, and is given by its own name"));
         }

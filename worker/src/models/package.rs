@@ -78,7 +78,7 @@ pub struct Quality {
     /// Classifiers: share of inputs with the same label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
-    /// Models that make a text of a text: share of texts that are the reference's, letter by letter.
+    /// Sequence-to-sequence models: share of texts that are the reference's, letter by letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact_match: Option<f64>,
     /// And how close the others are, 0 to 100.

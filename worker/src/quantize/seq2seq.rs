@@ -1,4 +1,4 @@
-//! Models that make a text of a text: matrices in blocks of 8 bits, the layers that lead back from
+//! Sequence-to-sequence models: matrices in blocks of 8 bits, the layers that lead back from
 //! the wide rows in 16.
 
 use std::path::Path;
@@ -28,7 +28,7 @@ pub fn run(model: &Path, out: &Path) -> Result<Report, QuantizeError> {
     }
     // Also proves that the tokenizer can be read, and that its file is found below.
     opened.tokenizer(TOKENS + 1)?;
-    let weights = crate::models::Weights::open(opened.weights.path())?;
+    let weights = opened.weights.again()?;
     let mut quantizer = Quantizer::new(weights);
     opened.network(&mut quantizer, TOKENS, TOKENS)?;
     finish(quantizer, model, out, opened.files.found()?, rule())

@@ -1,4 +1,4 @@
-//! A model that writes texts, from its files to where it answers.
+//! Starts a decoder: from its files to the routes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::fitness::Demands;
 use super::load::{Threads, on_a_thread};
 use crate::api::{App, Generating};
 use crate::config::{GenerateConfig, WorkerConfig};
-use crate::engine::decoder::{Decoder, Network, Plan};
+use crate::engine::decoder::{Decoder, Model, Network, Plan};
 use crate::engine::{Deaths, Engine as _};
 use crate::models::ModelError;
 use crate::models::decoder::{self, Opened};
@@ -54,7 +54,11 @@ pub async fn load(
         "the model is loaded"
     );
     let tokenizer = Arc::new(tokenizer);
-    let started = Decoder::start(network, tokenizer.clone(), limits, deaths);
+    let started = Decoder::start(
+        "decoder",
+        Model::new(network, tokenizer.clone(), limits),
+        deaths,
+    );
     let (engine, thread) = started.map_err(ServeError::Thread)?;
     app.admission
         .set_capacity(engine.capacity(config.slots.get()));

@@ -1,5 +1,5 @@
-//! Whether a model may be served here: is it close enough to what it was made from, and does it
-//! fit into the memory there is? Both are asked before it is loaded.
+//! Whether this worker may serve a model: it must be close enough to its original, and fit into memory.
+//! Both are checked before it is loaded.
 
 use thiserror::Error;
 
@@ -89,7 +89,7 @@ impl Demands {
         }
     }
 
-    /// The same for a model that writes texts.
+    /// The same for a model that generates text.
     pub(crate) fn check_decoder(&self, plan: decoder::Plan) -> Result<(), Unfit> {
         self.check_no_floors()?;
         match self.memory_limit.filter(|limit| plan.total() > *limit) {
@@ -102,7 +102,7 @@ impl Demands {
         }
     }
 
-    /// The same for a model that makes a text of a text.
+    /// The same for a sequence-to-sequence model.
     pub(crate) fn check_seq2seq(
         &self,
         package: Option<&Package>,
@@ -124,7 +124,7 @@ impl Demands {
         match minimums.iter().find(|minimum| minimum.least.is_some()) {
             Some(minimum) => Err(Unfit::FloorDoesNotApply {
                 floor: minimum.name,
-                task: "model that writes texts",
+                task: "model that generates text",
             }),
             None => Ok(()),
         }
@@ -227,7 +227,7 @@ impl Purpose<'_> {
     fn name(self) -> &'static str {
         match self {
             Purpose::Encoder(task) => task.name(),
-            Purpose::Seq2Seq => "model that makes a text of a text",
+            Purpose::Seq2Seq => "sequence-to-sequence model",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From what the configuration names to a model that answers: fetched, judged fit, loaded, warm.
+//! From the configured source to a model that answers: downloaded, checked, loaded, warmed up.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The instance metadata service of EC2, version 2: a token first, then questions with it.
+//! The instance metadata service of EC2, version 2: first a token, then requests with it.
 //!
 //! Asked by plain HTTP: it is two calls, and the answers are small.
 

@@ -1,9 +1,9 @@
 //! `tidegate-worker serve`.
 //!
 //! Start: listen, announce `warming`, load the model, compute once, announce `ready`.
-//! Shutdown, by a signal or because the instance is to end: refuse what is new and announce `draining`;
-//! finish what was accepted, up to a deadline; let the answers out; leave. A computing thread that
-//! dies ends the process at once.
+//! Shutdown, by a signal or because the instance will end: refuse new requests and announce `draining`;
+//! finish accepted requests, up to a deadline; send their answers; exit. If a compute thread panics, the
+//! process exits at once.
 
 mod decoder;
 mod fitness;
@@ -62,7 +62,7 @@ pub enum ServeError {
     Hub(#[from] HubError),
     #[error("the model cannot be fetched: {0}")]
     S3(#[from] Box<S3Error>),
-    #[error("the instance's metadata ({url}) do not tell its id: {error}")]
+    #[error("the instance's id cannot be read from its metadata ({url}): {error}")]
     Metadata { url: String, error: MetadataError },
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
@@ -70,7 +70,7 @@ pub enum ServeError {
     LoadPanicked,
     #[error("heartbeats cannot be set up: {0}")]
     Heartbeats(reqwest::Error),
-    #[error("the computing thread {name} died; what was accepted is lost, so the process ends")]
+    #[error("the computing thread {name} panicked; its requests are lost, so the process exits")]
     ThreadDied { name: String },
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -129,7 +129,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     let (instance, metadata) = tokio::select! {
         learned = learn_instance(&config) => learned?,
         why = stop.asked() => {
-            info!(why, "stopping before anybody knows of this worker");
+            info!(why, "stopping before the first heartbeat");
             return Ok(());
         }
     };
@@ -137,7 +137,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     let mut leave = Leave { stop, notices };
     let heartbeats = start_heartbeats(&app, &config, instance, address)?;
     let (deaths, mut watch) = engine::deaths();
-    let told = tokio::select! {
+    let asked = tokio::select! {
         loaded = load::load(&app, &source, &config, &deaths) => {
             let threads = loaded?.len();
             app.life.warmed_up();
@@ -146,7 +146,7 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
         }
         reason = leave.asked() => Some(reason),
     };
-    let reason = match told {
+    let reason = match asked {
         Some(reason) => reason,
         None => alive(leave.asked(), &mut watch).await?,
     };
@@ -183,7 +183,7 @@ struct Leave {
 /// Why the worker leaves.
 struct Reason {
     why: String,
-    /// The instance is to end; nobody has told the process to.
+    /// The instance is to end; nobody has stopped the process.
     is_notice: bool,
 }
 
@@ -265,7 +265,7 @@ async fn shut_down(
     if emptied.is_err() {
         return Err(ServeError::CutOff { cut });
     }
-    info!("nothing is left to do");
+    info!("all requests are finished");
     Ok(())
 }
 

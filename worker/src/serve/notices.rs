@@ -1,7 +1,6 @@
-//! Whether the instance is to end, as its metadata say: a task that asks, and says once what it
-//! heard.
+//! Notices from the instance's metadata that it will end: a task reads them and reports each once.
 //!
-//! Not being able to ask is no notice: the worker goes on, and the gap is in the log.
+//! A failed read is no notice: the worker continues, and logs the failure.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -93,7 +92,7 @@ impl Lookout {
         let target = self.metadata.get(LIFECYCLE).await?;
         if target.as_deref() == Some("Terminated") {
             metrics::notice(Notice::Lifecycle);
-            let why = "the Auto Scaling group wants the instance terminated";
+            let why = "the Auto Scaling group terminates the instance";
             return Ok(Some(why.to_owned()));
         }
         match self.metadata.get(REBALANCE).await? {
@@ -110,7 +109,7 @@ impl Lookout {
                 if !std::mem::replace(&mut self.rebalance_told, true) {
                     warn!(
                         recommended,
-                        "an interruption has become likelier; serving on"
+                        "an interruption has become more likely; still serving"
                     );
                 }
                 None
@@ -124,8 +123,10 @@ impl Lookout {
             return;
         }
         match error {
-            None => info!("the instance's metadata answer again"),
-            Some(error) => warn!(%error, "the instance's metadata say nothing; asking on"),
+            None => info!("the instance's metadata service answers again"),
+            Some(error) => {
+                warn!(%error, "the instance's metadata service does not answer; still asking")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A model that makes a text of a text, from its files to where it answers.
+//! Starts a sequence-to-sequence model: from its files to the routes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::fitness::Demands;
 use super::load::{Threads, on_a_thread};
 use crate::api::{App, Writing};
 use crate::config::{GenerateConfig, WorkerConfig};
-use crate::engine::seq2seq::{Network, NetworkError, PAGE, Plan, Seq2Seq, Sizes};
+use crate::engine::seq2seq::{Model, Network, NetworkError, PAGE, Plan, Seq2Seq, Sizes};
 use crate::engine::{Deaths, Engine as _};
 use crate::models::seq2seq::{self, Prompts};
 use crate::models::{ModelError, TextTokenizer};
@@ -61,7 +61,7 @@ pub async fn load(
         "the model is loaded"
     );
     let ends = words.ends.clone();
-    let started = Seq2Seq::start(network, words, limits, deaths);
+    let started = Seq2Seq::start("seq2seq", Model::new(network, words, limits), deaths);
     let (engine, thread) = started.map_err(ServeError::Thread)?;
     app.admission
         .set_capacity(engine.capacity(config.slots.get()));
@@ -71,7 +71,7 @@ pub async fn load(
         prompts,
         ends,
         max_target: context,
-        most_beams: limits.targets,
+        limits,
         answer_tokens: config.generate.answer_tokens.get().min(context),
         engine,
     });

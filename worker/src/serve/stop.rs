@@ -1,4 +1,4 @@
-//! What tells the process to end: SIGTERM, SIGINT, and the end of standard input if watched.
+//! What ends the process: SIGTERM, SIGINT, and the end of standard input if watched.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::stand::{default_model, fixture, quantized, said, worker};
+use crate::support::{default_model, fixture, quantized, said, worker};
 
 fn json(args: &[&str]) -> Value {
     let output = worker(args);

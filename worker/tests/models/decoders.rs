@@ -51,7 +51,7 @@ fn ids(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-struct Stand {
+struct Harness {
     decoder: Decoder,
     cache: KvCache,
     workspace: DecoderWorkspace,
@@ -59,13 +59,13 @@ struct Stand {
     pages: Vec<u32>,
 }
 
-impl Stand {
-    fn new(model: &Path, kind: KvType) -> Stand {
+impl Harness {
+    fn new(model: &Path, kind: KvType) -> Harness {
         let opened = decoder::open(model).unwrap();
         let context = opened.context().min(CONTEXT);
         let decoder = opened.load(context).unwrap();
         let pages = context.div_ceil(PAGE_TOKENS);
-        Stand {
+        Harness {
             cache: KvCache::new(decoder.kv_shape(), pages, kind),
             workspace: DecoderWorkspace::new(&decoder, 256, context, 1),
             team: Team::new(1).unwrap(),
@@ -146,7 +146,7 @@ fn floats_give_the_logits_and_the_greedy_tokens_of_transformers() {
             .filter(|file| file.is_file())
             .chain([place.clone()]);
         for file in files {
-            let mut stand = Stand::new(&file, KvType::F32);
+            let mut harness = Harness::new(&file, KvType::F32);
             for (prompt, case) in expected["prompts"]
                 .as_array()
                 .unwrap()
@@ -154,13 +154,13 @@ fn floats_give_the_logits_and_the_greedy_tokens_of_transformers() {
                 .zip(model.as_array().unwrap())
             {
                 let prompt = ids(prompt);
-                let (logits, greedy) = stand.greedy(&prompt, 64);
+                let (logits, greedy) = harness.greedy(&prompt, 64);
                 let apart = difference(&logits, &numbers(&case["logits"]));
                 assert!(apart < FLOAT, "{}: {apart}", file.display());
                 assert_eq!(greedy, ids(&case["greedy"]), "{}", file.display());
                 if let Some(all) = case["all_logits"].as_array() {
                     let expected: Vec<f32> = all.iter().flat_map(numbers).collect();
-                    let apart = difference(&stand.logits(&prompt, 0, Wanted::All), &expected);
+                    let apart = difference(&harness.logits(&prompt, 0, Wanted::All), &expected);
                     assert!(apart < FLOAT, "{}: {apart}", file.display());
                 }
             }
@@ -176,14 +176,14 @@ fn blocks_of_every_type_give_logits_close_to_what_they_stand_for() {
         let files = expected["files"].as_object().unwrap();
         for (name, cases) in files.iter().filter(|(name, _)| *name != "model") {
             let file = place.join(format!("{name}.gguf"));
-            let mut stand = Stand::new(&file, KvType::F16);
+            let mut harness = Harness::new(&file, KvType::F16);
             for (prompt, case) in expected["prompts"]
                 .as_array()
                 .unwrap()
                 .iter()
                 .zip(cases.as_array().unwrap())
             {
-                let logits = stand.logits(&ids(prompt), 0, Wanted::Last);
+                let logits = harness.logits(&ids(prompt), 0, Wanted::Last);
                 let expected = numbers(&case["logits"]);
                 let apart = difference(&logits, &expected) / deviation(&expected);
                 assert!(apart < ROUNDED, "{}: {apart}", file.display());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_worker::models::{self, Overlong, Task, Text, Want};
 
-use crate::stand::{expected, fixture, said, worker};
+use crate::support::{expected, fixture, said, worker};
 
 /// A copy of a fixture that may be changed.
 struct Copy {
@@ -83,7 +83,7 @@ fn what_changes_nothing_in_serving_is_served() {
     let prompts = "config_sentence_transformers.json";
     /// What is said of a change, and the change.
     type Case = (&'static str, fn(&Copy));
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         (
             "prompts that are empty, and left out of the pooling",
             |copy| {
@@ -113,6 +113,15 @@ fn what_changes_nothing_in_serving_is_served() {
                 config["hidden_act"] = json!("gelu_python")
             });
         }),
+        (
+            "a number of kinds that is left out, as 2 is the default",
+            |copy| {
+                copy.edit("config.json", |config| {
+                    let keys = config.as_object_mut().expect("keys");
+                    keys.remove("type_vocab_size");
+                });
+            },
+        ),
         ("no prompts", |_| {}),
     ];
     for (what, change) in cases {
@@ -123,6 +132,73 @@ fn what_changes_nothing_in_serving_is_served() {
     let copy = Copy::of("bert");
     copy.edit(prompts, |config| config["prompts"] = Value::Null);
     copy.is_served("prompts that are null");
+}
+
+/// Puts the weights of a copy into two files and an index.
+fn split(copy: &Copy) {
+    let whole = std::fs::read(copy.path("model.safetensors")).expect("it is there");
+    let tensors = safetensors::SafeTensors::deserialize(&whole).expect("tensors");
+    let mut all = tensors.tensors();
+    let second = all.split_off(all.len() / 2);
+    let mut places = serde_json::Map::new();
+    for (file, part) in [
+        ("model-1.safetensors", all),
+        ("model-2.safetensors", second),
+    ] {
+        for (name, _) in &part {
+            places.insert(name.clone(), json!(file));
+        }
+        copy.write(
+            file,
+            safetensors::serialize(part, None).expect("it is written"),
+        );
+    }
+    std::fs::remove_file(copy.path("model.safetensors")).expect("it is removed");
+    let index = json!({ "metadata": { "total_size": 1 }, "weight_map": places });
+    copy.write("model.safetensors.index.json", index.to_string());
+}
+
+#[test]
+fn weights_may_be_in_several_files() {
+    let copy = Copy::of("bert");
+    split(&copy);
+    copy.is_served("two files");
+    let model = copy.home.path().to_str().expect("a path");
+    let out = copy.path("small.safetensors");
+    let quantized = worker([
+        "quantize",
+        "--model",
+        model,
+        "--out",
+        out.to_str().expect("a path"),
+    ]);
+    assert!(quantized.status.success(), "{}", said(&quantized));
+    assert!(models::load(&out).is_ok());
+
+    std::fs::remove_file(copy.path("model-2.safetensors")).expect("it is removed");
+    assert!(copy.refused().contains("model-2.safetensors is missing"));
+
+    let copy = Copy::of("bert");
+    split(&copy);
+    std::fs::copy(
+        copy.path("model-1.safetensors"),
+        copy.path("model-2.safetensors"),
+    )
+    .expect("it is copied");
+    assert!(copy.refused().contains("is in"), "a tensor is there twice");
+
+    for name in [
+        "../model-1.safetensors",
+        "/etc/passwd",
+        "a/b.safetensors",
+        "..",
+    ] {
+        copy.edit("model.safetensors.index.json", |index| {
+            index["weight_map"]["embeddings.LayerNorm.bias"] = json!(name);
+        });
+        let said = copy.refused();
+        assert!(said.contains("beside it"), "{name}: {said}");
+    }
 }
 
 #[test]
@@ -203,6 +279,31 @@ fn a_refusal_says_what_to_do() {
         "{said}"
     );
 
+    for (name, words) in [
+        ("pytorch_model.bin", "save_pretrained"),
+        ("adapter_config.json", "merge"),
+    ] {
+        let copy = Copy::of("bert");
+        let moved = std::fs::rename(copy.path("model.safetensors"), copy.path(name));
+        moved.expect("it is renamed");
+        let said = copy.refused();
+        assert!(said.contains(words), "{said}");
+    }
+
+    for (name, content, words) in [
+        ("modules.json", json!([]), "no module"),
+        (
+            "sentence_bert_config.json",
+            json!({ "max_seq_length": 0 }),
+            "max_seq_length is 0",
+        ),
+    ] {
+        let copy = Copy::of("bert");
+        copy.write(name, content.to_string());
+        let said = copy.refused();
+        assert!(said.contains(words) && said.contains(name), "{said}");
+    }
+
     let copy = Copy::of("bert");
     let file = copy.path("model.safetensors");
     let whole = std::fs::read(&file).expect("it is there");
@@ -223,6 +324,12 @@ fn a_config_that_makes_no_numbers_is_refused() {
     let copy = Copy::of("bert");
     copy.edit("config.json", |config| config["layer_norm_eps"] = json!(-1));
     assert!(copy.refused().contains("layer_norm_eps"));
+
+    let copy = Copy::of("../decoders/llama");
+    copy.edit("config.json", |config| config["rms_norm_eps"] = json!(-1));
+    let model = copy.home.path().to_str().expect("a path");
+    let output = worker(["serve", "--listen", "127.0.0.1:0", "--model", model]);
+    assert!(said(&output).contains("epsilon"), "{}", said(&output));
 
     let copy = Copy::of("bert-multi-label");
     copy.edit("config.json", |config| {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_kernels::{Isa, normalize};
 use tidegate_worker::models::{self, Model, Overlong, Scaling, Sequence, Task, Text, Want};
 
-use crate::stand::{expected, fixture, quantized};
+use crate::support::{expected, fixture, quantized};
 
 const EMBEDDING: [&str; 7] = [
     "bert",

@@ -10,7 +10,7 @@ use safetensors::tensor::TensorView;
 use sha2::{Digest, Sha256};
 use tidegate_worker::models;
 
-use crate::stand::{Quantized, fixture, quantized};
+use crate::support::{Quantized, fixture, quantized};
 
 /// The message of a file that must not load.
 fn refusal(path: &Path) -> String {

@@ -9,4 +9,4 @@ mod families;
 mod hostile;
 mod seq2seq;
 mod serving;
-mod stand;
+mod support;

@@ -10,7 +10,7 @@ use tidegate_kernels::{
 use tidegate_worker::models::seq2seq;
 use tidegate_worker::models::{Overlong, Text, TextTokenizer};
 
-use crate::stand::{quantized, said, worker};
+use crate::support::{quantized, said, worker};
 
 /// Largest difference of a logit, in f32.
 const FLOAT: f32 = 1e-3;
@@ -267,7 +267,7 @@ fn models_are_compared_by_the_texts_they_make() {
         assert_eq!(output.status.code(), Some(78), "{}", said(&output));
         let says = match floor {
             "min_chrf = 0.0" => "its record is over 4 inputs",
-            _ => "does not apply to a model that makes a text of a text",
+            _ => "does not apply to a sequence-to-sequence model",
         };
         assert!(said(&output).contains(says), "{}", said(&output));
     }

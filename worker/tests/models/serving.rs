@@ -1,4 +1,4 @@
-//! What `serve` takes and what it refuses: floors of quality and a limit of memory.
+//! What `serve` accepts and refuses: minimum quality and a limit of memory.
 
 use std::path::Path;
 use std::process::Output;
@@ -7,7 +7,7 @@ use sha2::Digest;
 use tempfile::TempDir;
 use tidegate_tests::{Process, eventually};
 
-use crate::stand::{Quantized, default_model, fixture, quantized, said, worker};
+use crate::support::{Quantized, default_model, fixture, quantized, said, worker};
 
 const BAD_CONFIG: Option<i32> = Some(78);
 

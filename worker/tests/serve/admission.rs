@@ -118,7 +118,7 @@ async fn a_request_whose_deadline_passes_in_the_queue_is_answered_then() {
         .refusal(504, json!("timeout"));
     assert!(
         !running.is_finished(),
-        "it was told only when the queue moved on"
+        "it was answered only when the queue moved on"
     );
     let in_time = worker
         .request(&json!({ "input": "a cat" }))

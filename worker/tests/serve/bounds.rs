@@ -1,5 +1,6 @@
 //! What one client can make the worker hold: by a long text, by an answer that it does not take.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,6 +15,12 @@ use crate::worker::{self, Worker};
 const MOST_TIMES: u64 = 20;
 
 impl Worker {
+    /// The peak of its memory is counted from now on.
+    fn forget_peak(&self) {
+        let file = format!("/proc/{}/clear_refs", self.process.id());
+        std::fs::write(file, "5").expect("the worker runs");
+    }
+
     /// A line of the process's status, in bytes.
     fn memory(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
@@ -49,6 +56,45 @@ async fn a_long_text_holds_a_small_multiple_of_itself() {
             let times = more / text.len() as u64;
             println!("{kind} to {path}: {times} times, {:?}", begun.elapsed());
             assert!(times <= MOST_TIMES, "{kind} to {path}: {more} bytes more");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_prompt_holds_a_small_multiple_of_itself() {
+    let texts = [
+        ("dots", ".".repeat(1_000_000)),
+        ("prose", words(250_000)),
+        ("ideographs", "漢字".repeat(166_666)),
+        ("one word", "x".repeat(1_000_000)),
+        ("marks", "e\u{301}".repeat(333_333)),
+        ("pictures", "😀".repeat(250_000)),
+    ];
+    for family in ["llama", "llama3", "gemma3"] {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/decoders");
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let plan = worker::plan(home, fixtures.join(family).as_os_str());
+        let worker = plan.args(["--name", "tiny"]).ready().await;
+        for (kind, text) in &texts {
+            let message = json!({ "role": "user", "content": text });
+            let chat = json!({ "messages": [message], "max_tokens": 1 });
+            let complete = json!({ "prompt": text, "max_tokens": 1 });
+            for (path, body) in [
+                ("/v1/chat/completions", chat),
+                ("/v1/completions", complete),
+            ] {
+                worker.forget_peak();
+                let before = worker.memory("VmHWM");
+                let answer = worker.post_to(path, &body).await;
+                let more = worker.memory("VmHWM") - before;
+                let says = answer.refusal(400, json!("context_length_exceeded"));
+                assert!(says.contains("at least"), "{says}");
+                let times = more / text.len() as u64;
+                assert!(
+                    times <= MOST_TIMES,
+                    "{kind} to {path} of {family}: {more} bytes more"
+                );
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::worker::{self, Worker};
 
-async fn decoder() -> Worker {
+pub async fn decoder() -> Worker {
     configured("").await
 }
 
@@ -22,7 +22,7 @@ async fn configured(config: &str) -> Worker {
         .await
 }
 
-async fn ask(worker: &Worker, path: &str, body: &Value) -> (u16, Value) {
+pub async fn ask(worker: &Worker, path: &str, body: &Value) -> (u16, Value) {
     let reply = reqwest::Client::new()
         .post(format!("{}{path}", worker.url))
         .json(body)
@@ -33,7 +33,7 @@ async fn ask(worker: &Worker, path: &str, body: &Value) -> (u16, Value) {
 }
 
 /// The events of a stream; the last must be `[DONE]`.
-async fn events(worker: &Worker, path: &str, body: &Value) -> Vec<Value> {
+pub async fn events(worker: &Worker, path: &str, body: &Value) -> Vec<Value> {
     let reply = reqwest::Client::new()
         .post(format!("{}{path}", worker.url))
         .json(body)
@@ -52,7 +52,7 @@ async fn events(worker: &Worker, path: &str, body: &Value) -> Vec<Value> {
         .collect()
 }
 
-fn chat(more: &Value) -> Value {
+pub fn chat(more: &Value) -> Value {
     let mut body = json!({
         "model": "tiny",
         "messages": [{ "role": "user", "content": "Hello" }],
@@ -66,7 +66,7 @@ fn chat(more: &Value) -> Value {
     body
 }
 
-const CHAT: &str = "/v1/chat/completions";
+pub const CHAT: &str = "/v1/chat/completions";
 const COMPLETE: &str = "/v1/completions";
 
 #[tokio::test]
@@ -157,6 +157,24 @@ async fn what_is_not_supported_is_refused_by_name() {
             "response_format",
         ),
         (json!({ "messages": [] }), "messages"),
+        (json!({ "messages": [{ "role": "user" }] }), "messages"),
+        (
+            json!({ "messages": [{ "role": "system", "content": null }] }),
+            "messages",
+        ),
+        (
+            json!({ "messages": [{ "role": "user", "content": 5 }] }),
+            "messages",
+        ),
+        (json!({ "max_tokens": 0 }), "max_tokens"),
+        (
+            json!({ "max_completion_tokens": 0 }),
+            "max_completion_tokens",
+        ),
+        (
+            json!({ "stream_options": { "include_usage": true } }),
+            "stream_options",
+        ),
         (
             json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
             "messages",
@@ -173,6 +191,17 @@ async fn what_is_not_supported_is_refused_by_name() {
     assert_eq!(
         (status, &body["error"]["code"]),
         (400, &json!("context_length_exceeded"))
+    );
+    let calls = json!([
+        { "role": "user", "content": "a" },
+        { "role": "assistant", "content": null },
+        { "role": "user", "content": "b" },
+    ]);
+    let lacking = json!({ "messages": calls, "max_tokens": 1, "stream_options": null });
+    let (status, body) = ask(&worker, CHAT, &chat(&lacking)).await;
+    assert_ne!(
+        body["error"]["param"], "messages",
+        "{status}: an assistant may have no words"
     );
     let (status, body) = ask(&worker, "/v1/embeddings", &json!({ "input": "a" })).await;
     assert_eq!(

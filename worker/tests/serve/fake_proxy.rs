@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
-use tidegate_protocol::{BEAT_PATH, Heartbeat, HeartbeatReply, Order, VERSION};
+use tidegate_protocol::{HEARTBEAT_PATH, Heartbeat, HeartbeatReply, Order, VERSION};
 use tidegate_tests::eventually;
 use tokio::net::TcpListener;
 
@@ -20,7 +20,7 @@ pub struct FakeProxy {
 
 #[derive(Default)]
 struct Seen {
-    beats: Vec<Heartbeat>,
+    heartbeats: Vec<Heartbeat>,
     tokens: Vec<Option<String>>,
     order: Option<Order>,
     refuse: bool,
@@ -35,7 +35,7 @@ impl FakeProxy {
             seen: Arc::default(),
         };
         let routes = Router::new()
-            .route(BEAT_PATH, post(take))
+            .route(HEARTBEAT_PATH, post(take))
             .with_state(proxy.clone());
         tokio::spawn(async { axum::serve(listener, routes).await });
         proxy
@@ -49,8 +49,8 @@ impl FakeProxy {
         self.seen().refuse = refuse;
     }
 
-    pub fn beats(&self) -> Vec<Heartbeat> {
-        self.seen().beats.clone()
+    pub fn heartbeats(&self) -> Vec<Heartbeat> {
+        self.seen().heartbeats.clone()
     }
 
     pub fn last_token(&self) -> Option<String> {
@@ -58,10 +58,12 @@ impl FakeProxy {
     }
 
     /// Waits for a heartbeat, among those yet to come and the last one, that is like this.
-    pub async fn beat(&self, what: &str, like: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
-        let past = self.beats().len().saturating_sub(1);
+    pub async fn heartbeat(&self, what: &str, like: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
+        let past = self.heartbeats().len().saturating_sub(1);
         eventually(what, async || {
-            self.beats().drain(past..).find(|beat| like(beat))
+            self.heartbeats()
+                .drain(past..)
+                .find(|heartbeat| like(heartbeat))
         })
         .await
     }
@@ -74,7 +76,7 @@ impl FakeProxy {
 async fn take(
     State(proxy): State<FakeProxy>,
     headers: HeaderMap,
-    Json(beat): Json<Heartbeat>,
+    Json(heartbeat): Json<Heartbeat>,
 ) -> Result<Json<HeartbeatReply>, StatusCode> {
     let mut seen = proxy.seen();
     if seen.refuse {
@@ -84,7 +86,7 @@ async fn take(
         .get("authorization")
         .and_then(|value| value.to_str().ok());
     seen.tokens.push(token.map(str::to_owned));
-    seen.beats.push(beat);
+    seen.heartbeats.push(heartbeat);
     Ok(Json(HeartbeatReply {
         version: VERSION,
         proxy: NAME.to_owned(),

@@ -17,10 +17,14 @@ async fn a_worker_announces_itself_warming_and_then_ready_to_every_proxy() {
         .ready()
         .await;
     let ready = first
-        .beat("a ready beat", |beat| beat.state == WorkerState::Ready)
+        .heartbeat("a ready heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Ready
+        })
         .await;
     second
-        .beat("a ready beat", |beat| beat.state == WorkerState::Ready)
+        .heartbeat("a ready heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Ready
+        })
         .await;
     assert_eq!(format!("http://{}", ready.address), worker.url);
     assert_eq!((ready.version, ready.slots, ready.busy), (VERSION, 7, 0));
@@ -30,15 +34,19 @@ async fn a_worker_announces_itself_warming_and_then_ready_to_every_proxy() {
     );
     assert_eq!(ready.instance.as_deref(), Some("i-1"));
 
-    let beats = first.beats();
-    assert_eq!(beats[0].state, WorkerState::Warming);
+    let heartbeats = first.heartbeats();
+    assert_eq!(heartbeats[0].state, WorkerState::Warming);
     assert!(
-        beats
+        heartbeats
             .iter()
             .zip(1..)
-            .all(|(beat, sequence)| beat.sequence == sequence)
+            .all(|(heartbeat, sequence)| heartbeat.sequence == sequence)
     );
-    assert!(beats.iter().all(|beat| beat.boot == ready.boot));
+    assert!(
+        heartbeats
+            .iter()
+            .all(|heartbeat| heartbeat.boot == ready.boot)
+    );
 }
 
 #[tokio::test]
@@ -53,16 +61,19 @@ async fn a_beat_counts_the_slots_that_its_proxy_holds() {
     let through_proxy = tokio::spawn(send(through_proxy.header(PROXY_HEADER, NAME)));
     worker.until_computing().await;
     let direct = worker.keep_busy(1);
-    let beat = proxy
-        .beat("a beat with two slots taken", |beat| beat.busy == 2)
+    let heartbeat = proxy
+        .heartbeat("a heartbeat with two slots taken", |heartbeat| {
+            heartbeat.busy == 2
+        })
         .await;
-    assert_eq!(beat.yours, 1);
+    assert_eq!(heartbeat.yours, 1);
     for request in [through_proxy, direct] {
         let answer = request.await.expect("it was not cut").expect("an answer");
         assert_eq!(answer.status, 200);
     }
-    let idle = |beat: &Heartbeat| (beat.busy, beat.yours, beat.queue) == (0, 0, 0);
-    proxy.beat("a beat with none taken", idle).await;
+    let idle =
+        |heartbeat: &Heartbeat| (heartbeat.busy, heartbeat.yours, heartbeat.queue) == (0, 0, 0);
+    proxy.heartbeat("a heartbeat with none taken", idle).await;
 }
 
 #[tokio::test]
@@ -74,8 +85,8 @@ async fn an_order_drains_the_worker_and_its_withdrawal_undoes_it() {
         .await;
     proxy.order(Some(Order::Drain));
     proxy
-        .beat("a draining beat", |beat| {
-            beat.state == WorkerState::Draining
+        .heartbeat("a draining heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Draining
         })
         .await;
     let refused = worker.post(&json!({ "input": "a cat" })).await;
@@ -86,7 +97,9 @@ async fn an_order_drains_the_worker_and_its_withdrawal_undoes_it() {
 
     proxy.order(Some(Order::Undrain));
     proxy
-        .beat("a ready beat", |beat| beat.state == WorkerState::Ready)
+        .heartbeat("a ready heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Ready
+        })
         .await;
     assert_eq!(worker.post(&json!({ "input": "a cat" })).await.status, 200);
 }
@@ -101,7 +114,7 @@ async fn beats_bring_the_token() {
         .args(["--proxy", &proxy.url, "--token-file", &file])
         .ready()
         .await;
-    proxy.beat("a beat", |_| true).await;
+    proxy.heartbeat("a heartbeat", |_| true).await;
     assert_eq!(proxy.last_token(), Some(format!("Bearer {TOKEN}")));
 }
 
@@ -113,20 +126,20 @@ async fn a_proxy_that_goes_away_is_said_once_and_once_that_it_is_back() {
         .config("[beat]\ninterval = '100ms'")
         .ready()
         .await;
-    proxy.beat("a beat", |_| true).await;
+    proxy.heartbeat("a heartbeat", |_| true).await;
     proxy.refuse(true);
     let failed = format!(
         "tidegate_beats_total{{proxy=\"{}\",result=\"failed\"}}",
         proxy.url
     );
-    tidegate_tests::eventually("three beats fail", async || {
+    tidegate_tests::eventually("three heartbeats fail", async || {
         (worker.metric(&failed).await >= 3.0).then_some(())
     })
     .await;
     proxy.refuse(false);
-    let answered = proxy.beats().len();
-    tidegate_tests::eventually("beats are taken again", async || {
-        (proxy.beats().len() > answered + 1).then_some(())
+    let answered = proxy.heartbeats().len();
+    tidegate_tests::eventually("heartbeats are taken again", async || {
+        (proxy.heartbeats().len() > answered + 1).then_some(())
     })
     .await;
     let output = worker.process.output();
@@ -149,9 +162,13 @@ async fn a_worker_that_listens_everywhere_announces_the_address_that_the_proxy_s
         .args(["--proxy", &proxy.url])
         .ready()
         .await;
-    let beat = proxy.beat("a beat", |_| true).await;
-    assert!(beat.address.ip().is_loopback(), "{}", beat.address);
-    assert_ne!(beat.address.port(), 0);
+    let heartbeat = proxy.heartbeat("a heartbeat", |_| true).await;
+    assert!(
+        heartbeat.address.ip().is_loopback(),
+        "{}",
+        heartbeat.address
+    );
+    assert_ne!(heartbeat.address.port(), 0);
 
     let advertised = FakeProxy::start().await;
     let _other = worker::with_model(TINY)
@@ -159,6 +176,6 @@ async fn a_worker_that_listens_everywhere_announces_the_address_that_the_proxy_s
         .config("advertise = '192.0.2.7:8090'")
         .ready()
         .await;
-    let beat = advertised.beat("a beat", |_| true).await;
-    assert_eq!(beat.address.to_string(), "192.0.2.7:8090");
+    let heartbeat = advertised.heartbeat("a heartbeat", |_| true).await;
+    assert_eq!(heartbeat.address.to_string(), "192.0.2.7:8090");
 }

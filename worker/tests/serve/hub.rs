@@ -44,7 +44,7 @@ async fn a_model_is_fetched_once_and_served_without_a_network_afterwards() {
         offline
             .process
             .output()
-            .contains("the model comes from the cache")
+            .contains("using the model in the cache")
     );
     assert!(
         cache

@@ -19,6 +19,7 @@ mod s3;
 mod sagemaker;
 mod seq2seq;
 mod shutdown;
+mod structured;
 mod tei;
 mod tiny_model;
 mod worker;

@@ -35,8 +35,8 @@ async fn a_spot_notice_drains_the_worker_which_answers_what_it_has_and_leaves() 
         r#"{"action":"terminate","time":"2026-11-25T17:02:00Z"}"#,
     );
     let draining = proxy
-        .beat("a draining beat", |beat| {
-            beat.state == WorkerState::Draining && beat.busy == 1
+        .heartbeat("a draining heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Draining && heartbeat.busy == 1
         })
         .await;
     assert_eq!(draining.instance.as_deref(), Some("i-0123456789abcdef0"));
@@ -52,7 +52,7 @@ async fn a_spot_notice_drains_the_worker_which_answers_what_it_has_and_leaves() 
     let (status, _) = worker.process.end(PATIENCE).await;
     assert_eq!(status.code(), Some(0), "{}", worker.process.output());
     assert!(worker.process.output().contains("spot interruption notice"));
-    let last = proxy.beats().pop().expect("it beat");
+    let last = proxy.heartbeats().pop().expect("it sent one");
     assert_eq!((last.state, last.busy), (WorkerState::Draining, 0));
 }
 
@@ -64,8 +64,8 @@ async fn a_signal_after_a_notice_leaves_as_much_time_as_signals_do() {
     worker.until_computing().await;
     metadata.say(INTERRUPTION, "{}");
     proxy
-        .beat("a draining beat", |beat| {
-            beat.state == WorkerState::Draining
+        .heartbeat("a draining heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Draining
         })
         .await;
     worker.process.terminate();
@@ -82,7 +82,7 @@ async fn an_instance_that_its_group_wants_terminated_is_left() {
     metadata.say(LIFECYCLE, "Terminated");
     let (status, _) = worker.process.end(PATIENCE).await;
     assert_eq!(status.code(), Some(0), "{}", worker.process.output());
-    let last = proxy.beats().pop().expect("it beat");
+    let last = proxy.heartbeats().pop().expect("it sent one");
     assert_eq!(last.state, WorkerState::Draining);
 }
 
@@ -91,18 +91,18 @@ async fn a_rebalance_recommendation_is_told_or_leads_to_leaving() {
     let (metadata, proxy) = (FakeMetadata::start().await, FakeProxy::start().await);
     metadata.say(REBALANCE, r#"{"noticeTime":"2026-11-25T17:00:00Z"}"#);
     let worker = on_instance(TINY, &metadata, &proxy, "").ready().await;
-    eventually("it is told", async || {
+    eventually("it is logged", async || {
         let text = worker.get("/metrics").await.body.to_string();
         text.contains("notice=\\\"rebalance\\\"} 1").then_some(())
     })
     .await;
     assert_eq!(worker.get("/readyz").await.status, 200, "it serves on");
     eventually("several more looks", async || {
-        (proxy.beats().len() > 2).then_some(())
+        (proxy.heartbeats().len() > 2).then_some(())
     })
     .await;
-    let told = worker.process.output();
-    assert_eq!(told.matches("likelier").count(), 1, "{told}");
+    let output = worker.process.output();
+    assert_eq!(output.matches("more likely").count(), 1, "{output}");
 
     let mut worker = on_instance(TINY, &metadata, &proxy, "on_rebalance = 'drain'\n")
         .listening()
@@ -115,11 +115,13 @@ async fn a_rebalance_recommendation_is_told_or_leads_to_leaving() {
 async fn the_instance_id_names_the_worker_and_an_expired_token_is_renewed() {
     let (metadata, proxy) = (FakeMetadata::start().await, FakeProxy::start().await);
     let mut worker = on_instance(TINY, &metadata, &proxy, "").ready().await;
-    let beat = proxy
-        .beat("a ready beat", |beat| beat.state == WorkerState::Ready)
+    let heartbeat = proxy
+        .heartbeat("a ready heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Ready
+        })
         .await;
-    assert_eq!(beat.worker, "i-0123456789abcdef0");
-    assert_eq!(beat.instance.as_deref(), Some("i-0123456789abcdef0"));
+    assert_eq!(heartbeat.worker, "i-0123456789abcdef0");
+    assert_eq!(heartbeat.instance.as_deref(), Some("i-0123456789abcdef0"));
     metadata.expire();
     metadata.say(INTERRUPTION, "{}");
     let (status, _) = worker.process.end(PATIENCE).await;
@@ -133,7 +135,9 @@ async fn metadata_that_cannot_be_asked_are_said_and_are_no_reason_to_leave() {
     metadata.data().broken = true;
     eventually("it is said", async || {
         let output = worker.process.output();
-        output.contains("metadata say nothing").then_some(())
+        output
+            .contains("metadata service does not answer")
+            .then_some(())
     })
     .await;
     assert_eq!(worker.get("/readyz").await.status, 200);
@@ -142,11 +146,11 @@ async fn metadata_that_cannot_be_asked_are_said_and_are_no_reason_to_leave() {
         worker
             .process
             .output()
-            .contains("answer again")
+            .contains("answers again")
             .then_some(())
     })
     .await;
-    assert_eq!(worker.process.output().matches("say nothing").count(), 1);
+    assert_eq!(worker.process.output().matches("still asking").count(), 1);
 }
 
 #[tokio::test]
@@ -159,5 +163,5 @@ async fn a_worker_that_cannot_learn_its_instance_does_not_start() {
         output.contains(&metadata.url) && output.contains("503"),
         "{output}"
     );
-    assert!(proxy.beats().is_empty());
+    assert!(proxy.heartbeats().is_empty());
 }

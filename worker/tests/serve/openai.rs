@@ -78,7 +78,7 @@ async fn refusals_say_what_is_wrong_in_openais_shape() {
             json!({ "input": [1, "a"] }),
             400,
             Value::Null,
-            "beside texts",
+            "mixed with texts",
         ),
         (
             json!({ "input": [3], "prompt_name": "query" }),
@@ -352,4 +352,41 @@ async fn a_model_for_something_else_says_what_it_is_and_where_to_ask() {
         let message = refused.refusal(400, json!("wrong_model_type"));
         assert!(message.contains(says), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_body_is_read_as_it_comes_and_not_decoded() {
+    let worker = worker::with_model(TINY).ready().await;
+    for (path, body) in [
+        ("/v1/embeddings", json!({ "input": "a" })),
+        ("/embed", json!({ "inputs": "a" })),
+    ] {
+        for (coding, status) in [
+            ("gzip", 415),
+            ("identity, br", 415),
+            ("zzz", 415),
+            ("Identity", 200),
+        ] {
+            let request = worker.request_to(path, &body);
+            let answer = request.header("content-encoding", coding).send().await;
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.status(), status, "{coding} to {path}");
+            let takes = answer.headers().get("accept-encoding");
+            assert_eq!(takes.is_some(), status == 415, "{coding} to {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_by_its_length_is_not_waited_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let worker = worker::with_model(TINY).ready().await;
+    let address = worker.url.trim_start_matches("http://");
+    let stream = tokio::net::TcpStream::connect(address).await;
+    let mut stream = stream.expect("it connects");
+    let head = "POST /v1/embeddings HTTP/1.1\r\nhost: w\r\ncontent-length: 99999999999\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("it is sent");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 413");
 }

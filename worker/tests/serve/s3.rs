@@ -87,7 +87,7 @@ async fn a_model_is_fetched_once_and_served_from_the_cache_afterwards() {
         cached
             .process
             .output()
-            .contains("the model comes from the cache")
+            .contains("using the model in the cache")
     );
     assert_eq!(s3.asked().len(), 1);
 }

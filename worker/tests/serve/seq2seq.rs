@@ -229,6 +229,8 @@ async fn what_cannot_be_served_is_refused_by_name() {
         ),
         (json!({ "early_stopping": "soon" }), "early_stopping"),
         (json!({ "max_tokens": 0 }), "max_tokens is 0"),
+        (json!({ "prompt": "" }), "empty string"),
+        (json!({ "stream_options": {} }), "needs stream"),
         (json!({ "max_tokens": 65 }), "expected 1 to 64"),
         (json!({ "max_tokens": -1 }), "invalid"),
         (

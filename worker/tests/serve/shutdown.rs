@@ -22,8 +22,8 @@ async fn a_worker_told_to_stop_finishes_what_it_accepted_and_takes_nothing_new()
     worker.until_metric("tidegate_slots_busy", 2.0).await;
     worker.process.terminate();
     proxy
-        .beat("a draining beat", |beat| {
-            beat.state == WorkerState::Draining && beat.busy == 2
+        .heartbeat("a draining heartbeat", |heartbeat| {
+            heartbeat.state == WorkerState::Draining && heartbeat.busy == 2
         })
         .await;
 
@@ -43,7 +43,7 @@ async fn a_worker_told_to_stop_finishes_what_it_accepted_and_takes_nothing_new()
         took < Duration::from_secs(2),
         "it left {took:?} after its last answer"
     );
-    let last = proxy.beats().pop().expect("it beat");
+    let last = proxy.heartbeats().pop().expect("it sent one");
     assert_eq!((last.state, last.busy), (WorkerState::Draining, 0));
 }
 

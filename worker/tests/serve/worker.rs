@@ -66,7 +66,7 @@ pub fn plan(home: TempDir, model: impl AsRef<std::ffi::OsStr>) -> Plan {
     }
 }
 
-/// `tidegate-worker serve` that is told nothing of a model.
+/// `tidegate-worker serve` that is given no model.
 pub fn without_model(home: TempDir) -> Plan {
     let mut command = command();
     command.arg("serve");

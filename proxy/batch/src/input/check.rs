@@ -1,4 +1,4 @@
-//! Whether a file can be worked on: every line well formed, no custom_id twice, one endpoint.
+//! Checks an input file: every line well formed, no custom_id twice, one endpoint.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

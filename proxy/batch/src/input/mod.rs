@@ -1,7 +1,7 @@
-//! Input files: one request a line, as OpenAI's batches have them.
+//! Input files: one request in each line, in the format of OpenAI's batches.
 //!
-//! A file is checked whole before anything of it is asked, and refused with the numbers of its
-//! first bad lines. What a worker refuses later is the answer to that line, not a bad file.
+//! The whole file is checked before any line is sent, and refused with the numbers of its first bad
+//! lines. If a worker refuses a line later, that is the answer to the line, not a bad file.
 
 mod check;
 mod endpoint;

@@ -1,4 +1,4 @@
-//! Lines of a file one by one, none of them larger than a limit in memory.
+//! Reads a file line by line; no line takes more memory than a limit.
 
 use std::io::{self, BufRead};
 

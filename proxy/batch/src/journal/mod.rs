@@ -1,5 +1,5 @@
-//! The answers of a batch as they come in: an append-only file from which a killed process goes on
-//! and the output is written.
+//! The answers of a batch as they arrive: an append-only file. A killed process continues from it, and
+//! the output is written from it.
 //!
 //! A record is one line, `NUMBER KIND CRC TEXT`: the number of the input's line, `o` or `e`, the
 //! CRC-32 of the rest in eight hexadecimal digits, and the answer. The first line says what the
@@ -146,11 +146,28 @@ impl Journal {
     pub fn write_out(&self, out: &mut impl Write, wanted: impl Fn(Kind) -> bool) -> io::Result<()> {
         let mut text = Vec::new();
         for record in self.records.values().filter(|record| wanted(record.kind)) {
-            text.resize(record.bytes as usize, 0);
-            self.file.read_exact_at(&mut text, record.offset)?;
-            text.push(b'\n');
+            self.read_text(record, &mut text)?;
             out.write_all(&text)?;
         }
+        Ok(())
+    }
+
+    /// All answers in that order, each behind its kind's letter and a space.
+    pub fn write_marked(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut text = Vec::new();
+        for record in self.records.values() {
+            self.read_text(record, &mut text)?;
+            out.write_all(&[record.kind.letter(), b' '])?;
+            out.write_all(&text)?;
+        }
+        Ok(())
+    }
+
+    /// An answer with a line's end.
+    fn read_text(&self, record: &Record, text: &mut Vec<u8>) -> io::Result<()> {
+        text.resize(record.bytes as usize, 0);
+        self.file.read_exact_at(text, record.offset)?;
+        text.push(b'\n');
         Ok(())
     }
 
@@ -260,10 +277,7 @@ impl Journal {
 }
 
 fn write_record(text: &mut Vec<u8>, begin: u64, answer: &Answer) -> Record {
-    let kind = match answer.kind {
-        Kind::Output => 'o',
-        Kind::Error => 'e',
-    };
+    let kind = char::from(answer.kind.letter());
     let head = format!("{} {kind} ", answer.line);
     let crc = crc_of(&head, &answer.text);
     text.extend_from_slice(format!("{head}{crc:08x} ").as_bytes());

@@ -1,7 +1,7 @@
 //! `run IN OUT`: a file of requests answered into another, for people without a service.
 //!
-//! Answers are in OUT.journal until all are there; then OUT is written whole, in the order of IN,
-//! and the journal is removed. Started again after an interruption, it goes on from the journal.
+//! Answers are in OUT.journal until all are there; then OUT is written at once, in the order of IN,
+//! and the journal is removed. After an interruption the same command continues from the journal.
 
 mod progress;
 
@@ -21,7 +21,7 @@ use crate::command::RunArgs;
 use crate::disk::write_whole;
 use crate::input::{BadFile, Checked, FileLimits, check};
 use crate::journal::{Counts, Journal, JournalError};
-use crate::work::{End, Order, Shared, Work, WorkError};
+use crate::work::{End, Input, Order, Shared, Work, WorkError};
 
 /// Only what memory can hold: 24 bytes and a hash for each line.
 const LIMITS: FileLimits = FileLimits {
@@ -41,7 +41,7 @@ pub enum RunError {
     Io { path: PathBuf, cause: io::Error },
     #[error("{}: {bad}", path.display())]
     BadFile { path: PathBuf, bad: BadFile },
-    #[error("{} is there already; remove it, or say --overwrite", path.display())]
+    #[error("{} exists already; remove it, or use --overwrite", path.display())]
     OutputExists { path: PathBuf },
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -50,7 +50,7 @@ pub enum RunError {
     #[error(transparent)]
     Asker(#[from] anyhow::Error),
     #[error(
-        "interrupted with {done} of {total} lines answered; the same command goes on from there"
+        "interrupted with {done} of {total} lines answered; the same command continues from there"
     )]
     Interrupted { done: u32, total: u32 },
 }
@@ -77,7 +77,10 @@ pub async fn run(args: &RunArgs) -> Result<Counts, RunError> {
     let since = Instant::now();
     let work = Work::new(
         NAME,
-        &args.input,
+        Input {
+            path: args.input.clone(),
+            before: 0,
+        },
         journal,
         Arc::new(shared),
         obeyed,
@@ -149,7 +152,7 @@ async fn pause_when_interrupted(orders: watch::Sender<Order>) {
 fn report_begin(args: &RunArgs, checked: Checked, begun: Counts, damaged: u64) {
     let done = begun.output + begun.error;
     if damaged > 0 {
-        eprintln!("{damaged} records of the journal are damaged; their lines are asked again");
+        eprintln!("{damaged} records of the journal are damaged; their lines are sent again");
     }
     if done > 0 {
         eprintln!("going on: {done} of {} lines are answered", checked.lines);

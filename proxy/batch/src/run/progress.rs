@@ -1,4 +1,4 @@
-//! How far it is, for whoever watches: rate and time left, on a terminal alone.
+//! Progress on a terminal: rate and time left.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

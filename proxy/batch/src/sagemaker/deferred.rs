@@ -1,9 +1,8 @@
-//! `invoke_endpoint_async`: a request is taken in, and its answer fetched later.
+//! `invoke_endpoint_async`: accepts a request whose answer the client fetches later.
 //!
-//! A request is a batch of one line in the store, so that it outlives kills, waits for a fleet that
-//! sleeps and is tried again as lines are. Where AWS names objects of S3, the locations here are
-//! URLs of this service: 404 until the answer is there. Their names are random, and whoever knows
-//! one may read it.
+//! A request is a batch of one line in the store, so that it survives kills, waits while the fleet has
+//! no worker and is retried as lines are. The locations are URLs of this service instead of S3 objects:
+//! 404 until the answer is there. Their names are random, and anybody who knows one may read it.
 
 use std::sync::Arc;
 

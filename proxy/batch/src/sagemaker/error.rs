@@ -83,7 +83,7 @@ pub fn translate(status: u16, body: &[u8], model: &str) -> Refusal {
         (503, "no_model_yet") => Refusal::ModelNotReady(message),
         (401 | 403, _) => {
             tracing::error!("the proxy refuses the key of this service (proxy.key_file)");
-            Refusal::Internal("this service is not let in to the proxy".to_owned())
+            Refusal::Internal("the proxy refuses this service's key".to_owned())
         }
         (429, _) => Refusal::Throttled(message),
         (503 | 504, _) => Refusal::Unavailable(message),

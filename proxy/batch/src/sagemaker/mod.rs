@@ -1,8 +1,8 @@
 //! The calls of SageMaker's runtime, for clients that know nothing else: boto3 with an
 //! `endpoint_url`.
 //!
-//! An endpoint is a model of the proxy. What a body asks for is told by its keys, as containers on
-//! SageMaker tell it, and the answer goes back as it is. Requests are queued as any client's,
+//! An endpoint is a model of the proxy. The keys of a body say what it asks for, as in containers on
+//! SageMaker, and the answer is returned unchanged. Requests are queued as any client's,
 //! not in the class of batches.
 
 mod deferred;
@@ -89,9 +89,18 @@ impl Runtime {
     }
 }
 
-pub fn routes(deferred: Deferred) -> Router {
-    let runtime = Arc::clone(&deferred.runtime);
-    let later = deferred::routes(Arc::new(deferred));
+/// The routes; without `deferred` those for later refuse.
+pub fn routes(runtime: Arc<Runtime>, deferred: Option<Deferred>) -> Router {
+    let later = match deferred {
+        Some(deferred) => deferred::routes(Arc::new(deferred)),
+        None => Router::new().route(
+            "/endpoints/{endpoint}/async-invocations",
+            post(async || {
+                let words = "InvokeEndpointAsync is not there with a shared store";
+                Refusal::Validation(words.to_owned())
+            }),
+        ),
+    };
     let now = Router::new()
         .route("/endpoints/{endpoint}/invocations", post(invoke))
         .route(

@@ -85,12 +85,10 @@ impl AccessKeys {
             );
             refused("IncompleteSignatureException", expected)
         })?;
-        let secret = self.0.get(signed.key_id).ok_or_else(|| {
-            refused(
-                "UnrecognizedClientException",
-                "the access key is not known here",
-            )
-        })?;
+        let secret = self
+            .0
+            .get(signed.key_id)
+            .ok_or_else(|| refused("UnrecognizedClientException", "the access key is unknown"))?;
         let date = header("x-amz-date").unwrap_or_default();
         check_scope(&signed, date, now)?;
         let hash = header("x-amz-content-sha256")
@@ -147,7 +145,7 @@ fn check_scope(signed: &Signed, date: &str, now: u64) -> Result<(), Refusal> {
         .iter()
         .all(|name| signed.headers.contains(name))
     {
-        return wrong("host and x-amz-date are to be signed");
+        return wrong("host and x-amz-date must be signed");
     }
     let Some(at) = seconds_of(date).filter(|_| date.starts_with(signed.date)) else {
         return wrong("x-amz-date is no time of the signed day");

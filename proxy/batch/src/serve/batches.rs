@@ -10,6 +10,7 @@ use axum::extract::rejection::BytesRejection;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::backing::PageOf;
 use super::error::ApiError;
 use super::files::page;
 use super::http::{App, Id};
@@ -17,7 +18,7 @@ use super::listed::Listed;
 use super::owner::Owner;
 use super::upload::KEEP_SECONDS;
 use crate::input::Endpoint;
-use crate::store::{Batch, NewBatch, Page, SortOrder};
+use crate::store::{Batch, NewBatch, SortOrder};
 
 const LISTED: u32 = 20;
 const MOST_LISTED: u32 = 100;
@@ -63,12 +64,7 @@ pub async fn create(
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| ApiError::invalid("body", error.to_string()))?;
     let new = understand(asked, &app)?;
-    let batch = app
-        .store
-        .call(move |store| store.add_batch(&owner, new))
-        .await?;
-    app.schedule.look();
-    Ok(Json(batch))
+    Ok(Json(app.backing.add_batch(owner, new).await?))
 }
 
 fn understand(asked: Asked, app: &App) -> Result<NewBatch, ApiError> {
@@ -144,19 +140,12 @@ pub async fn list(
     Owner(owner): Owner,
     listed: Listed,
 ) -> Result<Json<Value>, ApiError> {
-    let limit = listed.limit(LISTED, MOST_LISTED)?;
-    let found = app.store.call(move |store| {
-        let page = Page {
-            after: listed.after.as_deref(),
-            limit,
-            order: SortOrder::NewestFirst,
-        };
-        store.batches(&owner, page)
-    });
-    let (mut batches, has_more) = found.await?;
-    for batch in &mut batches {
-        app.schedule.count(batch);
-    }
+    let asked = PageOf {
+        limit: listed.limit(LISTED, MOST_LISTED)?,
+        after: listed.after,
+        order: SortOrder::NewestFirst,
+    };
+    let (batches, has_more) = app.backing.batches(owner, asked).await?;
     Ok(page(&batches, |batch| &batch.id, has_more))
 }
 
@@ -165,12 +154,7 @@ pub async fn retrieve(
     Owner(owner): Owner,
     Id(id): Id,
 ) -> Result<Json<Batch>, ApiError> {
-    let mut batch = app
-        .store
-        .call(move |store| store.batch(&owner, &id))
-        .await?;
-    app.schedule.count(&mut batch);
-    Ok(Json(batch))
+    Ok(Json(app.backing.batch(owner, id).await?))
 }
 
 pub async fn cancel(
@@ -178,13 +162,7 @@ pub async fn cancel(
     Owner(owner): Owner,
     Id(id): Id,
 ) -> Result<Json<Batch>, ApiError> {
-    let mut batch = app
-        .store
-        .call(move |store| store.cancel(&owner, &id))
-        .await?;
-    app.schedule.look();
-    app.schedule.count(&mut batch);
-    Ok(Json(batch))
+    Ok(Json(app.backing.cancel(owner, id).await?))
 }
 
 #[cfg(test)]

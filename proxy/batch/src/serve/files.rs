@@ -1,6 +1,7 @@
 //! `/v1/files`.
 
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,23 +9,21 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
 
+use super::backing::PageOf;
 use super::error::ApiError;
 use super::http::{App, Id};
 use super::listed::Listed;
 use super::owner::Owner;
 use super::upload;
-use crate::input::check;
-use crate::store::{FileObject, NewFile, Page, SortOrder, Store, StoreError};
+use crate::input::{BadFile, Checked, FileLimits, check};
+use crate::store::{FileObject, NewFile, SortOrder, StoreError};
 
 /// The purpose of what batches read.
 const INPUT: &str = "batch";
 
-/// Pieces in which contents are sent.
-const PIECE_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
 
 const MOST_LISTED: u32 = 10_000;
 
@@ -35,7 +34,7 @@ pub async fn create(
     body: Body,
 ) -> Result<Json<FileObject>, ApiError> {
     let rules = &app.config.files;
-    let read = upload::read(&app.store, &headers, body, rules.bytes);
+    let read = upload::read(&app.backing, &headers, body, rules.bytes);
     let form = tokio::time::timeout(*rules.upload_timeout, read).await;
     let form = form.map_err(|_| {
         let message = format!("the file did not arrive within {}", rules.upload_timeout);
@@ -45,33 +44,33 @@ pub async fn create(
         let message = format!("found {:?}, expected \"{INPUT}\"", form.purpose);
         return Err(ApiError::invalid("purpose", message));
     }
-    let limits = rules.limits();
-    let keep_seconds = form.keep_seconds.unwrap_or(rules.keep.as_secs());
-    let kept = app.store.call(move |store| {
-        let path = &form.upload.path;
-        let failed = |cause| StoreError::Io {
-            path: path.clone(),
-            cause,
-        };
-        let file = std::fs::File::open(path).map_err(failed)?;
-        let file = BufReader::with_capacity(PIECE_BYTES, file);
-        let checked = match check(file, limits).map_err(failed)? {
-            Ok(checked) => checked,
-            Err(bad) => return Ok(Err(bad)),
-        };
-        let new = NewFile {
-            filename: form.filename,
-            purpose: form.purpose,
-            bytes: form.bytes,
-            keep_seconds,
-            checked: Some(checked),
-        };
-        store.add_file(&owner, &new, path).map(Ok)
+    let checked = look_at(form.upload.path.clone(), rules.limits()).await?;
+    let checked = checked.map_err(|bad| ApiError::bad_file(&bad))?;
+    let new = NewFile {
+        filename: form.filename,
+        purpose: form.purpose,
+        bytes: form.bytes,
+        keep_seconds: form.keep_seconds.unwrap_or(rules.keep.as_secs()),
+        checked: Some(checked),
+    };
+    // The upload is held until it is kept.
+    let kept = app.backing.add_file(owner, new, &form.upload.path).await?;
+    Ok(Json(kept))
+}
+
+/// Reads an upload to its end.
+async fn look_at(
+    path: PathBuf,
+    limits: FileLimits,
+) -> Result<Result<Checked, BadFile>, StoreError> {
+    let look = tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::open(&path);
+        let file = file.map(|file| BufReader::with_capacity(BUFFER_BYTES, file));
+        let checked = file.and_then(|file| check(file, limits));
+        checked.map_err(|cause| StoreError::Io { path, cause })
     });
-    match kept.await? {
-        Ok(file) => Ok(Json(file)),
-        Err(bad) => Err(ApiError::bad_file(&bad)),
-    }
+    look.await
+        .unwrap_or_else(|error| Err(StoreError::Task(error)))
 }
 
 pub async fn list(
@@ -79,17 +78,12 @@ pub async fn list(
     Owner(owner): Owner,
     listed: Listed,
 ) -> Result<Json<Value>, ApiError> {
-    let order = listed.order(SortOrder::NewestFirst)?;
-    let limit = listed.limit(MOST_LISTED, MOST_LISTED)?;
-    let found = app.store.call(move |store| {
-        let page = Page {
-            after: listed.after.as_deref(),
-            limit,
-            order,
-        };
-        store.files(&owner, listed.purpose.as_deref(), page)
-    });
-    let (files, has_more) = found.await?;
+    let asked = PageOf {
+        order: listed.order(SortOrder::NewestFirst)?,
+        limit: listed.limit(MOST_LISTED, MOST_LISTED)?,
+        after: listed.after,
+    };
+    let (files, has_more) = app.backing.files(owner, listed.purpose, asked).await?;
     Ok(page(&files, |file| &file.id, has_more))
 }
 
@@ -98,7 +92,7 @@ pub async fn retrieve(
     Owner(owner): Owner,
     Id(id): Id,
 ) -> Result<Json<FileObject>, ApiError> {
-    Ok(Json(find(&app.store, owner, id).await?))
+    Ok(Json(app.backing.file(owner, id).await?))
 }
 
 pub async fn delete(
@@ -106,10 +100,7 @@ pub async fn delete(
     Owner(owner): Owner,
     Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
-    let gone = id.clone();
-    app.store
-        .call(move |store| store.remove_file(&owner, &gone))
-        .await?;
+    app.backing.remove_file(owner, id.clone()).await?;
     Ok(Json(json!({"id": id, "object": "file", "deleted": true})))
 }
 
@@ -118,26 +109,12 @@ pub async fn content(
     Owner(owner): Owner,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
-    let file = find(&app.store, owner, id).await?;
-    let path = app.store.file_path(&file.id);
-    let opened = tokio::fs::File::open(&path).await;
-    let opened = opened.map_err(|cause| StoreError::Io { path, cause })?;
-    let pieces = stream::try_unfold(opened, |mut file| async move {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        match file.read_buf(&mut piece).await? {
-            0 => Ok::<_, std::io::Error>(None),
-            _ => Ok(Some((piece, file))),
-        }
-    });
+    let (file, content) = app.backing.content(owner, id).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, file.bytes.to_string()),
     ];
-    Ok((headers, Body::from_stream(pieces)).into_response())
-}
-
-async fn find(store: &Arc<Store>, owner: String, id: String) -> Result<FileObject, StoreError> {
-    store.call(move |store| store.file(&owner, &id)).await
+    Ok((headers, content).into_response())
 }
 
 /// A page of a list, as OpenAI's clients go through them.

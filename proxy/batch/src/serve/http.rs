@@ -1,4 +1,4 @@
-//! Routes, and what stands beside files and batches: health and metrics.
+//! Routes of the service, health and metrics included.
 
 use std::sync::Arc;
 
@@ -12,17 +12,15 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tidegate_keys::KeyRing;
 
+use super::backing::Backing;
 use super::error::ApiError;
-use super::schedule::Schedule;
 use super::{batches, files};
 use crate::config::Config;
 use crate::id;
 use crate::metrics;
-use crate::store::Store;
 
 pub struct App {
-    pub store: Arc<Store>,
-    pub schedule: Arc<Schedule>,
+    pub backing: Arc<Backing>,
     pub config: Config,
     pub metrics: PrometheusHandle,
     /// `None`: any key is taken.
@@ -81,10 +79,8 @@ async fn alive() -> Json<Value> {
 }
 
 async fn show_metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let running = app.schedule.counts();
-    let backlog = app.store.call(move |store| store.backlog(&running)).await?;
-    metrics::backlog(&backlog);
-    let gate = app.schedule.gate();
+    metrics::backlog(&app.backing.backlog().await?);
+    let gate = app.backing.gate();
     metrics::at_the_proxy(gate.in_flight(), gate.is_held());
     let plain = [(
         header::CONTENT_TYPE,

@@ -1,4 +1,4 @@
-//! What a request for a list says of itself: `?after=ID&limit=N&order=asc&purpose=batch`.
+//! The query of a request for a list: `?after=ID&limit=N&order=asc&purpose=batch`.
 
 use std::convert::Infallible;
 

@@ -4,6 +4,7 @@
 //! `clients.api_keys_file`; elsewhere `listen` is for loopback, or a private network whose callers are
 //! all trusted.
 
+mod backing;
 mod batches;
 mod error;
 mod files;
@@ -19,20 +20,21 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tidegate_http::{Limits, Server};
-use tidegate_keys::KeyRing;
+use tidegate_keys::{KeyError, KeyRing};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::backing::Backing;
 use self::http::App;
 pub use self::schedule::Schedule;
 use crate::ask::Asker;
 use crate::command::ServeArgs;
+use crate::config::Config;
 use crate::metrics;
 use crate::sagemaker::{self, Deferred, Runtime};
-use crate::store::Store;
 use crate::work::Shared;
 
 /// How often the store is looked through for files whose time is over.
@@ -52,34 +54,23 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         println!("{} is valid", file.display());
         return Ok(());
     }
-    let keys = config.clients.api_keys_file.as_deref();
-    let keys = keys.map(KeyRing::read).transpose()?.map(Arc::new);
-    if keys.is_none() && !config.listen.ip().is_loopback() {
-        warn!(
-            listen = %config.listen,
-            "any key is taken from whoever reaches this address (clients.api_keys_file)"
-        );
-    }
-    let store = tokio::task::block_in_place(|| Store::open(&config.store, config.quota.clone()))?;
-    let store = Arc::new(store);
+    let keys = key_ring(&config)?;
     let asker = Asker::new(&config.proxy)?;
     let runtime = Runtime::new(&config.sagemaker, &asker)?.map(Arc::new);
-    let limits = config.files.limits();
-    let shared = Shared::new(
+    let shared = Arc::new(Shared::new(
         asker,
         config.proxy.in_flight_bytes,
-        limits,
+        config.files.limits(),
         *config.drain_limit,
-    );
+    ));
+    let backing = Arc::new(Backing::open(&config, shared).await?);
     let metrics = metrics::install().context("cannot record metrics")?;
     let listener = TcpListener::bind(config.listen).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {} (`listen`)", config.listen))?;
-    let schedule = Schedule::new(Arc::clone(&store), Arc::new(shared), &config.batches);
     let (stop, stopped) = watch::channel(false);
     let app = Arc::new(App {
-        store: Arc::clone(&store),
-        schedule: Arc::clone(&schedule),
+        backing: Arc::clone(&backing),
         config: config.clone(),
         metrics,
         keys: keys.clone(),
@@ -88,21 +79,18 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         // Ends with the runtime.
         tokio::spawn(keys.keep_fresh());
     }
-    let at_work = tokio::spawn(Arc::clone(&schedule).run(stopped));
-    let purge = tokio::spawn(purge(Arc::clone(&store)));
     let mut routes = http::routes(app);
     if let Some(runtime) = runtime {
-        routes = routes.merge(sagemaker::routes(Deferred {
-            runtime,
-            store: Arc::clone(&store),
-            schedule: Arc::clone(&schedule),
-            keep_seconds: config.files.keep.as_secs(),
-        }));
+        let later = deferred(&backing, &runtime, config.files.keep.as_secs());
+        routes = routes.merge(sagemaker::routes(runtime, later));
     }
+    let (working, purged) = (Arc::clone(&backing), Arc::clone(&backing));
+    let at_work = tokio::spawn(async move { working.run(stopped).await });
+    let purge = tokio::spawn(purge(purged));
     let server = Server::on(listener, routes, &Limits::default());
     info!(listen = %config.listen, store = %config.store.display(), proxy = config.proxy.url, "serving");
     asked_to_stop(args.watch_stdin).await?;
-    info!("stopping: what is asked is waited for");
+    info!("stopping; waiting for the lines in flight");
     stop.send_replace(true);
     at_work.await.context("the batches at work")?;
     purge.abort();
@@ -112,15 +100,39 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn key_ring(config: &Config) -> Result<Option<Arc<KeyRing>>, KeyError> {
+    let file = config.clients.api_keys_file.as_deref();
+    if file.is_none() && !config.listen.ip().is_loopback() {
+        warn!(
+            listen = %config.listen,
+            "any key is taken from whoever reaches this address (clients.api_keys_file)"
+        );
+    }
+    Ok(file.map(KeyRing::read).transpose()?.map(Arc::new))
+}
+
+/// Requests of SageMaker's clients that come back for the answer: on this machine's store alone.
+fn deferred(backing: &Backing, runtime: &Arc<Runtime>, keep_seconds: u64) -> Option<Deferred> {
+    match backing {
+        Backing::Local { store, schedule } => Some(Deferred {
+            runtime: Arc::clone(runtime),
+            store: Arc::clone(store),
+            schedule: Arc::clone(schedule),
+            keep_seconds,
+        }),
+        Backing::Shared { .. } => None,
+    }
+}
+
 /// Removes files whose time is over.
-async fn purge(store: Arc<Store>) {
+async fn purge(backing: Arc<Backing>) {
     let mut interval = tokio::time::interval(PURGE_EVERY);
     loop {
         interval.tick().await;
-        match store.call(Store::remove_expired).await {
+        match backing.remove_expired().await {
             Ok(0) => {}
-            Ok(files) => info!(files, "files whose time is over were removed"),
-            Err(error) => warn!(%error, "files whose time is over could not be removed"),
+            Ok(files) => info!(files, "removed expired files"),
+            Err(error) => warn!(%error, "expired files could not be removed"),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Which batches are at work: the oldest of the owner with the fewest at work, so many at once.
+//! Which batches run: a limited number at once, next the oldest of the owner with the fewest running.
 //!
-//! A batch that is to be cancelled or has expired does not wait for its turn: it has little to do.
-//! Nor does a deferred request, which is one line.
+//! A batch that is to be cancelled or has expired does not wait for its turn, because it has little to
+//! do. Neither does a deferred request, which is one line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::config::BatchRules;
 use crate::journal::{Counts, JournalError};
 use crate::pace::Gate;
 use crate::store::{Batch, Row, Status, Store, StoreError, Unfinished};
-use crate::work::{End, Order, Shared, Work, WorkError};
+use crate::work::{End, Input, Order, Shared, Work, WorkError};
 
 /// How often expiry is looked at, and a batch that stumbled is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -157,7 +157,7 @@ impl Schedule {
         at_work: &mut JoinSet<()>,
     ) {
         let (orders, obeyed) = watch::channel(order);
-        let (told, progress) = watch::channel(Counts::default());
+        let (counts, progress) = watch::channel(Counts::default());
         let id = one.row.batch.id.clone();
         let entry = Running {
             owner: one.owner.clone(),
@@ -169,7 +169,7 @@ impl Schedule {
         running.insert(id.clone(), entry);
         let schedule = Arc::clone(self);
         at_work.spawn(async move {
-            if let Err(stumble) = schedule.work_on(one, obeyed.clone(), told).await {
+            if let Err(stumble) = schedule.work_on(one, obeyed.clone(), counts).await {
                 schedule.stumbled(&id, &stumble, obeyed).await;
             }
             schedule.running().remove(&id);
@@ -189,7 +189,7 @@ impl Schedule {
         let store = &self.store;
         let (journal, damaged) = tokio::task::block_in_place(|| store.journal(&batch))?;
         if damaged > 0 {
-            warn!(batch = %id, damaged, "answers in the journal are damaged; their lines are asked again");
+            warn!(batch = %id, damaged, "answers in the journal are damaged; their lines are sent again");
         }
         if row.batch.status == Status::Validating {
             row = self
@@ -197,9 +197,12 @@ impl Schedule {
                 .await?;
             info!(batch = %id, lines = row.batch.request_counts.total, "begun");
         }
-        let input = store.input_path(&row.batch);
+        let input = Input {
+            path: store.input_path(&row.batch),
+            before: 0,
+        };
         let shared = Arc::clone(&self.shared);
-        let work = Work::new(&id, &input, journal, shared, orders, progress);
+        let work = Work::new(&id, input, journal, shared, orders, progress);
         let (journal, end) = work.run().await?;
         let End::Whole(order) = end else {
             return Ok(());
@@ -227,18 +230,18 @@ impl Schedule {
     /// What may pass is tried again after a while; what cannot pass ends the batch.
     async fn stumbled(&self, id: &str, stumble: &Stumble, mut orders: watch::Receiver<Order>) {
         if stumble.may_pass() {
-            error!(batch = %id, "it is held up and tried again: {stumble}");
-            let told = orders.wait_for(|order| *order == Order::Pause);
-            let _ = tokio::time::timeout(TRY_AGAIN, told).await;
+            error!(batch = %id, "the batch is interrupted and will be retried: {stumble}");
+            let paused = orders.wait_for(|order| *order == Order::Pause);
+            let _ = tokio::time::timeout(TRY_AGAIN, paused).await;
             return;
         }
-        error!(batch = %id, "failed: {stumble}");
+        error!(batch = %id, "the batch failed: {stumble}");
         let (id, message) = (id.to_owned(), stumble.to_string());
         let failed = self
             .store
             .call(move |store| store.fail(&id, "store_failed", message));
         if let Err(error) = failed.await {
-            error!("that it failed cannot be written down: {error}");
+            error!("the failure of the batch cannot be recorded: {error}");
         }
     }
 

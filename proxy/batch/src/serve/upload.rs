@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -10,10 +9,10 @@ use multer::{Constraints, Field, Multipart, SizeLimit};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use super::backing::Backing;
 use super::error::ApiError;
 use crate::disk::is_full;
 use crate::id;
-use crate::store::Store;
 
 /// Of a field that is not the file.
 const FIELD_BYTES: u64 = 4096;
@@ -44,7 +43,7 @@ impl Drop for Upload {
 
 /// Reads a form with a `file` and a `purpose`.
 pub async fn read(
-    store: &Arc<Store>,
+    store: &Backing,
     headers: &HeaderMap,
     body: Body,
     most: u64,
@@ -99,7 +98,7 @@ pub async fn read(
 }
 
 async fn keep(
-    store: &Store,
+    store: &Backing,
     mut field: Field<'_>,
     most: u64,
 ) -> Result<(Upload, String, u64), ApiError> {

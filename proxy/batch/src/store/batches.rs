@@ -17,7 +17,7 @@ use crate::journal::{Counts, Journal};
 use crate::metrics::Backlog;
 
 /// A token of text is about so many bytes.
-const BYTES_PER_TOKEN: u64 = 4;
+pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// More than can be at work at once; those behind them wait.
 const MOST_UNFINISHED: u32 = 2000;
@@ -68,15 +68,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let query = "SELECT coalesce(sum(lines), 0) FROM batches WHERE owner = ? AND ended = 0";
         let held: u64 = transaction.query_row(query, [owner], |row| row.get(0))?;
-        let (found, most) = (held + u64::from(lines), self.quota.lines);
-        match found > most {
-            true => Err(StoreError::Quota {
-                what: "lines of unfinished batches",
-                found,
-                most,
-            }),
-            false => Ok(()),
-        }
+        self.quota.check_lines(held, lines)
     }
 
     pub fn batch(&self, owner: &str, id: &str) -> Result<Batch, StoreError> {
@@ -282,7 +274,7 @@ impl Store {
 }
 
 /// The number of lines of an input that fits.
-fn check_input(file: &FileObject, expected: Endpoint) -> Result<u32, StoreError> {
+pub fn check_input(file: &FileObject, expected: Endpoint) -> Result<u32, StoreError> {
     let Some(checked) = file.checked else {
         return Err(StoreError::Purpose {
             file: file.id.clone(),
@@ -322,7 +314,7 @@ pub(super) fn add(
     Ok(())
 }
 
-pub(super) fn fresh(id: String, new: &NewBatch, lines: u32) -> Batch {
+pub fn fresh(id: String, new: &NewBatch, lines: u32) -> Batch {
     let created_at = unix_seconds();
     Batch {
         id,

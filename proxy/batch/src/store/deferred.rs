@@ -1,4 +1,4 @@
-//! Requests whose clients come back for the answer: each a batch of one line that no list shows.
+//! Asynchronous requests: each is a batch of one line that no list shows.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Why the store cannot do what it was asked.
+//! Errors of the store.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use super::Status;
 use super::open::VERSION;
 use crate::disk::is_full;
 use crate::input::Endpoint;
+use crate::shared::SharedError;
 
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -41,6 +42,9 @@ pub enum StoreError {
     #[error("no random bytes: {0}")]
     Random(io::Error),
 
+    #[error(transparent)]
+    Shared(#[from] SharedError),
+
     #[error("there is no file `{0}`")]
     NoFile(String),
     #[error("there is no batch `{0}`")]
@@ -70,6 +74,7 @@ impl StoreError {
     pub fn is_full_disk(&self) -> bool {
         match self {
             StoreError::Io { cause, .. } => is_full(cause),
+            StoreError::Shared(error) => error.is_full_disk(),
             StoreError::Database(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
             _ => false,
         }
@@ -77,6 +82,12 @@ impl StoreError {
 
     /// Whether starting again would change nothing.
     pub fn is_bad_config(&self) -> bool {
-        matches!(self, StoreError::Newer { .. } | StoreError::Foreign { .. })
+        use SharedError::{NoQueue, NoRegion};
+        matches!(
+            self,
+            StoreError::Newer { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::Shared(NoQueue(_) | NoRegion)
+        )
     }
 }

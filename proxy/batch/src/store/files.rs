@@ -1,4 +1,4 @@
-//! Files: whose they are, how large, and where their contents lie.
+//! Files: their owners, sizes, and the places of their contents.
 
 use std::fs::File;
 use std::path::Path;
@@ -76,15 +76,7 @@ impl Store {
         let query = "SELECT count(*), coalesce(sum(bytes), 0) FROM files WHERE owner = ?";
         let (files, held): (u64, u64) =
             transaction.query_row(query, [owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (what, found, most) in [
-            ("files", files + 1, self.quota.files),
-            ("bytes of files", held + bytes, self.quota.bytes),
-        ] {
-            if found > most {
-                return Err(StoreError::Quota { what, found, most });
-            }
-        }
-        Ok(())
+        self.quota.check_files(files, held, bytes)
     }
 
     pub fn file(&self, owner: &str, id: &str) -> Result<FileObject, StoreError> {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 pub use batch::{Batch, Row, Status};
-pub use batches::{NewBatch, Unfinished};
+pub use batches::{BYTES_PER_TOKEN, NewBatch, Unfinished, check_input, fresh};
 pub use deferred::NewDeferred;
 pub use error::StoreError;
 pub use files::{FileObject, NewFile};
@@ -50,6 +50,49 @@ pub struct Page<'a> {
 pub enum SortOrder {
     OldestFirst,
     NewestFirst,
+}
+
+impl Quota {
+    /// Whether one file of so many bytes more may be held.
+    pub fn check_files(&self, held: u64, held_bytes: u64, bytes: u64) -> Result<(), StoreError> {
+        for (what, found, most) in [
+            ("files", held + 1, self.files),
+            ("bytes of files", held_bytes + bytes, self.bytes),
+        ] {
+            if found > most {
+                return Err(StoreError::Quota { what, found, most });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so many lines more may be under way.
+    pub fn check_lines(&self, held: u64, lines: u32) -> Result<(), StoreError> {
+        let (found, most) = (held + u64::from(lines), self.lines);
+        match found > most {
+            true => Err(StoreError::Quota {
+                what: "lines of unfinished batches",
+                found,
+                most,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A page of all there are, which come oldest first and whose names are in that order.
+pub fn paged<T>(mut all: Vec<T>, id: impl Fn(&T) -> &str, page: Page) -> (Vec<T>, bool) {
+    if page.order == SortOrder::NewestFirst {
+        all.reverse();
+    }
+    all.retain(|one| match (page.after, page.order) {
+        (None, _) => true,
+        (Some(after), SortOrder::OldestFirst) => id(one) > after,
+        (Some(after), SortOrder::NewestFirst) => id(one) < after,
+    });
+    let has_more = all.len() > page.limit as usize;
+    all.truncate(page.limit as usize);
+    (all, has_more)
 }
 
 impl Store {

@@ -101,13 +101,10 @@ impl Store {
             }
         }
         if removed > 0 {
-            info!(
-                removed,
-                "what an earlier process left unfinished was removed"
-            );
+            info!(removed, "removed unfinished files of an earlier process");
         }
         for id in files.iter().filter(|id| !self.file_path(id).exists()) {
-            warn!(file = %id, "a file is listed and its content is gone");
+            warn!(file = %id, "the content of a listed file is missing");
         }
         Ok(())
     }

@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 
-use super::WorkError;
+use super::{Input, WorkError};
 use crate::input::{FileLimits, Line, LineReader, RawLine};
 
 /// Lines read ahead; each may be large.
@@ -21,7 +20,7 @@ pub struct Intake {
 
 impl Intake {
     /// Begins to read; ends with the last line, or when it is dropped.
-    pub fn start(input: PathBuf, limits: FileLimits, done: HashSet<u32>) -> Intake {
+    pub fn start(input: Input, limits: FileLimits, done: HashSet<u32>) -> Intake {
         let (sender, lines) = mpsc::channel(AHEAD);
         tokio::task::spawn_blocking(move || {
             if let Err(error) = read(&input, limits, &done, &sender) {
@@ -37,30 +36,32 @@ impl Intake {
 }
 
 fn read(
-    input: &Path,
+    input: &Input,
     limits: FileLimits,
     done: &HashSet<u32>,
     to: &mpsc::Sender<Result<Line, WorkError>>,
 ) -> Result<(), WorkError> {
     let failed = |cause| WorkError::Input {
-        path: input.to_owned(),
+        path: input.path.clone(),
         cause,
     };
     let changed = |number, what| WorkError::Changed {
-        path: input.to_owned(),
+        path: input.path.clone(),
         number,
         what,
     };
-    let file = File::open(input).map_err(failed)?;
+    let file = File::open(&input.path).map_err(failed)?;
     let file = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut reader = LineReader::new(file, limits.line_bytes);
     while let Some(line) = reader.read().map_err(failed)? {
         let line = match line {
-            RawLine::Text { number, .. } if done.contains(&number) => continue,
+            RawLine::Text { number, .. } if done.contains(&(input.before + number)) => continue,
             RawLine::Text { number, text } => {
+                let number = input.before + number;
                 Line::parse(number, text).map_err(|what| changed(number, what))?
             }
             RawLine::TooLong { number } => {
+                let number = input.before + number;
                 return Err(changed(number, "it is longer than it may be".to_owned()));
             }
         };

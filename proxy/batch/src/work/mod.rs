@@ -1,11 +1,12 @@
-//! One batch at work: lines out of the input, answers into the journal, until none is left.
+//! Runs one batch: sends the lines of the input and writes the answers to the journal until none is
+//! left.
 //!
-//! `serve` and `run` share it. A line is asked when the gate lets it, in no order; what came back
-//! is on the disk before it counts. A full disk stops the intake and is waited out.
+//! `serve` and `run` share it. Lines are sent when the gate permits, in any order; an answer is on the
+//! disk before it counts. While the disk is full, nothing is sent.
 
 mod intake;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub enum WorkError {
         path: PathBuf,
         cause: std::io::Error,
     },
-    #[error("{}: line {number} was good and is bad now: {what}", path.display())]
+    #[error("{}: line {number} was valid and is invalid now: {what}", path.display())]
     Changed {
         path: PathBuf,
         number: u32,
@@ -92,16 +93,24 @@ impl Shared {
     }
 }
 
-/// One batch.
+/// Where lines come from.
+#[derive(Clone, Debug)]
+pub struct Input {
+    pub path: PathBuf,
+    /// Lines of the batch ahead of it, where it is a part of one.
+    pub before: u32,
+}
+
+/// One batch, or a part of one.
 pub struct Work {
     batch: Arc<str>,
-    input: PathBuf,
+    input: Input,
     journal: Journal,
     shared: Arc<Shared>,
     orders: watch::Receiver<Order>,
-    /// Told after each group of answers.
+    /// Updated after each group of answers.
     progress: watch::Sender<Counts>,
-    /// `None` is a line that was not asked because it was told to stop.
+    /// `None` is a line that was not asked because the batch was stopped.
     asked: JoinSet<Option<Answer>>,
     /// The next line, while it waits for its share of the allowance.
     staged: Option<Line>,
@@ -111,7 +120,7 @@ impl Work {
     /// Answers to the lines of `input` that `journal` does not have yet.
     pub fn new(
         batch: &str,
-        input: &Path,
+        input: Input,
         journal: Journal,
         shared: Arc<Shared>,
         orders: watch::Receiver<Order>,
@@ -120,7 +129,7 @@ impl Work {
         progress.send_replace(journal.counts());
         Work {
             batch: batch.into(),
-            input: input.to_owned(),
+            input,
             journal,
             shared,
             orders,
@@ -130,7 +139,7 @@ impl Work {
         }
     }
 
-    /// Works until every line has an answer, or it is told to pause. Gives the journal back.
+    /// Works until every line has an answer, or the batch is paused. Gives the journal back.
     ///
     /// # Errors
     /// When it makes no sense to go on; what was answered is in the journal.
@@ -237,7 +246,7 @@ impl Work {
         self.write(&group).await
     }
 
-    /// Writes answers down, however long the disk is full; gives up when it is told to pause.
+    /// Writes answers down, however long the disk is full; gives up when the batch is paused.
     async fn write(&mut self, answers: &[Answer]) -> Result<(), WorkError> {
         let mut was_full = false;
         while let Err(error) = tokio::task::block_in_place(|| self.journal.append(answers)) {

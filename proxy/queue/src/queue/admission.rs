@@ -1,5 +1,5 @@
-//! Who is let in: a class holds so many requests and bytes, and a request whose deadline cannot
-//! be met by the estimate is told at once when to come back.
+//! Admission: a class holds a limited number of requests and bytes, and a request whose deadline cannot
+//! be met by the estimate is refused at once with the time to come back.
 
 use std::time::Duration;
 

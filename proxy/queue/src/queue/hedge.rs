@@ -1,5 +1,5 @@
-//! A second try beside a first one that takes long, so that a worker which hangs without dying
-//! does not keep a request that others could answer. (Dean and Barroso, The tail at scale,
+//! A second attempt beside a first one that takes long, so that a request is answered although its
+//! worker hangs. (Dean and Barroso, The tail at scale,
 //! Communications of the ACM 56, 2013, call it a hedged request.)
 
 use std::time::Duration;

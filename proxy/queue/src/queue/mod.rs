@@ -1,9 +1,9 @@
 //! One model's requests, from arrival to end.
 //!
-//! A request either waits for its turn or holds the permit of its current try, never both; a try that
-//! takes long may get a second one beside it.
-//! Requests are ordered by class and then by arrival: one that comes back from a failed try keeps
-//! its ticket and so stands at the head of its class again.
+//! A request either waits for its turn or holds the permit of its current attempt, never both; a second
+//! attempt may run beside one that takes long.
+//! Requests are ordered by class and then by arrival: after a failed attempt a request keeps its ticket,
+//! and so is at the head of its class again.
 
 mod admission;
 mod hedge;

@@ -1,5 +1,5 @@
-//! Which class is next: strictly by the order of the classes, first come first served within
-//! each, but that a class may leave slots free and that none waits for ever.
+//! Which class is next: by the order of the classes, and first come first served within each. Two
+//! exceptions: a class may leave slots free, and no class waits for ever.
 
 use std::collections::BTreeSet;
 

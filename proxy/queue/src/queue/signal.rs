@@ -1,4 +1,4 @@
-//! What a queue tells of itself: the sums over all classes, and each class apart.
+//! A queue's part of the signal: sums over all classes, and each class by itself.
 
 use tidegate_protocol::{ClassSignal, ModelSignal};
 

@@ -100,8 +100,10 @@ pub(super) fn check_same_model(
     }
 }
 
-/// Whether a name can stand in a path, a header and a metric as it is.
+/// Whether a name can stand in a path, a header and a metric as it is. Clients leave `.` and `..`
+/// out of a path (RFC 3986, section 5.2.4), so that no order would reach a worker of that name.
 pub fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    !name.is_empty() && name.len() <= NAME_LENGTH && name.bytes().all(allowed)
+    let is_dots = matches!(name, "." | "..");
+    !name.is_empty() && !is_dots && name.len() <= NAME_LENGTH && name.bytes().all(allowed)
 }

@@ -1,7 +1,7 @@
 //! The queues of all models, and the workers as their heartbeats describe them.
 //!
-//! A worker exists here from its first heartbeat. It is handed requests while it says that it is
-//! ready, is heard from, is not being drained and has not just failed a try.
+//! A worker exists here from its first heartbeat. It gets requests while its heartbeats arrive and say
+//! that it is ready, it is not being drained, and its last attempt has not failed.
 
 mod heartbeat;
 mod queues;

@@ -1,4 +1,4 @@
-//! One worker, as its last heartbeat and its last tries describe it.
+//! One worker, as its last heartbeat and its last attempts describe it.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl Worker {
         self.drain_ordered = false;
     }
 
-    /// What the worker is still to be told.
+    /// The order that the worker has not obeyed yet.
     pub fn order(&self) -> Option<Order> {
         let drains = self.said.state == WorkerState::Draining;
         match (self.drain_ordered, self.undrain_ordered) {
@@ -158,7 +158,7 @@ impl Worker {
     }
 
     /// What others than this proxy hold; all slots while the worker says it is full. Its tokens
-    /// are told for all together: others have the share of them that they have of its requests.
+    /// are reported as one sum: others have the share of them that they have of its requests.
     pub fn elsewhere(&self, now: Moment) -> Usage {
         let Heartbeat { busy, yours, .. } = self.said;
         let others = busy.saturating_sub(yours);

@@ -1,8 +1,8 @@
 //! The workers that announced themselves, and when each is to be looked at again.
 //!
-//! What changes by the passing of time alone, such as silence, has a due time: a look at the
-//! workers costs nothing until one is due. A worker's due time may be too early, since signs of
-//! life move it without touching the order; then it is put off when it comes.
+//! Changes that only time causes, such as silence, have a due time, so that checking the workers costs
+//! nothing until one is due. A worker's due time may be too early, because a heartbeat moves it
+//! without changing the order; then it is postponed when it comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How few instance-hours could do: a lower bound that no policy can heartbeat, and a schedule made
-//! with hindsight that comes close to it.
+//! How few instance-hours suffice: a lower bound for every policy, and a schedule made with hindsight
+//! that comes close to it.
 //!
 //! # The bound
 //!

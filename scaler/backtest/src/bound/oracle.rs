@@ -11,7 +11,7 @@ use crate::trace::Demand;
 /// The grid of the schedule.
 const STEP: Duration = Duration::from_secs(5);
 
-/// How far around a step busy slots are averaged; shorter peaks are left to the line.
+/// How far around a step busy slots are averaged; shorter peaks are left to the queue.
 const AROUND: usize = 2;
 
 /// Halvings of the range of margins.

@@ -1,7 +1,7 @@
 //! Policies side by side: the rows of the table that `backtest` prints, and how a rival is tuned.
 //!
-//! Everything here is a function of demand, scenario, policy and seed, so that whoever drives it
-//! may run rows in any order and on any number of threads.
+//! Everything here is a function of demand, scenario, policy and seed, so that rows may run in any order
+//! and on any number of threads.
 
 mod tidegate;
 
@@ -80,7 +80,7 @@ impl Row {
 /// How requests are simulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// One by one, through the proxy's line.
+    /// One by one, through the proxy's queue.
     #[default]
     Exact,
     /// By windows of time; see [`agree`].
@@ -150,7 +150,7 @@ pub fn tune(rival: Rival, case: &Case<'_>) -> Setting {
 
 /// Of what was tried, the cheapest that reaches the attainment, else the one that comes closest.
 pub fn best<T>(tried: impl IntoIterator<Item = (T, Rank)>) -> Option<T> {
-    let better = |best: (T, Rank), next: (T, Rank)| match next.1.beats(&best.1) {
+    let better = |best: (T, Rank), next: (T, Rank)| match next.1.is_better_than(&best.1) {
         true => next,
         false => best,
     };
@@ -175,7 +175,7 @@ impl Rank {
     }
 
     /// Whether this is better than another outcome of the same case.
-    pub fn beats(&self, other: &Rank) -> bool {
+    pub fn is_better_than(&self, other: &Rank) -> bool {
         match (self.reaches, other.reaches) {
             (true, true) => self.hours < other.hours,
             (false, false) => self.attainment > other.attainment,
@@ -221,7 +221,8 @@ mod tests {
         let outcome = case.run_rival(Rival::Hpa, Rival::Hpa.defaults());
         let row = Row::new("hpa", &case, &outcome, case.lower_bound_hours());
         let json = serde_json::to_value(&row).expect("it serializes");
-        let names: Vec<&String> = json.as_object().expect("an object").keys().collect();
+        let mut names: Vec<&String> = json.as_object().expect("an object").keys().collect();
+        names.sort_unstable();
         let mut expected = [
             "policy",
             "trace",

@@ -1,4 +1,4 @@
-//! What `backtest`, `tune` and `replay` are told on their command lines.
+//! The options of `backtest`, `tune` and `replay`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub struct BacktestArgs {
     /// The policy to test, such as configs/policy.toml.
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
-    /// What a policy must not choose, such as configs/scenario.toml.
+    /// The conditions that a policy must not choose, such as configs/scenario.toml.
     #[arg(long, value_name = "FILE")]
     pub scenario: PathBuf,
     /// Recorded demand (docs/backtest.md lists the forms), or a shape such as `step` or
@@ -22,20 +22,20 @@ pub struct BacktestArgs {
     /// How counts and rates are replayed.
     #[arg(long, value_enum, default_value_t)]
     pub replay: Replay,
-    /// From launch to ready; instead of the scenario's lead_times.
+    /// Time from launch to ready; overrides the scenario's lead_times.
     #[arg(long, value_name = "TIME")]
     pub lead_time: Vec<Duration>,
-    /// How many seeds to draw arrivals, service times and faults by.
+    /// Number of seeds for random arrivals, service times and faults.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
-    /// Eight known autoscalers beside it, at their defaults and tuned on the first half of each trace.
+    /// Compare with eight known autoscalers, at their defaults and tuned on the first half of each trace.
     /// The policy itself is not tuned; all are then judged on the second half.
     #[arg(long)]
     pub rivals: bool,
-    /// Two hours of each trace, one lead time (60 s), and a third of the rivals' settings.
+    /// Replay two hours of each trace, at one lead time (60 s), with a third of the rivals' settings.
     #[arg(long)]
     pub quick: bool,
-    /// A JSON array instead of the table.
+    /// Print a JSON array instead of the table.
     #[arg(long)]
     pub json: bool,
     /// Write a page with the table and plots.
@@ -51,43 +51,43 @@ pub struct BacktestArgs {
 
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// The policy to begin with. Numbers that it leaves to their default are left alone.
+    /// The policy to begin with. Numbers that it does not set keep their defaults.
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
     #[arg(long, value_name = "FILE")]
     pub scenario: PathBuf,
-    /// As for backtest.
+    /// Traces as for backtest.
     #[arg(long, value_name = "TRACE", num_args = 1.., required = true)]
     pub trace: Vec<String>,
     /// How counts and rates are replayed.
     #[arg(long, value_enum, default_value_t)]
     pub replay: Replay,
-    /// From launch to ready; instead of the scenario's lead_times.
+    /// Time from launch to ready; overrides the scenario's lead_times.
     #[arg(long, value_name = "TIME")]
     pub lead_time: Vec<Duration>,
-    /// Where the policy that was found is written to, comments and all.
+    /// The file for the tuned policy, with the comments of the original.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A ledger, as the policy that it was recorded under names it (scaler.ledger).
+    /// The ledger of a scaler (scaler.ledger in its policy).
     #[arg(value_name = "LEDGER")]
     pub ledger: PathBuf,
-    /// The policy to put in its place.
+    /// The policy to run on it.
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
-    /// What the simulation goes by; estimated from the ledger and the policy when left out.
+    /// The scenario of the simulation; estimated from the ledger and the policy by default.
     #[arg(long, value_name = "FILE", conflicts_with = "decisions")]
     pub scenario: Option<PathBuf>,
-    /// From launch to ready.
+    /// Time from launch to ready.
     #[arg(long, value_name = "TIME", conflicts_with = "decisions")]
     pub lead_time: Option<Duration>,
-    /// A JSON array with one row, as backtest prints it.
+    /// Print a JSON array with one row, as backtest does.
     #[arg(long, conflicts_with = "decisions")]
     pub json: bool,
-    /// Simulate nothing: compare what was decided with what the policy would have decided on the
+    /// Do not simulate: compare the recorded decisions with those of the policy on the
     /// recorded signals and fleet.
     #[arg(long)]
     pub decisions: bool,

@@ -1,4 +1,4 @@
-//! Gates: what a policy must reach for the command to succeed, so that a CI can ask for it.
+//! Gates: what a policy must reach for the command to succeed, for use in CI.
 
 use super::args::BacktestArgs;
 use super::matrix::Judged;

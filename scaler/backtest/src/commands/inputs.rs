@@ -1,4 +1,4 @@
-//! The files that a backtest is made of, read and checked before anything runs.
+//! The files of a backtest, read and checked before anything runs.
 
 use std::path::{Path, PathBuf};
 

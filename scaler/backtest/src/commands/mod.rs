@@ -45,13 +45,13 @@ pub fn backtest(args: &BacktestArgs) -> anyhow::Result<()> {
             false => Effort::Full,
         },
     };
-    let grounds = plan.grounds(&inputs.traces, &inputs.lead_times)?;
-    let progress = Progress::new(plan.jobs(&grounds));
+    let test_cases = plan.test_cases(&inputs.traces, &inputs.lead_times)?;
+    let progress = Progress::new(plan.jobs(&test_cases));
     if !args.json {
-        show::head(&plan, &grounds)?;
+        show::head(&plan, &test_cases)?;
     }
     let mut results = Vec::new();
-    for batch in plan.batches(&grounds) {
+    for batch in plan.batches(&test_cases) {
         let found = plan.run(batch, &progress);
         if !args.json {
             progress.clear();

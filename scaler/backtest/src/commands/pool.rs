@@ -1,4 +1,4 @@
-//! Jobs on all cores, and a line that says how far they are.
+//! Jobs on all cores, and a line that shows their progress.
 
 use std::io::{IsTerminal, Write};
 use std::num::NonZero;
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 /// Between two updates of the line.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many jobs are done, told on a terminal and nowhere else.
+/// How many jobs are done; shown on a terminal and nowhere else.
 pub struct Progress {
     total: usize,
     done: AtomicUsize,
     began: Instant,
-    told: Option<Mutex<Instant>>,
+    shown: Option<Mutex<Instant>>,
 }
 
 impl Progress {
@@ -24,19 +24,19 @@ impl Progress {
             total,
             done: AtomicUsize::new(0),
             began: now,
-            told: std::io::stderr().is_terminal().then(|| Mutex::new(now)),
+            shown: std::io::stderr().is_terminal().then(|| Mutex::new(now)),
         }
     }
 
     /// One more job is done.
     fn step(&self, what: &str) {
         let done = 1 + self.done.fetch_add(1, Ordering::Relaxed);
-        let Some(told) = &self.told else { return };
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() < PAUSE {
+        let Some(shown) = &self.shown else { return };
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.elapsed() < PAUSE {
             return;
         }
-        *told = Instant::now();
+        *shown = Instant::now();
         let share = done as f64 / self.total.max(1) as f64;
         let left_s = self.began.elapsed().as_secs_f64() * (1.0 - share) / share;
         let (percent, total) = (share * 100.0, self.total);
@@ -48,7 +48,7 @@ impl Progress {
 
     /// Takes the line away.
     pub fn clear(&self) {
-        if self.told.is_some() {
+        if self.shown.is_some() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::matrix::{Effort, Field, Ground, Judged, Plan, Run};
+use super::matrix::{Effort, Field, Judged, Plan, Run, TestCase};
 
 /// What is about to be run, and the names of the columns.
-pub fn head(plan: &Plan, grounds: &[Ground]) -> io::Result<()> {
+pub fn head(plan: &Plan, test_cases: &[TestCase]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for note in notes(plan, grounds) {
+    for note in notes(plan, test_cases) {
         writeln!(out, "{note}")?;
     }
     writeln!(
@@ -28,7 +28,7 @@ pub fn head(plan: &Plan, grounds: &[Ground]) -> io::Result<()> {
 }
 
 /// What a reader must know of the runs, as sentences.
-pub fn notes(plan: &Plan, grounds: &[Ground]) -> Vec<String> {
+pub fn notes(plan: &Plan, test_cases: &[TestCase]) -> Vec<String> {
     let scenario = &plan.scenario;
     let (slo, target) = (scenario.slo, scenario.attainment * 100.0);
     let mut notes = vec![format!(
@@ -36,21 +36,21 @@ pub fn notes(plan: &Plan, grounds: &[Ground]) -> Vec<String> {
          proven minimum for that."
     )];
     let mut named: Option<&str> = None;
-    for ground in grounds {
-        if named.replace(&ground.trace) == Some(&ground.trace) {
+    for test_case in test_cases {
+        if named.replace(&test_case.trace) == Some(&test_case.trace) {
             continue;
         }
-        let tuned_s = ground
+        let tuned_s = test_case
             .tuned_on
             .as_ref()
             .map_or(0.0, |demand| demand.span_s());
-        let replayed_s = tuned_s + ground.judged_on.span_s();
-        if replayed_s < ground.recorded_s - 1.0 {
+        let replayed_s = tuned_s + test_case.judged_on.span_s();
+        if replayed_s < test_case.recorded_s - 1.0 {
             notes.push(format!(
                 "{}: {:.1} h of {:.1} h are replayed, from {}.",
-                ground.trace,
+                test_case.trace,
                 replayed_s / 3600.0,
-                ground.recorded_s / 3600.0,
+                test_case.recorded_s / 3600.0,
                 scenario.from,
             ));
         }

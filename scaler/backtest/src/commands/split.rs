@@ -1,7 +1,7 @@
 //! Which of the traces in tests/traces the law was chosen on.
 //!
 //! A constant that is kept because it does well on a trace says nothing about that trace any more. So
-//! what is chosen is chosen on some, and what is told is told of the others: one record of requests,
+//! constants are chosen on some traces, and results are reported for the others: one record of requests,
 //! one table of counts and one of rates at least on either side.
 
 /// What a trace is for.
@@ -9,7 +9,7 @@
 pub enum Part {
     Chosen,
     /// All others are new to the law.
-    Told,
+    Unseen,
 }
 
 /// Files in tests/traces.
@@ -25,7 +25,7 @@ impl Part {
     pub fn of(trace: &str) -> Part {
         match CHOSEN.contains(&trace) {
             true => Part::Chosen,
-            false => Part::Told,
+            false => Part::Unseen,
         }
     }
 
@@ -33,7 +33,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Chosen => "Traces that the law was chosen on",
-            Part::Told => "Traces that nothing was chosen on",
+            Part::Unseen => "Traces that nothing was chosen on",
         }
     }
 }

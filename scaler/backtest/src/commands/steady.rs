@@ -1,4 +1,4 @@
-//! A policy under Poisson arrivals at a constant rate, where the best it can do is nothing.
+//! A policy under Poisson arrivals at a constant rate, where it should change nothing.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Source: kubernetes pkg/controller/podautoscaler, replica_calculator.go and horizontal.go, with
 //! no `behavior` set. A worker that boots is a pending pod. KEDA adds an external metric that
-//! counts the line too; its own decisions, from and to zero, do not arise with a minimum of one.
+//! counts the queue too; its own decisions, from and to zero, do not arise with a minimum of one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -35,7 +35,7 @@ const SCALE_UP_FLOOR: u32 = 4;
 enum Metric {
     /// Pods, AverageValue: requests in flight per pod.
     Pods,
-    /// External, AverageValue: requests in line and in flight, as KEDA's scalers count.
+    /// External, AverageValue: requests in the queue and in flight, as KEDA's scalers count.
     Queue,
 }
 

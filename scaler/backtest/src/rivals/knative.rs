@@ -1,7 +1,7 @@
 //! Knative's pod autoscaler (KPA) on concurrency.
 //!
 //! Source: knative serving pkg/autoscaler/scaling/autoscaler.go. The activator counts what waits,
-//! so concurrency is what is in line and in flight. Windows are means over the time itself, which
+//! so concurrency is what is in the queue and in flight. Windows are means over the time itself, which
 //! the 1 s buckets of the original come to.
 
 use std::time::Duration;
@@ -159,7 +159,7 @@ mod tests {
         let mut kpa = Kpa::new(CAPACITY, Rival::KnativeKpa.defaults());
         let mut feed = Feed::default();
         feed.workers(4, 0).in_flight(11.0).repeat(2, 40, &mut kpa);
-        // In 6 s of 16 in flight and 14 in line: 30 / 2.8 = 11 pods, more than twice 4.
+        // In 6 s of 16 in flight and 14 in the queue: 30 / 2.8 = 11 pods, more than twice 4.
         feed.in_flight(16.0).waiting(14.0);
         let grown = feed.repeat(2, 3, &mut kpa);
         // After 2 s: (2 * 30 + 4 * 11) / 6 = 17.3, 7 pods; 4 s: 23.7, 9 pods, 2.25 times 4.

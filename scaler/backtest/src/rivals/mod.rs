@@ -1,8 +1,8 @@
-//! Other autoscalers, as their sources and guides describe them, to be compared with.
+//! Other autoscalers to compare with, as their source code and guides describe them.
 //!
 //! Each sees the metric that its users give it, at its own period and lag, and at its product's
 //! default windows; its target is a share of a worker's capacity, 70 % unless tuned. All of them
-//! get Tidegate's line and graceful drain. What a product leaves open is said where it is decided.
+//! get Tidegate's queue and graceful drain. What a product leaves open is said where it is decided.
 
 mod alarm;
 mod history;
@@ -32,7 +32,7 @@ const DEFAULT_TARGET: f64 = 0.7;
 pub enum Rival {
     /// Kubernetes' HorizontalPodAutoscaler v2 on requests in flight per pod.
     Hpa,
-    /// KEDA in front of HPA, on requests in line and in flight.
+    /// KEDA in front of HPA, on requests in the queue and in flight.
     KedaHpa,
     /// Knative's pod autoscaler on concurrency.
     KnativeKpa,

@@ -37,7 +37,7 @@ pub(super) struct RayServe {
     downscale_delay: i64,
     history: History,
     next_report: Moment,
-    /// Requests in line and in flight, as last reported.
+    /// Requests in the queue and in flight, as last reported.
     ongoing: Option<f64>,
     /// Ticks in a row that wanted more when positive, fewer when negative.
     counter: i64,

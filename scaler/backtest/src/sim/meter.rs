@@ -1,4 +1,4 @@
-//! What the queue and the fleet come to over time: sums that windows are differences of.
+//! Sums of queue and fleet over time; a window is the difference of two.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Service times as they were measured: a few percentiles, and straight queues between them.
+//! Measured service times: a few percentiles, and straight lines between them.
 
 use serde::Deserialize;
 use tidegate_config::{Duration, Problem};

@@ -1,4 +1,4 @@
-//! What a policy must not choose: the work, the workers, the promise, and what goes wrong.
+//! What a policy must not choose: the work, the workers, the SLO, and the faults.
 
 use serde::Deserialize;
 use tidegate_config::{Check, Duration, Problem};

@@ -59,7 +59,7 @@ fn is_demand(names: &[String], record: &Record) -> bool {
 }
 
 fn form(names: &[String]) -> Option<(Form, Columns<'_>)> {
-    let at = |wanted: &str| names.iter().position(|name| name == wanted);
+    let at = |wanted: &str| (names.iter()).position(|name| name.eq_ignore_ascii_case(wanted));
     let all = |wanted: &[&str]| {
         wanted
             .iter()
@@ -308,8 +308,8 @@ mod tests {
                 "line 1: the trace is empty; expected a header, one of \"timestamp,cost\"",
             ),
             (
-                "time,rps\n1,2\n",
-                "line 1: the header \"time,rps\" is not known; expected one of",
+                "when,rps\n1,2\n",
+                "line 1: the header \"when,rps\" is not known; expected one of",
             ),
             (
                 "timestamp,value\n1,2,3\n",

@@ -45,7 +45,7 @@ pub enum TraceError {
         found: String,
         expected: &'static str,
     },
-    #[error("it is packed by gzip, and cannot be unpacked: {0}")]
+    #[error("it is compressed by gzip and cannot be decompressed: {0}")]
     Gzip(String),
     #[error("no row has any requests, so there is nothing to replay")]
     Silent,
@@ -106,7 +106,7 @@ mod tests {
         let cut = parse_file(&packed[..packed.len() / 2]).expect_err("half of it");
         assert!(
             cut.to_string()
-                .starts_with("it is packed by gzip, and cannot"),
+                .starts_with("it is compressed by gzip and cannot"),
             "{cut}"
         );
     }

@@ -13,6 +13,8 @@ const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 pub(super) struct Record {
     pub line: usize,
     pub fields: Vec<String>,
+    /// Whether a comma ends a field, so that one within a field parts thousands.
+    pub by_commas: bool,
 }
 
 /// A table as it is written: its lines, and what it says of itself before them.
@@ -85,7 +87,11 @@ pub(super) fn table(text: &str) -> Table {
             .get(place.saturating_sub(1))
             .map_or(place, |(line, _)| *line);
         let fields = record.iter().map(str::to_owned).collect();
-        Record { line, fields }
+        Record {
+            line,
+            fields,
+            by_commas: used.unwrap_or(b',') == b',',
+        }
     });
     let is_line = |record: &Record| record.fields.iter().any(|field| !field.is_empty());
     Table {
@@ -135,7 +141,12 @@ fn row(record: &Record, columns: &Columns) -> Result<Row, TraceError> {
         if columns.may_be_empty && is_empty(field) {
             return Ok(None);
         }
-        let value = timestamp::number(field).filter(|value| *value >= 0.0);
+        let parted = || match record.by_commas {
+            true => timestamp::number(&without_commas(field)?),
+            false => None,
+        };
+        let value = timestamp::number(field).or_else(parted);
+        let value = value.filter(|value| *value >= 0.0);
         let value = value.ok_or_else(|| wrong(*column, "a number from 0 on"))?;
         Ok(Some(value))
     };
@@ -145,6 +156,17 @@ fn row(record: &Record, columns: &Columns) -> Result<Row, TraceError> {
         at,
         values: values.collect::<Result<_, _>>()?,
     })
+}
+
+/// A number whose thousands are parted, as in "1,234,567.5"; where commas end fields it stands in
+/// quotes, and its commas are no decimal ones.
+fn without_commas(field: &str) -> Option<String> {
+    let whole = field.split('.').next()?;
+    let mut groups = whole.split(',');
+    let first = groups.next()?.len();
+    let are_thousands = (1..=3).contains(&first) && groups.all(|group| group.len() == 3);
+    let is_number = |c: char| c.is_ascii_digit() || matches!(c, ',' | '.');
+    (are_thousands && field.chars().all(is_number)).then(|| field.replace(',', ""))
 }
 
 fn is_empty(field: &str) -> bool {

@@ -6,6 +6,9 @@ use chrono::{DateTime, FixedOffset, NaiveDateTime};
 /// large as these would lie thousands of years ahead, so it counts smaller parts since 1970.
 const PARTS: [(f64, f64); 3] = [(1e17, 1e9), (1e14, 1e6), (1e11, 1e3)];
 
+/// No trace is of a time that many seconds after 1970, in the year 5138.
+const LATEST: f64 = 1e11;
+
 /// Dates with a time of day; a `T` between the two is a space by then.
 const FORMS: [&str; 4] = [
     "%Y-%m-%d %H:%M:%S%.f",
@@ -18,7 +21,7 @@ const FORMS: [&str; 4] = [
 /// a zone the latter is read as UTC: only differences mean anything.
 pub(super) fn seconds(text: &str) -> Option<f64> {
     match number(text) {
-        Some(number) => Some(number / parts(number)),
+        Some(number) => Some(number / parts(number)).filter(|at| at.abs() < LATEST),
         None => calendar(text),
     }
 }
@@ -36,11 +39,14 @@ pub(super) fn parts(number: f64) -> f64 {
 }
 
 fn calendar(text: &str) -> Option<f64> {
-    let text = match text.split_once('T') {
+    let text = match text.split_once(['T', 't']) {
         Some((date, time)) if !date.contains(' ') => format!("{date} {time}"),
         _ => text.to_owned(),
     };
-    let text = text.trim_end_matches(" UTC").trim_end_matches('Z').trim();
+    let text = text
+        .trim_end_matches(" UTC")
+        .trim_end_matches(['Z', 'z'])
+        .trim();
     let naive = FORMS
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
@@ -84,6 +90,7 @@ mod tests {
             "2023-11-16T13:15:46-0500",
             "2023-11-16 23:45:46 +05:30",
             "2023/11/16 18:15:46",
+            "2023-11-16t18:15:46z",
         ] {
             assert_eq!(seconds(text), Some(1_700_158_546.0), "{text}");
         }
@@ -100,6 +107,7 @@ mod tests {
             "2023-11-16",
             "2023-11-16 25:00:00",
             "11/16/2023 18:15:46",
+            "99999999999999999999",
         ] {
             assert_eq!(seconds(text), None, "{text:?}");
         }

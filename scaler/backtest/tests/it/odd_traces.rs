@@ -51,8 +51,15 @@ fn windows_with_gaps_zeros_and_foreign_line_ends_are_replayed() {
         format!("{at},{}", if n % 7 == 0 { 0 } else { 100 + n })
     });
     replays("left-out.csv", &left_out, &[]);
+    let capital = rates_of_thousands("Timestamp,Value");
+    replays("thousands.csv", &capital, &[]);
     let huge = table("timestamp,value", 10, |n| format!("{},9e14", n * 60));
     replays("huge.csv", &huge, &[]);
+}
+
+/// As spreadsheets write large counts.
+fn rates_of_thousands(header: &str) -> String {
+    table(header, 10, |n| format!("{},\"1,2{n}0,000.5\"", n * 60))
 }
 
 #[test]
@@ -112,6 +119,15 @@ fn what_says_nothing_about_a_demand_is_refused_by_name() {
         ),
         ("timestamp,value\n0,0\n60,0\n", "no row has any requests"),
         (
+            // A decimal comma, or thousands: nobody knows.
+            "timestamp;value\n0;1\n60;1,100\n",
+            "line 3: value is \"1,100\"; expected a number from 0 on",
+        ),
+        (
+            "timestamp,value\n0,1\n60,\"1,10\"\n",
+            "line 3: value is \"1,10\"; expected a number from 0 on",
+        ),
+        (
             "timestamp,value\n0,1\n60,-1\n",
             "line 3: value is \"-1\"; expected a number from 0 on",
         ),
@@ -124,8 +140,8 @@ fn what_says_nothing_about_a_demand_is_refused_by_name() {
             "line 4: its time is before that of the row above",
         ),
         (
-            "Timestamp;Value\n0;1\n",
-            "line 1: the header \"Timestamp;Value\" is not known; expected one of",
+            "When;Value\n0;1\n",
+            "line 1: the header \"When;Value\" is not known; expected one of",
         ),
     ];
     for (content, message) in cases {

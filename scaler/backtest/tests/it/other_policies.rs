@@ -95,12 +95,12 @@ fn serving(id: &str, launched: Time, heard: Time) -> Worker {
 
 /// Each request takes half a second.
 fn observed(arrivals: u64) -> Observation {
-    let sight = |id: &str, permits| -> WorkerObservation {
-        let sight = serde_json::json!({
+    let report = |id: &str, permits| -> WorkerObservation {
+        let report = serde_json::json!({
             "id": id, "ready": true, "draining": false, "permits": permits, "elsewhere": 0,
             "beat_age_ms": 200,
         });
-        serde_json::from_value(sight).expect("it is a sight")
+        serde_json::from_value(report).expect("it is a report")
     };
     let in_flight = arrivals / 2;
     let seen = Seen {
@@ -108,7 +108,7 @@ fn observed(arrivals: u64) -> Observation {
         counted: true,
         arrivals,
         in_flight,
-        workers: vec![sight("w-1", in_flight / 2), sight("w-2", in_flight / 2)],
+        workers: vec![report("w-1", in_flight / 2), report("w-2", in_flight / 2)],
         ..Seen::default()
     };
     Observation {

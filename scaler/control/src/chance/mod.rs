@@ -1,4 +1,4 @@
-//! Chance by seed: the same seed draws the same numbers on every machine and in every version.
+//! Random numbers by seed: the same seed gives the same numbers on every machine and in every version.
 //!
 //! Written out instead of taken from a crate, because no crate promises that its streams stay the
 //! same, and a backtest that cannot be repeated proves nothing.

@@ -1,5 +1,5 @@
-//! What a policy comes to, in lines for people: its defaults filled in, and what each signal asks
-//! for at its target.
+//! The effect of a policy in lines for people: with defaults, and with what each signal asks for at its
+//! target.
 
 use tidegate_config::Duration;
 
@@ -28,7 +28,7 @@ impl Policy {
         lines.extend(
             self.formula
                 .iter()
-                .map(|_| "formula: what it comes to".to_owned()),
+                .map(|_| "formula: its result".to_owned()),
         );
         lines.extend(self.schedules.iter().map(|rule| {
             format!(
@@ -88,7 +88,7 @@ impl Policy {
             false => "",
         };
         format!(
-            "cost: {:.2} to {:.2} an hour, for {min} to {most} workers{budget}",
+            "cost: {:.2} to {:.2} per hour, for {min} to {most} workers{budget}",
             cost.of(min),
             cost.of(most)
         )
@@ -101,7 +101,7 @@ fn words(metric: Metric) -> &'static str {
         Metric::OldestWait => "the oldest request's wait",
         Metric::InFlight => "requests at workers",
         Metric::Concurrency => "requests in the queue and at workers",
-        Metric::RequestRate => "arrivals a second",
+        Metric::RequestRate => "arrivals per second",
         Metric::Latency => "latency",
         Metric::Value => "the value",
     }
@@ -120,8 +120,8 @@ fn pace(pace: &Pace, extreme: &str) -> String {
     let limits = match (limits.as_slice(), pace.select) {
         ([], _) => String::new(),
         ([only], _) => format!(", by at most {only}"),
-        (several, Select::Min) => format!(", by at most the less of {}", several.join(" and ")),
-        (several, _) => format!(", by at most the more of {}", several.join(" and ")),
+        (several, Select::Min) => format!(", by at most the smaller of {}", several.join(" and ")),
+        (several, _) => format!(", by at most the larger of {}", several.join(" and ")),
     };
     let percent = rounded(100.0 * pace.tolerance);
     format!("{when}{limits}; within {percent} % of a target nothing is done")

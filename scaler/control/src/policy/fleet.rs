@@ -13,7 +13,7 @@ const MOST_WORKERS: u32 = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct FleetRules {
     pub kind: FleetKind,
-    /// The model that it serves. Of a proxy with several, only this one's line and workers count;
+    /// The model that it serves. Of a proxy with several, only this one's queue and workers count;
     /// without it, all.
     #[serde(default)]
     pub model: Option<String>,

@@ -1,4 +1,4 @@
-//! `[forecast]`: staffing for the demand a lead time from now, by a few numbers.
+//! `[forecast]`: sizing for the demand one lead time from now, by a few numbers.
 
 use std::time::Duration as Span;
 
@@ -14,7 +14,7 @@ const SERVICE_SHARE: f64 = 0.5;
 /// takes its time. What the traffic does within a lead time is in the forecast itself.
 pub(crate) const HOLD: Span = Span::from_secs(45);
 
-/// Longest time to work off a line in.
+/// Longest time to empty a queue in.
 const LONGEST_BUDGET: Duration = Duration::from_secs(600);
 
 /// `[forecast]`: without this table the fleet follows its signals alone.

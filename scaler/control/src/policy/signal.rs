@@ -58,9 +58,9 @@ impl From<String> for Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Requests in line.
+    /// Requests in the queue.
     QueueLength,
-    /// Age of the oldest request in line.
+    /// Age of the oldest request in the queue.
     OldestWait,
     /// Requests that workers are at.
     InFlight,

@@ -122,7 +122,14 @@ impl<'de> Deserialize<'de> for OnMissing {
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<OnMissing, A::Error> {
                 let table = Table::deserialize(MapAccessDeserializer::new(table))?;
-                Ok(OnMissing::Value(table.value))
+                // What is measured is a count, a rate or a time.
+                match table.value.is_finite() && table.value >= 0.0 {
+                    true => Ok(OnMissing::Value(table.value)),
+                    false => Err(A::Error::invalid_value(
+                        Unexpected::Float(table.value),
+                        &"a value from 0 on",
+                    )),
+                }
             }
         }
 

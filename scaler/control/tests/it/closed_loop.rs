@@ -14,7 +14,7 @@ fn by_concurrency() -> Policy {
 
 const SLOTS: u64 = 4;
 
-/// A fleet that boots, serves, drains and stops as it is told.
+/// A fleet that boots, serves, drains and stops as it is ordered.
 struct Plant {
     law: Law,
     roster: Roster,

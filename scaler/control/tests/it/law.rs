@@ -97,7 +97,7 @@ fn a_worker_that_drains_by_itself_and_does_not_finish_is_stopped_and_its_place_t
     scene
         .workers
         .push(worker("w-3", now, Stage::Serving { heard: now }));
-    scene.sights.push(crate::stage::sight("w-3", 4));
+    scene.reports.push(crate::stage::report("w-3", 4));
     let decision = scene.until_action(70, 0, 8);
     let drain_limit = tidegate_config::Duration::from_secs(60);
     let stuck = Replacement {
@@ -121,7 +121,7 @@ fn a_worker_that_an_operator_drains_is_replaced_and_not_taken_back() {
     scene
         .workers
         .push(worker("w-3", now, Stage::Serving { heard: now }));
-    scene.sights.push(crate::stage::sight("w-3", 4));
+    scene.reports.push(crate::stage::report("w-3", 4));
     let decision = scene.until_action(90, 0, 8);
     assert_eq!(decision.action, Action::default(), "past the drain limit");
     scene.permits("w-2", 0);
@@ -152,9 +152,9 @@ fn a_drained_worker_is_stopped_only_when_every_proxy_reports_it_empty() {
     );
     scene.permits("w-2", 0);
     assert_eq!(scene.blind_tick().action, Action::default());
-    scene.sights[1].draining = false;
+    scene.reports[1].draining = false;
     assert_eq!(scene.tick(0, 4).action, Action::default(), "no order yet");
-    scene.sights[1].draining = true;
+    scene.reports[1].draining = true;
     assert_eq!(scene.tick(0, 4).action.remove, ["w-2"]);
 }
 
@@ -231,7 +231,7 @@ fn a_recalled_law_decides_as_if_it_had_never_stopped() {
     let mut recalled = Law::new(policy(POLICY));
     for _ in 0..40 {
         let mut seen = seen(0, 4);
-        seen.workers = scene.sights.clone();
+        seen.workers = scene.reports.clone();
         let seen = crate::stage::observation(Some(seen));
         let expected = scene.see(&seen);
         let fleet = tidegate_control::Fleet {
@@ -328,7 +328,7 @@ fn after_an_outage_workers_get_time_to_be_heard_of_again() {
     for _ in 0..60 {
         scene.blind_tick();
     }
-    scene.sights.clear();
+    scene.reports.clear();
     let mut replaced = Vec::new();
     for second in 0..40 {
         scene.workers[0].stage = Stage::Leaving;

@@ -51,7 +51,7 @@ fn guards_say_what_held_it_back() {
     assert!(
         decision
             .to_string()
-            .contains("; starts keep failing, next try in 7s"),
+            .contains("; launches keep failing, next try in 7s"),
         "{decision}"
     );
 }
@@ -91,7 +91,7 @@ fn a_blind_tick_says_so() {
     }
     assert_eq!(
         decision.to_string(),
-        "2 workers: queue holds (its value is not known)"
+        "2 workers: queue holds (its value is unknown)"
     );
 }
 

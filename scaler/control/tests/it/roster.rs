@@ -2,7 +2,7 @@
 
 use tidegate_control::{Fleet, Member, Observation, Roster, Stage};
 
-use crate::stage::{at, observation, seen, sight};
+use crate::stage::{at, observation, report, seen};
 
 fn members() -> Vec<Member> {
     vec![Member {
@@ -15,7 +15,7 @@ fn members() -> Vec<Member> {
 /// One proxy that reports `w-1` as ready or not, draining or not.
 fn reports(ready: bool, draining: bool) -> Observation {
     let mut seen = seen(0, 0);
-    let mut worker = sight("w-1", 0);
+    let mut worker = report("w-1", 0);
     (worker.ready, worker.draining, worker.beat_age_ms) = (ready, draining, 0);
     seen.workers = vec![worker];
     observation(Some(seen))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_control::{Guard, Override, Size, Stage};
 
-use crate::stage::{POLICY, Scene, sight, worker};
+use crate::stage::{POLICY, Scene, report, worker};
 
 fn with(tables: &str) -> String {
     format!("{POLICY}\n{tables}")
@@ -36,14 +36,14 @@ fn a_formula_is_one_more_ask_and_holds_while_a_signal_is_unknown() {
     let mut scene = Scene::new(&text, 2);
     (0..5).for_each(|_| drop(scene.tick(8, 8)));
     let decision = scene.tick(8, 8);
-    let expected = "formula asks for 4 (it comes to 4.00)";
+    let expected = "formula asks for 4 (its result is 4.00)";
     assert_eq!(asked(&decision, "formula").as_deref(), Some(expected));
     assert_eq!(decision.reason.to, 4, "{decision}");
     (0..10).for_each(|_| drop(scene.blind_tick()));
     let holds = asked(&scene.blind_tick(), "formula");
     assert_eq!(
         holds.as_deref(),
-        Some("formula holds (its value is not known)")
+        Some("formula holds (its value is unknown)")
     );
 }
 
@@ -119,7 +119,7 @@ fn services(count: u64, service_ms: u64) -> tidegate_control::Tally {
     tidegate_control::Tally::from(&histogram)
 }
 
-/// Ticks of so many requests a second that take so long each, and no line.
+/// Ticks of so many requests a second that take so long each, and an empty queue.
 fn traffic(
     scene: &mut Scene,
     ticks: u64,
@@ -132,7 +132,7 @@ fn traffic(
         (seen.arrivals, seen.served) = (per_s, per_s);
         seen.service_ms = (per_s * service_ms) as f64;
         seen.service = services(per_s, service_ms);
-        seen.workers = scene.sights.clone();
+        seen.workers = scene.reports.clone();
         last = Some(scene.see(&crate::stage::observation(Some(seen))));
     }
     last.expect("a tick")
@@ -174,7 +174,7 @@ fn half(scene: &Scene, per_s: u64, waiting: u64) -> tidegate_control::Seen {
     (seen.arrivals, seen.served) = (per_s, per_s);
     seen.service_ms = (per_s * 500) as f64;
     seen.service = services(per_s, 500);
-    seen.workers = scene.sights.clone();
+    seen.workers = scene.reports.clone();
     seen
 }
 
@@ -219,7 +219,7 @@ fn under_a_forecast_a_partial_view_grows_by_what_it_shows_and_never_shrinks() {
 }
 
 #[test]
-fn a_line_is_worked_off_though_nothing_more_arrives() {
+fn a_queue_is_worked_off_though_nothing_more_arrives() {
     let mut scene = Scene::unwatched(&format!("signal = []\n{FORECAST}"), 4);
     traffic(&mut scene, 60, 40, 500);
     let mut last = None;
@@ -257,13 +257,13 @@ fn launches_that_keep_failing_are_not_counted_on() {
     let now = scene.now();
     scene.workers.push(worker("w-2", now, Stage::Booting));
     scene.workers.push(worker("w-3", now, Stage::Booting));
-    scene.sights.push(sight("w-9", 0));
+    scene.reports.push(report("w-9", 0));
     let decision = scene.until_action(12, 24, 4);
     assert!(decision.action.launch > 0, "{decision}");
     assert!(
         decision
             .to_string()
-            .contains("will rather not be ready in time"),
+            .contains("will probably not be ready in time"),
         "{decision}"
     );
 }
@@ -278,7 +278,7 @@ fn a_source_beside_the_proxies_is_a_signal_with_a_rule_for_when_it_is_not_known(
     };
     let tick = |scene: &mut Scene, value: Option<f64>| {
         let mut seen = crate::stage::seen(0, 4);
-        seen.workers = scene.sights.clone();
+        seen.workers = scene.reports.clone();
         let mut seen = crate::stage::observation(Some(seen));
         seen.values
             .extend(value.map(|value| ("shop".to_owned(), value)));
@@ -292,20 +292,17 @@ fn a_source_beside_the_proxies_is_a_signal_with_a_rule_for_when_it_is_not_known(
         "orders asks for 3 (mean 30.0 over 3s, 10 per worker)"
     );
     let unknown = tick(&mut scene, None);
-    assert_eq!(unknown, "orders holds (its value is not known)");
+    assert_eq!(unknown, "orders holds (its value is unknown)");
     for (rule, expected) in [
         (
             "'ignore'",
-            "orders asks for 0 (its value is not known; on_missing)",
+            "orders asks for 0 (its value is unknown; on_missing)",
         ),
         (
             "{ value = 25.0 }",
             "orders asks for 3 (mean 25.0 over 3s, 10 per worker)",
         ),
-        (
-            "2",
-            "orders asks for 2 (its value is not known; on_missing)",
-        ),
+        ("2", "orders asks for 2 (its value is unknown; on_missing)"),
     ] {
         let mut scene = Scene::new(&shop(rule), 1);
         assert_eq!(tick(&mut scene, None), expected, "{rule}");
@@ -319,7 +316,7 @@ fn a_source_that_says_too_little_lets_the_fleet_grow_and_never_shrink() {
     let mut scene = Scene::new(&with(orders), 2);
     let mut tick = |value: f64, is_partial: bool| {
         let mut seen = crate::stage::seen(0, 0);
-        seen.workers = scene.sights.clone();
+        seen.workers = scene.reports.clone();
         let mut seen = crate::stage::observation(Some(seen));
         seen.values.insert("shop".to_owned(), value);
         seen.lower_bounds
@@ -328,7 +325,7 @@ fn a_source_that_says_too_little_lets_the_fleet_grow_and_never_shrink() {
     };
     let whole = tick(5.0, false);
     assert_eq!(whole, "orders asks for 1 (max 5.0 over 1s, 10 per worker)");
-    assert_eq!(tick(5.0, true), "orders holds (its value is not known)");
+    assert_eq!(tick(5.0, true), "orders holds (its value is unknown)");
     let more = tick(35.0, true);
     assert_eq!(more, "orders asks for 4 (max 35.0 over 1s, 10 per worker)");
 }
@@ -372,7 +369,7 @@ fn a_proxy_that_is_missed_now_and_then_does_not_keep_the_fleet_large() {
     for tick in 0..120 {
         let second = (tick % 3 != 0).then(|| crate::stage::seen(0, 0));
         let mut first = crate::stage::seen(0, 0);
-        first.workers = scene.sights.clone();
+        first.workers = scene.reports.clone();
         drained += scene.see(&of_two(first, second)).action.drain.len();
     }
     assert!(drained > 0, "it never shrinks");

@@ -2,7 +2,7 @@
 
 use tidegate_control::{Guard, Stage};
 
-use crate::stage::{POLICY, Scene, at, observation, seen, sight};
+use crate::stage::{POLICY, Scene, at, observation, report, seen};
 
 #[test]
 fn a_silent_worker_is_replaced_unless_it_still_holds_a_permit() {
@@ -17,7 +17,7 @@ fn a_silent_worker_is_replaced_unless_it_still_holds_a_permit() {
         let now = at(second);
         scene.workers[0].stage = Stage::Serving { heard: now };
         let mut seen = seen(0, 8);
-        seen.workers = vec![sight("w-1", 4), sight("w-2", permits)];
+        seen.workers = vec![report("w-1", 4), report("w-2", permits)];
         let seen = observation(Some(seen));
         scene.law.decide(now, &seen, &fleet(&scene.workers)).action
     };
@@ -86,7 +86,7 @@ fn silent_under_load(scene: &mut Scene, ticks: u64, served: u64) -> Vec<String> 
         let now = scene.now();
         let mut seen = seen(100, 0);
         seen.served = served;
-        seen.workers = scene.sights.clone();
+        seen.workers = scene.reports.clone();
         let fleet = tidegate_control::Fleet {
             workers: scene.workers.clone(),
             ..tidegate_control::Fleet::default()

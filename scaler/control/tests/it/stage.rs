@@ -8,7 +8,7 @@ use tidegate_control::{
     Worker, WorkerObservation,
 };
 
-/// One worker per 8 requests in line or 4 in flight; shrinks after 30 s.
+/// One worker per 8 requests in the queue or 4 in flight; shrinks after 30 s.
 pub const POLICY: &str = r#"
 [fleet]
 kind = "process"
@@ -83,7 +83,7 @@ pub fn at(seconds: u64) -> Time {
     Time::from_ms(1_000_000 + seconds * 1000)
 }
 
-/// One proxy's sight of `waiting` requests in line and `in_flight` beyond it.
+/// What one proxy reports of `waiting` requests in the queue and `in_flight` beyond it.
 pub fn seen(waiting: u64, in_flight: u64) -> Seen {
     Seen {
         epoch: "e".to_owned(),
@@ -104,7 +104,7 @@ pub fn observation(seen: Option<Seen>) -> Observation {
 }
 
 /// A worker as its proxy reports it: busy with `permits` requests.
-pub fn sight(id: &str, permits: u32) -> WorkerObservation {
+pub fn report(id: &str, permits: u32) -> WorkerObservation {
     WorkerObservation {
         id: id.to_owned(),
         ready: true,
@@ -129,7 +129,7 @@ pub fn worker(id: &str, launched: Time, stage: Stage) -> Worker {
 pub struct Scene {
     pub law: Law,
     pub workers: Vec<Worker>,
-    pub sights: Vec<WorkerObservation>,
+    pub reports: Vec<WorkerObservation>,
     pub launches_held_until: Option<Time>,
     pub kept_draining: Vec<String>,
     pub second: u64,
@@ -153,7 +153,7 @@ impl Scene {
         Scene {
             law: Law::new(policy(text)),
             workers: ids.clone().map(|id| serving(&id)).collect(),
-            sights: ids.map(|id| sight(&id, 4)).collect(),
+            reports: ids.map(|id| report(&id, 4)).collect(),
             launches_held_until: None,
             kept_draining: Vec::new(),
             second: 100,
@@ -167,7 +167,7 @@ impl Scene {
     /// One tick of a complete observation.
     pub fn tick(&mut self, waiting: u64, in_flight: u64) -> Decision {
         let mut seen = seen(waiting, in_flight);
-        seen.workers = self.sights.clone();
+        seen.workers = self.reports.clone();
         self.see(&observation(Some(seen)))
     }
 
@@ -179,7 +179,7 @@ impl Scene {
     /// As [`Scene::tick`], with workers that were last heard of when their stage says.
     pub fn tick_as_is(&mut self, waiting: u64, in_flight: u64) -> Decision {
         let mut seen = seen(waiting, in_flight);
-        seen.workers = self.sights.clone();
+        seen.workers = self.reports.clone();
         self.decide(&observation(Some(seen)))
     }
 
@@ -221,14 +221,14 @@ impl Scene {
         for worker in self.workers.iter_mut().filter(|worker| worker.id == id) {
             worker.stage = stage;
         }
-        for sight in self.sights.iter_mut().filter(|sight| sight.id == id) {
-            sight.draining = matches!(stage, Stage::Draining { .. } | Stage::Leaving);
+        for report in self.reports.iter_mut().filter(|report| report.id == id) {
+            report.draining = matches!(stage, Stage::Draining { .. } | Stage::Leaving);
         }
     }
 
     pub fn permits(&mut self, id: &str, permits: u32) {
-        for sight in self.sights.iter_mut().filter(|sight| sight.id == id) {
-            sight.permits = permits;
+        for report in self.reports.iter_mut().filter(|report| report.id == id) {
+            report.permits = permits;
         }
     }
 }

@@ -157,10 +157,18 @@ impl SourceRule {
             let expected = "a URL such as \"http://10.0.0.7:9090\", without a password";
             return Err(Problem::new("url", quoted(url), expected));
         }
-        let is_pointer = |text: &&String| text.is_empty() || text.starts_with('/');
         if let Some(pointer) = self.pointer.as_ref().filter(|text| !is_pointer(text)) {
-            let expected = "a JSON pointer such as \"/queue/depth\"";
+            let expected = "a JSON pointer such as \"/queue/depth\", in which ~ stands as ~0 and / \
+                            within a name as ~1";
             return Err(Problem::new("pointer", quoted(pointer), expected));
+        }
+        if self
+            .query
+            .as_ref()
+            .is_some_and(|query| query.trim().is_empty())
+        {
+            let expected = "an instant query such as \"sum(jobs)\"";
+            return Err(Problem::new("query", quoted(""), expected));
         }
         self.check_counter()?;
         self.check_access()
@@ -241,4 +249,13 @@ impl SourceRule {
             _ => String::new(),
         }
     }
+}
+
+/// RFC 6901, section 3.
+fn is_pointer(text: &str) -> bool {
+    let is_escaped = |name: &str| {
+        let mut tildes = name.split('~').skip(1);
+        tildes.all(|rest| rest.starts_with(['0', '1']))
+    };
+    text.is_empty() || (text.starts_with('/') && is_escaped(text))
 }

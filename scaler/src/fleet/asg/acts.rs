@@ -1,4 +1,4 @@
-//! What the group is told, and what is remembered of it until a look shows it.
+//! The calls that change the group, and what is remembered of each until a read shows it.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::hooks::{Due, What};
 use super::view::Reply;
 use crate::fleet::{FleetError, Notice};
 
-/// An instance that was told to be protected is told again when that does not show.
+/// An instance whose protection does not show after this is protected again.
 const PROTECTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Instances that are told to end at the same time. Each is a call, and all of an account's calls
+/// Instances that are terminated at the same time. Each is a call, and all of an account's calls
 /// come out of one bucket.
 const MOST_AT_ONCE: usize = 10;
 
 /// What is to become of a member that shall go.
 pub(super) enum Plan {
-    /// The group is told.
+    /// The group is called.
     Terminate,
-    /// Nothing is to be told.
+    /// There is nothing to do.
     Done,
     Refused(FleetError),
 }
@@ -55,7 +55,7 @@ impl<G: Group> AsgFleet<G> {
         }
     }
 
-    /// What is to become of the first of these members, and of those after it that can be told
+    /// What is to become of the first of these members, and of those after it that can be removed
     /// with it.
     pub(super) fn plan_removals(&mut self, ids: &[String]) -> (Then, Vec<Plan>) {
         let (mut desired, mut staying) = (self.view.desired.value(), self.view.staying());

@@ -1,6 +1,6 @@
 //! The group's desired capacity: what we last asked for, and whether somebody else changed it.
 //!
-//! A look may show what was before our own write. Only what stays different is somebody else's.
+//! A read may show the state before our own write. Only a lasting difference is somebody else's change.
 
 use std::collections::VecDeque;
 use std::time::Duration;

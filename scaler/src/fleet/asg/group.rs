@@ -1,7 +1,7 @@
-//! What an Auto Scaling Group can be asked and told, call by call.
+//! What an Auto Scaling Group can be asked and ordered, call by call.
 //!
-//! AWS answers behind it, or a group in memory: the fleet above is the same. A call ends within
-//! its own limit of time, and is tried once; whoever calls decides whether to try again.
+//! AWS or a group in memory answers; the fleet above is the same. A call ends within its own timeout,
+//! and is tried once; the caller decides about retries.
 
 use async_trait::async_trait;
 
@@ -114,7 +114,7 @@ pub enum State {
 pub struct Hook {
     pub name: String,
     pub on: Transition,
-    /// How long an instance waits for it unless told otherwise.
+    /// How long an instance waits for it by default.
     pub timeout_s: u32,
 }
 
@@ -160,7 +160,7 @@ pub enum GroupError {
     #[error("{call} is not permitted: {why}")]
     Denied { call: &'static str, why: String },
     /// Of emulators.
-    #[error("{call} is not known there")]
+    #[error("{call} is not supported there")]
     Unsupported { call: &'static str },
     #[error("{call} is refused: {code}: {why}")]
     Refused {

@@ -16,8 +16,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 const SILENT_MS: u64 = 10_000;
 
 /// Between two requests for more time, whatever the hook's timeout is.
-const LONGEST_BEAT: Duration = Duration::from_secs(60);
-const SHORTEST_BEAT: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Until the hooks were read.
 const USUAL_TIMEOUT_S: u32 = 60;
@@ -38,8 +38,8 @@ pub struct Hooks {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     since: Time,
-    /// What the group was told last, and when.
-    told: Option<(What, Time)>,
+    /// The last call for it, and when.
+    called: Option<(What, Time)>,
     /// Its model has answered.
     answered: bool,
 }
@@ -95,7 +95,7 @@ impl Hooks {
         self.waiting.get(id).is_some_and(|waiting| waiting.answered)
     }
 
-    /// What is to be told to the group now, at most a few calls at a time.
+    /// The calls that are due now, at most a few at a time.
     pub fn due<'a>(
         &mut self,
         now: Time,
@@ -125,13 +125,13 @@ impl Hooks {
         let id = &instance.id;
         let fresh = Waiting {
             since: now,
-            told: None,
+            called: None,
             answered: false,
         };
         let waiting = self.waiting.entry(id.clone()).or_insert(fresh);
         waiting.answered |= is_ready(seen, id);
         let waiting = *waiting;
-        let pause = now.since(waiting.told.map_or(waiting.since, |(_, at)| at));
+        let pause = now.since(waiting.called.map_or(waiting.since, |(_, at)| at));
         let (hook, what) = match instance.state {
             State::PendingWait => (&self.launch, waiting.answered.then_some(What::GoOn)),
             // It goes to sleep now, so it shall hold nothing.
@@ -143,18 +143,19 @@ impl Hooks {
                 (&self.terminate, Some(What::GoOn))
             }
             _ => {
-                let beat = Duration::from_secs(u64::from(self.terminate_timeout_s) / 3);
-                let beats = pause >= beat.clamp(SHORTEST_BEAT, LONGEST_BEAT);
-                (&self.terminate, beats.then_some(What::Wait))
+                let interval = Duration::from_secs(u64::from(self.terminate_timeout_s) / 3);
+                let is_due = pause >= interval.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                (&self.terminate, is_due.then_some(What::Wait))
             }
         };
         let (hook, what) = (hook.clone()?, what?);
-        let told_to = waiting.told.map(|(what, _)| what);
-        if what == What::GoOn && told_to == Some(What::GoOn) && pause < AGAIN_AFTER {
+        let last = waiting.called.map(|(what, _)| what);
+        if what == What::GoOn && last == Some(What::GoOn) && pause < AGAIN_AFTER {
             return None;
         }
-        let told = Some((what, now));
-        self.waiting.insert(id.clone(), Waiting { told, ..waiting });
+        let called = Some((what, now));
+        self.waiting
+            .insert(id.clone(), Waiting { called, ..waiting });
         let id = id.clone();
         Some(Due { id, hook, what })
     }

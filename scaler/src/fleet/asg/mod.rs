@@ -1,11 +1,11 @@
 //! The fleet as an EC2 Auto Scaling Group.
 //!
-//! It grows by setting the desired capacity, which is absolute, so that asking twice launches
-//! once. It shrinks by terminating exactly the worker that has drained. In no other way does it
-//! ask for fewer instances than there are, for then AWS would choose the victim.
+//! It grows by setting the desired capacity, which is absolute, so that a repeated call launches nothing
+//! more. It shrinks by terminating exactly the worker that has drained. It never asks for fewer
+//! instances in another way, because AWS would then choose which one to terminate.
 //!
-//! A tick makes at most one read, and no call takes longer than `asg.timeout`. Between two looks
-//! the [`View`] says what is known.
+//! A tick makes at most one read, and no call takes longer than `asg.timeout`. Between two reads the
+//! [`View`] holds what is known.
 
 mod acts;
 pub mod desired;
@@ -54,7 +54,7 @@ pub struct AsgFleet<G> {
     notices: Notices,
     /// The group as the last look showed it.
     description: Option<Description>,
-    /// When each instance was last told to be protected.
+    /// When each instance was last protected.
     protected: BTreeMap<String, Time>,
     now: Time,
 }
@@ -304,7 +304,7 @@ impl<G: Group> Fleet for AsgFleet<G> {
         removed.into_iter().next().unwrap_or(Ok(()))
     }
 
-    /// Some at a time. What is told between them holds for all: either the desired capacity falls
+    /// Some at a time. What AWS says to one of them holds for all: either the desired capacity falls
     /// with each, or it is lower than what there is already and stays.
     async fn remove_some(&mut self, ids: &[String]) -> Vec<Result<(), FleetError>> {
         let (then, planned) = self.plan_removals(ids);

@@ -1,10 +1,10 @@
-//! What people are to be told of the group, each thing when it begins and when it ends.
+//! What people should know of the group, each thing when it begins and when it ends.
 
 use super::group::{Description, Refresh};
 use super::shortage::Offering;
 use crate::fleet::Notice;
 
-/// Things that are told once in a run, remembered at most.
+/// Notices that are given once in a run, remembered at most.
 const MEMORY: usize = 256;
 
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,5 @@
-//! Capacity that AWS does not have: remembered by type and zone, forgotten after a while that
-//! grows while it stays so.
+//! Capacity that AWS does not have: remembered by type and zone, and forgotten after a time that grows
+//! with each repetition.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(take(&mut shortages, 1, "a"), 0, "the same activity");
         assert_eq!(shortages.until(at(179), &one), Some(at(180)));
         assert_eq!(shortages.until(at(180), &one), None);
-        assert_eq!(take(&mut shortages, 200, "b"), 1, "told anew");
+        assert_eq!(take(&mut shortages, 200, "b"), 1, "reported anew");
         assert_eq!(
             shortages.until(at(201), &one),
             Some(at(560)),

@@ -1,8 +1,8 @@
-//! What is known of the group's instances between two looks: who is there, what was launched and
-//! does not show yet, what was taken away and still shows.
+//! What is known of the group's instances between two reads: the present ones, launches that do not show
+//! yet, and terminated ones that still show.
 //!
-//! A launch that the group has accepted has a name of ours until its instance shows. Looks lag:
-//! what we did ourselves counts from then on, and an instance is gone when two looks miss it.
+//! An accepted launch has a temporary name until its instance shows. Reads lag behind: our own changes
+//! count at once, and an instance is gone when two reads do not show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -221,7 +221,7 @@ impl View {
             .for_each(|launch| launch.expected = false);
     }
 
-    /// The group was told to take the instance away.
+    /// The group was asked to terminate the instance.
     pub fn removed(&mut self, now: Time, id: &str, reply: Reply) {
         let sure = reply == Reply::Yes;
         self.removals

@@ -1,7 +1,7 @@
-//! When the group is looked at, and what the looks said beside the members: refreshes, shortages.
+//! When the group is read, and what the reads say besides the members: refreshes, shortages.
 //!
-//! All callers of an account share one bucket at AWS, so reads are few: one look an interval, one
-//! soon after an action, the rest each minute or when something is amiss.
+//! All callers of an account share one rate limit at AWS, so reads are few: one for each interval, one
+//! soon after an action, the others once a minute or after a problem.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub struct Watch {
     failures: Option<Time>,
     refresh: Running,
     shortages: Shortages,
-    /// What was short and has not been told to be over.
+    /// Shortages that were reported and have not been reported as over.
     is_short: bool,
     throttle: Breaker,
 }
@@ -126,7 +126,7 @@ impl Watch {
         self.throttle.succeeded();
     }
 
-    /// The group was told something: a look is to show it.
+    /// The group was changed: a look is to show it.
     pub fn acted(&mut self, now: Time) {
         let soon = now + AFTER_ACTION;
         self.next_look = self.next_look.map(|next| next.min(soon));

@@ -1,4 +1,4 @@
-//! What the engine is asked to make for a worker: what it runs, and how little it may do.
+//! The container of a worker as the engine creates it: its program and its restricted rights.
 
 use std::collections::HashMap;
 use std::path::Path;

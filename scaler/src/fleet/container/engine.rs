@@ -1,6 +1,6 @@
-//! What is said to a container engine, over its local socket, and how its answers read.
+//! Calls to a container engine over its local socket, and its answers.
 //!
-//! No call has a limit of its own: whoever calls sets one for all that it asks.
+//! No call has a timeout of its own: the caller sets one for all its calls.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,12 +39,12 @@ pub enum EngineError {
 /// The engine at a socket, reached when it is first needed.
 pub(super) struct Engine {
     socket: PathBuf,
-    line: Option<Line>,
+    connection: Option<Connection>,
 }
 
 /// A connection whose both ends speak one version of the API.
 #[derive(Clone)]
-pub(super) struct Line(Docker);
+pub(super) struct Connection(Docker);
 
 /// A container of the fleet.
 pub(super) struct Container {
@@ -73,12 +73,15 @@ pub(super) struct Exit {
 
 impl Engine {
     pub fn new(socket: PathBuf) -> Engine {
-        Engine { socket, line: None }
+        Engine {
+            socket,
+            connection: None,
+        }
     }
 
-    pub async fn line(&mut self) -> Result<Line, EngineError> {
-        if let Some(line) = &self.line {
-            return Ok(line.clone());
+    pub async fn connect(&mut self) -> Result<Connection, EngineError> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
         }
         let away = |cause| EngineError::Away {
             socket: self.socket.clone(),
@@ -87,17 +90,17 @@ impl Engine {
         let path = self.socket.to_string_lossy();
         let docker = Docker::connect_with_unix(&path, CLIENT_LIMIT_S, API_DEFAULT_VERSION);
         let docker = docker.map_err(away)?;
-        let line = Line(docker.negotiate_version().await.map_err(away)?);
-        self.line = Some(line.clone());
-        Ok(line)
+        let connection = Connection(docker.negotiate_version().await.map_err(away)?);
+        self.connection = Some(connection.clone());
+        Ok(connection)
     }
 
     pub fn hang_up(&mut self) {
-        self.line = None;
+        self.connection = None;
     }
 }
 
-impl Line {
+impl Connection {
     /// All containers of a fleet, in whatever state.
     pub async fn list(&self, fleet: &str) -> Result<Vec<Container>, EngineError> {
         let label = vec![format!("{FLEET_LABEL}={fleet}")];

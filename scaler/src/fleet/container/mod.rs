@@ -1,8 +1,8 @@
 //! The fleet of a container engine: workers as containers on one network, found by their label.
 //!
-//! The engine is the memory: a restarted scaler finds its containers by their label and goes on
-//! with them, and a scaler that ends leaves them serving. Only containers with the label are ever
-//! touched, and by the engine's own id, so that a name that somebody else uses is nobody's loss.
+//! The engine holds the state: a restarted scaler finds its containers by their label and continues with
+//! them, and a scaler that ends leaves them serving. The scaler touches only containers with the label,
+//! by the engine's own id, so that another container with the same name is safe.
 
 mod body;
 mod engine;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub use engine::EngineError;
 
 use super::{Capabilities, Ended, Fleet, FleetError, FleetStatus, Limits};
-use engine::{Container, Engine, Line, State};
+use engine::{Connection, Container, Engine, State};
 use tidegate_policy::ContainerRules;
 
 /// A container that was made and not started within this many call timeouts never will be.
@@ -32,14 +32,14 @@ pub struct ContainerFleet {
     last_number: u32,
     /// As of the last status, and who was launched since, by name.
     known: BTreeMap<String, Known>,
-    /// Who was told to stop.
+    /// Workers that were stopped and have not ended.
     leaving: BTreeMap<String, Leaving>,
-    /// Who was told so by an earlier run, and when, until the first status.
-    told_before: BTreeMap<String, Time>,
-    /// Ends that no status has told yet.
+    /// Workers that an earlier run stopped, and when, until the first status.
+    stopped_before: BTreeMap<String, Time>,
+    /// Ends that no status has reported yet.
     ended: Vec<Ended>,
-    /// Engine ids of ended containers that could not be removed yet, and have been told.
-    told: BTreeSet<String>,
+    /// Engine ids of ended containers that could not be removed yet, and have been reported.
+    reported: BTreeSet<String>,
     /// Whether a status was taken: ends before the first are nobody's news.
     looked: bool,
 }
@@ -65,23 +65,23 @@ impl ContainerFleet {
             last_number,
             known: BTreeMap::new(),
             leaving: BTreeMap::new(),
-            told_before: BTreeMap::new(),
+            stopped_before: BTreeMap::new(),
             ended: Vec::new(),
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
             looked: false,
         }
     }
 
-    /// Takes up who was told to stop by an earlier run, and when: they are killed when that is
+    /// Takes up the workers that an earlier run stopped, and when: they are killed when that is
     /// `stop_limit` ago, as if there had been no restart.
-    pub fn recall(&mut self, told: &BTreeMap<String, Time>) {
-        self.told_before.clone_from(told);
+    pub fn recall(&mut self, stopped: &BTreeMap<String, Time>) {
+        self.stopped_before.clone_from(stopped);
     }
 
-    /// All containers of the fleet; those that have ended are told once and removed.
+    /// All containers of the fleet; those that have ended are reported once and removed.
     async fn look(&mut self, now: Time) -> Result<Vec<Member>, EngineError> {
-        let line = self.engine.line().await?;
-        let containers = line.list(&self.rules.name_prefix).await?;
+        let connection = self.engine.connect().await?;
+        let containers = connection.list(&self.rules.name_prefix).await?;
         self.count_on(&containers);
         let grace = *self.rules.timeout * START_TIMEOUTS;
         let is_over = |container: &Container| match container.state {
@@ -94,9 +94,9 @@ impl ContainerFleet {
             .map(|container| (container.name.clone(), Known::of(container)))
             .collect();
         self.take_up(now);
-        self.bury(&line, now, over).await?;
+        self.clean_up(&connection, now, over).await?;
         self.looked = true;
-        self.kill_overdue(&line).await;
+        self.kill_overdue(&connection).await;
         let members = self.known.iter().map(|(id, known)| Member {
             id: id.clone(),
             launched: known.launched,
@@ -106,8 +106,8 @@ impl ContainerFleet {
     }
 
     fn take_up(&mut self, now: Time) {
-        let told = std::mem::take(&mut self.told_before).into_iter();
-        for (id, at) in told.filter(|(id, _)| self.known.contains_key(id)) {
+        let stopped = std::mem::take(&mut self.stopped_before).into_iter();
+        for (id, at) in stopped.filter(|(id, _)| self.known.contains_key(id)) {
             let left = self.rules.stop_limit.saturating_sub(now.since(at));
             let kill_at = Instant::now() + left;
             let killed = false;
@@ -126,40 +126,40 @@ impl ContainerFleet {
     }
 
     /// Notes how containers ended, and removes them from the engine.
-    async fn bury(
+    async fn clean_up(
         &mut self,
-        line: &Line,
+        connection: &Connection,
         now: Time,
         over: Vec<Container>,
     ) -> Result<(), EngineError> {
         let there: BTreeSet<&String> = over.iter().map(|container| &container.engine_id).collect();
-        self.told.retain(|engine_id| there.contains(engine_id));
+        self.reported.retain(|engine_id| there.contains(engine_id));
         for container in over {
-            if self.looked && !self.told.contains(&container.engine_id) {
-                let ended = self.end(line, now, &container).await?;
+            if self.looked && !self.reported.contains(&container.engine_id) {
+                let ended = self.end(connection, now, &container).await?;
                 self.ended.push(ended);
-                self.told.insert(container.engine_id.clone());
+                self.reported.insert(container.engine_id.clone());
             }
             self.leaving.remove(&container.name);
             // What cannot be removed now is tried again by the next status.
-            let _ = line.remove(&container.engine_id).await;
-            self.told.insert(container.engine_id);
+            let _ = connection.remove(&container.engine_id).await;
+            self.reported.insert(container.engine_id);
         }
         Ok(())
     }
 
     async fn end(
         &self,
-        line: &Line,
+        connection: &Connection,
         now: Time,
         container: &Container,
     ) -> Result<Ended, EngineError> {
-        let exit = line.exit(&container.engine_id).await?;
+        let exit = connection.exit(&container.engine_id).await?;
         let leaving = self.leaving.get(&container.name);
         Ok(Ended {
             id: container.name.clone(),
             after: now.since(container.created),
-            // A worker ends well only when it is told to, be it by hand or by an earlier run.
+            // A worker ends well only when it is stopped, by hand or by an earlier run.
             asked: leaving.is_some() || exit.is_well(),
             killed_after: leaving.filter(|l| l.killed).map(|_| *self.rules.stop_limit),
             how: exit.to_string(),
@@ -168,8 +168,8 @@ impl ContainerFleet {
         })
     }
 
-    /// Kills whoever was told to stop and has not for too long.
-    async fn kill_overdue(&mut self, line: &Line) {
+    /// Kills workers that were stopped too long ago and have not ended.
+    async fn kill_overdue(&mut self, connection: &Connection) {
         self.leaving.retain(|id, _| self.known.contains_key(id));
         let now = Instant::now();
         for (id, leaving) in &mut self.leaving {
@@ -177,7 +177,7 @@ impl ContainerFleet {
                 && leaving.kill_at <= now
                 && !leaving.killed
             {
-                let sent = line.signal(&known.engine_id, "SIGKILL").await;
+                let sent = connection.signal(&known.engine_id, "SIGKILL").await;
                 leaving.killed = sent.is_ok();
             }
         }
@@ -186,13 +186,13 @@ impl ContainerFleet {
     /// All at once, as each takes the engine half a second. Those that started although another
     /// failed are found by the next status.
     async fn launch(&mut self, now: Time, count: u32) -> Result<Vec<String>, EngineError> {
-        let line = self.engine.line().await?;
+        let connection = self.engine.connect().await?;
         let first = self.last_number + 1;
         self.last_number += count;
         let starts = (first..first + count).map(async |number| {
             let id = format!("{}-{number}", self.rules.name_prefix);
             let body = body::body(&self.rules, &id, &self.proxies);
-            let engine_id = line.start(&id, body).await?;
+            let engine_id = connection.start(&id, body).await?;
             Ok::<_, EngineError>((id, engine_id))
         });
         let mut ids = Vec::new();
@@ -210,8 +210,8 @@ impl ContainerFleet {
     }
 
     async fn stop(&mut self, id: &str, engine_id: &str) -> Result<(), EngineError> {
-        let line = self.engine.line().await?;
-        line.signal(engine_id, "SIGTERM").await?;
+        let connection = self.engine.connect().await?;
+        connection.signal(engine_id, "SIGTERM").await?;
         let leaving = Leaving {
             kill_at: Instant::now() + *self.rules.stop_limit,
             killed: false,

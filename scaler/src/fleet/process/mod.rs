@@ -231,7 +231,7 @@ impl Fleet for ProcessFleet {
     }
 }
 
-/// What is to be told of a process that has ended. Its log is kept when it did not end well.
+/// How a process ended. Its log is kept when it did not end well.
 async fn end(id: String, mut process: Process, now: Time, limit: Duration) -> Ended {
     let exit = process.child.ended().await;
     let well = exit.status.is_some_and(|status| status.success());

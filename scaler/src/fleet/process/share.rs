@@ -1,8 +1,8 @@
 //! The cores of one machine, shared by several fleets of processes.
 //!
-//! Together they have at most as many workers as there are cores. What a fleet does not use the
-//! others may; a fleet without a worker that needs one gets its core back: whoever has more than
-//! it must keep gives one up.
+//! Together they have at most as many workers as there are cores. A fleet may use the cores that the
+//! others leave free. When a fleet without a worker needs one, another fleet with more workers than its
+//! minimum gives up a core.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -43,7 +43,7 @@ function showNow(view) {
     ["Workers serving", view.serving], ["Workers needed", view.need], ["In the queue", view.waiting], ["At workers", view.in_flight],
     ["Oldest wait", duration(view.oldest_waiting_ms)], ["Requests/s", count(view.per_s)],
     ["p50", duration(view.p50_ms)], ["p95", duration(view.p95_ms), late], ["p99", duration(view.p99_ms)], ["SLO", duration(view.slo_ms)],
-    ["Cost an hour", money(view.cost_per_hour)], ["Cost so far", money(view.cost_total)],
+    ["Cost per hour", money(view.cost_per_hour)], ["Cost so far", money(view.cost_total)],
   ]);
 }
 
@@ -76,8 +76,8 @@ function makeWorkerRow(worker) {
 
 function fillWorkerRow(row, worker) {
   const share = worker.slots ? Math.round(100 * worker.busy / worker.slots) : 0;
-  const beat = worker.heartbeat_age_ms == null ? "none yet" : `${duration(worker.heartbeat_age_ms)} ago`;
-  fillCells(row, [worker.id, null, worker.slots ? `${worker.busy} of ${worker.slots}` : none, null, beat, duration(fleet().at - worker.launched)]);
+  const heartbeat = worker.heartbeat_age_ms == null ? "none yet" : `${duration(worker.heartbeat_age_ms)} ago`;
+  fillCells(row, [worker.id, null, worker.slots ? `${worker.busy} of ${worker.slots}` : none, null, heartbeat, duration(fleet().at - worker.launched)]);
   const state = row.cells[1].firstChild;
   setText(state, worker.state);
   state.dataset.state = worker.state;
@@ -93,7 +93,7 @@ function fillWorkerRow(row, worker) {
 }
 
 function showWorkers(view) {
-  showRows(by("workers"), view.workers, (worker) => worker.id, makeWorkerRow, fillWorkerRow, "no worker is there");
+  showRows(by("workers"), view.workers, (worker) => worker.id, makeWorkerRow, fillWorkerRow, "no workers");
   const silent = view.proxies.filter((proxy) => !proxy.up).map((proxy) => proxy.address);
   const answered = `${view.proxies.length - silent.length} of ${view.proxies.length} proxies answer`;
   setText(by("proxies"), silent.length ? `${answered}; silent: ${silent.join(", ")}` : answered);
@@ -103,7 +103,7 @@ function showQueues(view) {
   showRows(by("queues"), view.queues, (queue) => `${queue.model} ${queue.class}`, cells(9, true), (row, queue) => fillCells(row, [
     queue.model, queue.class || none, String(queue.waiting), duration(queue.oldest_waiting_ms), String(queue.in_flight),
     String(queue.arrivals_total), String(queue.answered_total), String(queue.refused_total), String(queue.failed_total + queue.aborted_total),
-  ]), "no request has come");
+  ]), "no requests yet");
 }
 
 function show() {
@@ -127,5 +127,5 @@ function follow() {
     showConnection("live", `live, version ${status.version}`);
     show();
   };
-  events.onerror = () => showConnection("lost", "no connection; trying again");
+  events.onerror = () => showConnection("lost", "no connection; retrying");
 }

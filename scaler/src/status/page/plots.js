@@ -90,24 +90,24 @@ function showValues() {
   ]), "no tick yet");
 }
 
-function showDecisions(told) {
+function showDecisions(announced) {
   const recent = history.decisions.slice(-100).reverse();
   const keyOf = (change) => `${change.at} ${change.reason}`;
   showRows(by("decisions"), recent, keyOf, cells(4, false), (row, change) => {
     fillCells(row, [time(change.at), change.by, change.size ? `${change.size[0]} → ${change.size[1]}` : none, change.reason]);
     row.cells[3].className = "text";
-  }, "nothing was changed yet");
+  }, "no changes yet");
   const newest = recent[0];
-  if (newest && told != null && told !== keyOf(newest)) setText(by("announced"), newest.reason);
+  if (newest && announced != null && announced !== keyOf(newest)) setText(by("announced"), newest.reason);
 }
 
 async function loadHistory() {
   const newest = history && history.decisions[history.decisions.length - 1];
   const answer = await fetch(`api/history?fleet=${encodeURIComponent(fleet().fleet)}`);
   if (!answer.ok) return;
-  const told = history ? (newest ? `${newest.at} ${newest.reason}` : "") : null;
+  const announced = history ? (newest ? `${newest.at} ${newest.reason}` : "") : null;
   history = await answer.json();
-  showDecisions(told);
+  showDecisions(announced);
   showValues();
   showPlots();
 }

@@ -1,4 +1,4 @@
-//! What is told of a run.
+//! What is reported of a run.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How often AWS is called, and what is done when it will not have it.
+//! How often AWS is called, and what happens when it throttles or refuses.
 
 use super::*;
 
@@ -69,7 +69,7 @@ async fn what_a_role_does_not_allow_is_told_once_and_done_without() {
     let events: Vec<String> = scene.notices.iter().map(Notice::to_string).collect();
     assert_eq!(
         events[0],
-        "whether an instance refresh runs cannot be known, so it is taken as none: \
+        "whether an instance refresh runs cannot be read, so it is taken as absent: \
          DescribeInstanceRefreshes is not permitted: the role does not allow it"
     );
     assert_eq!(events.len(), 1);

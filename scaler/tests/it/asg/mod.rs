@@ -1,5 +1,4 @@
-//! The Auto Scaling Group as a fleet, before a group in memory that can be as bad as AWS on a bad
-//! day.
+//! The Auto Scaling Group as a fleet, against a group in memory with all the faults of AWS.
 
 mod calls;
 mod faults;
@@ -144,7 +143,7 @@ impl Scene {
 
     /// The proxy says this of the worker on that instance.
     fn sees(&mut self, id: &str, change: impl Fn(&mut WorkerObservation)) {
-        let mut sights = match self.seen.proxies.pop().and_then(|proxy| proxy.seen) {
+        let mut reports = match self.seen.proxies.pop().and_then(|proxy| proxy.seen) {
             Some(seen) => seen.workers,
             None => Vec::new(),
         };
@@ -158,10 +157,10 @@ impl Scene {
             beat_age_ms: 300,
         };
         change(&mut description);
-        sights.retain(|other| other.id != id);
-        sights.push(description);
-        sights.sort_by(|a, b| a.id.cmp(&b.id));
-        self.seen = observation(sights);
+        reports.retain(|other| other.id != id);
+        reports.push(description);
+        reports.sort_by(|a, b| a.id.cmp(&b.id));
+        self.seen = observation(reports);
     }
 
     /// `count` instances in service.

@@ -27,15 +27,15 @@ pub const CLAUSES: [Clause; 14] = clauses![
     true "it grows by exactly what was asked" grows_exactly;
     true "members keep their names and ages" names_last;
     true "exactly the named member is removed" removes_exactly;
-    true "a removed member is told as ended, and as asked for" end_is_told;
+    true "a removed member is reported as ended, and as asked for" end_is_reported;
     true "removing twice takes one away" removes_once;
     true "who is not there is said so" unknown_is_said;
     true "it says its bounds, and takes no more" bounds_hold;
     true "a replaced member goes and one comes" replaces;
     false "a launch has its member's id at once" names_at_once;
     false "members live on without the scaler, or end with it" lives_or_ends;
-    false "a member that others end is told" others_end;
-    false "a size that others set is told and not fought" others_size;
+    false "a member that others end is reported" others_end;
+    false "a size that others set is reported and kept" others_size;
 ];
 
 async fn empty(run: &mut Run) -> Verdict {
@@ -90,7 +90,7 @@ async fn removes_exactly(run: &mut Run) -> Verdict {
     Verdict::Holds
 }
 
-async fn end_is_told(run: &mut Run) -> Verdict {
+async fn end_is_reported(run: &mut Run) -> Verdict {
     let all = run.grown(2).await;
     let removed = run.fleet().remove(&all[0]).await;
     removed.unwrap_or_else(|error| panic!("{error}"));
@@ -193,7 +193,7 @@ async fn lives_or_ends(run: &mut Run) -> Verdict {
 
 async fn others_end(run: &mut Run) -> Verdict {
     let all = run.grown(2).await;
-    if !run.ground.end_by_others(&all[0]).await {
+    if !run.testbed.end_by_others(&all[0]).await {
         return Verdict::NotTried;
     }
     let gone = all[0].clone();
@@ -215,7 +215,7 @@ async fn others_size(run: &mut Run) -> Verdict {
     for _ in 0..40 {
         run.status().await;
     }
-    if !run.ground.size_by_others(3).await {
+    if !run.testbed.size_by_others(3).await {
         return Verdict::NotTried;
     }
     run.until("it is seen", |status| staying(status).len() == 3)

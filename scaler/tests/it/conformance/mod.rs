@@ -1,11 +1,10 @@
-//! What every fleet does, whatever it is made of: clauses, run against each kind of fleet, and a
-//! table of which holds where.
+//! What every kind of fleet must do: clauses, run against each kind, and a table of which hold where.
 //!
-//! A new kind of fleet is one more [`Ground`]. What a fleet does not offer, by its capabilities,
+//! A new kind of fleet is one more [`Testbed`]. What a fleet does not offer, by its capabilities,
 //! is a dash in the table; a clause of the core may not be.
 
 mod clauses;
-mod grounds;
+mod testbeds;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -19,16 +18,16 @@ use tidegate_control::Time;
 use tidegate_scaler::fleet::{Ended, Fleet, FleetStatus, Notice};
 
 use clauses::{CLAUSES, Clause};
-pub use grounds::create_group;
+pub use testbeds::create_group;
 use tidegate_tests::{ENVIRONMENT, Moto};
 
 /// A fleet of one kind, empty at first, with room for [`ROOM`] members and no more, and ways to
 /// meddle with it.
 #[async_trait]
-pub trait Ground: Send {
+pub trait Testbed: Send {
     fn fleet(&mut self) -> &mut dyn Fleet;
 
-    /// A second passes for the fleet; how long that really takes is the ground's business.
+    /// A second passes for the fleet; how long that really takes is the testbed's business.
     async fn pass(&mut self) -> Time;
 
     /// Somebody else ends a member. `false` where that cannot be done.
@@ -38,7 +37,7 @@ pub trait Ground: Send {
     async fn size_by_others(&mut self, count: u32) -> bool;
 }
 
-/// Members that a ground's fleet takes.
+/// Members that a testbed's fleet takes.
 pub const ROOM: u32 = 4;
 
 /// How long anything may take, in the fleet's seconds.
@@ -50,17 +49,17 @@ pub struct Kind {
     make: Box<dyn Fn() -> Making + Send + Sync>,
 }
 
-type Making = BoxFuture<'static, Box<dyn Ground>>;
+type Making = BoxFuture<'static, Box<dyn Testbed>>;
 
 impl Kind {
     pub fn new<G, F>(name: &'static str, make: impl Fn() -> F + Send + Sync + 'static) -> Kind
     where
-        G: Ground + 'static,
+        G: Testbed + 'static,
         F: Future<Output = G> + Send + 'static,
     {
         let make = move || -> Making {
-            let ground = make();
-            Box::pin(async { Box::new(ground.await) as Box<dyn Ground> })
+            let testbed = make();
+            Box::pin(async { Box::new(testbed.await) as Box<dyn Testbed> })
         };
         let make = Box::new(make);
         Kind { name, make }
@@ -77,9 +76,9 @@ pub enum Verdict {
     NotTried,
 }
 
-/// A clause's run: a ground, and what its fleet said so far.
+/// A clause's run: a testbed, and what its fleet said so far.
 pub struct Run {
-    ground: Box<dyn Ground>,
+    testbed: Box<dyn Testbed>,
     now: Time,
     pub ended: Vec<Ended>,
     pub notices: Vec<Notice>,
@@ -87,12 +86,12 @@ pub struct Run {
 
 impl Run {
     pub fn fleet(&mut self) -> &mut dyn Fleet {
-        self.ground.fleet()
+        self.testbed.fleet()
     }
 
     pub async fn status(&mut self) -> FleetStatus {
-        self.now = self.ground.pass().await;
-        let status = self.ground.fleet().describe(self.now).await;
+        self.now = self.testbed.pass().await;
+        let status = self.testbed.fleet().describe(self.now).await;
         let status = status.unwrap_or_else(|error| panic!("it cannot be seen: {error}"));
         self.ended.extend(status.ended.iter().cloned());
         self.notices.extend(status.notices.iter().cloned());
@@ -105,7 +104,7 @@ impl Run {
     }
 
     pub async fn grow(&mut self, count: u32) -> Vec<String> {
-        let grown = self.ground.fleet().grow(self.now, count).await;
+        let grown = self.testbed.fleet().grow(self.now, count).await;
         grown.unwrap_or_else(|error| panic!("it does not grow: {error}"))
     }
 
@@ -140,13 +139,13 @@ pub fn staying(status: &FleetStatus) -> Vec<String> {
     ids
 }
 
-/// Runs a clause on a ground of its own. A failure is said in the words of the panic.
+/// Runs a clause on a testbed of its own. A failure is said in the words of the panic.
 async fn verdict(kind: &Kind, clause: &'static Clause) -> Result<Verdict, String> {
-    let ground = (kind.make)().await;
+    let testbed = (kind.make)().await;
     let task = tokio::spawn(async move {
         let (now, ended, notices) = (Time::default(), Vec::new(), Vec::new());
         let mut run = Run {
-            ground,
+            testbed,
             now,
             ended,
             notices,
@@ -222,7 +221,7 @@ fn every_fleet_keeps_the_clauses_of_the_core() {
 #[ignore = "run by the test above"]
 async fn the_table() {
     let moto = Arc::new(Moto::start());
-    let (table, failures) = table(&grounds::here(moto)).await;
+    let (table, failures) = table(&testbeds::here(moto)).await;
     let _ = writeln!(std::io::stderr(), "{table}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
@@ -231,7 +230,7 @@ async fn the_table() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an engine and the images: `make test-docker`"]
 async fn containers_of_an_engine_keep_them_too() {
-    let (table, failures) = table(&grounds::in_engine()).await;
+    let (table, failures) = table(&testbeds::in_engine()).await;
     let _ = writeln!(std::io::stderr(), "{table}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -64,6 +64,11 @@ fn words() {
     );
     mistake(
         "on_missing = \"hold\"",
+        "on_missing = { value = -8.0 }",
+        "policy.toml:LINE: signal[0].on_missing: found -8.0, expected a value from 0 on",
+    );
+    mistake(
+        "on_missing = \"hold\"",
         "on_missing = -1",
         "policy.toml:LINE: signal[0].on_missing: found -1, expected \"hold\", \"ignore\", a \
          number of workers, or a value as in { value = 2.5 }",

@@ -129,7 +129,7 @@ async fn each_fleet_has_its_group_its_metrics_its_ledger_and_its_orders() {
     }
     let said = scene.daemon.said();
     let line = |line: &&str| line.contains("held at 2 by hand");
-    let line = said.lines().find(line).expect("it is told");
+    let line = said.lines().find(line).expect("it is reported");
     assert!(line.contains("fleet{name=words}"), "{line}");
 }
 

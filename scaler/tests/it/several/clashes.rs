@@ -245,7 +245,7 @@ fn a_file_whose_name_is_no_name_for_a_fleet_is_refused_among_several() {
     let (code, said) = run(&[&chat, &odd]);
     assert_eq!(code, Some(78), "{said}");
     assert!(
-        said.contains("an odd one.toml: the file's name is the fleet's among several"),
+        said.contains("an odd one.toml: with several policies the file's name is the fleet's"),
         "{said}"
     );
 }

@@ -74,6 +74,26 @@ async fn each_kind_of_source_gives_its_number() {
     }
 }
 
+#[test]
+fn a_place_that_is_none_is_refused() {
+    let check = |way: (&str, &str)| {
+        let checked = rule("http://127.0.0.1:1", way).check();
+        checked.map_err(|problem| format!("{problem:?}"))
+    };
+    for pointer in ["", "/", "/a/0", "/a~0b~1c", "/a b"] {
+        assert_eq!(check(("pointer", pointer)), Ok(()), "{pointer}");
+    }
+    // RFC 6901, section 3.
+    for pointer in ["a", "/a~", "/a~2", "/~~0", "#/a"] {
+        let said = check(("pointer", pointer)).expect_err(pointer);
+        assert!(said.contains("~0"), "{said}");
+    }
+    for query in ["", " \n"] {
+        let said = check(("query", query)).expect_err("no query");
+        assert!(said.contains("an instant query"), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn answers_are_bounded_in_size_and_time() {
     let url = server().await;

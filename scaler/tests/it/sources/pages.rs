@@ -71,7 +71,7 @@ async fn a_refusal_says_its_reason() {
     let pointer = json!({ "pointer": "/v" });
     assert_eq!(
         fault(format!("{url}/moved"), pointer.clone()).await,
-        "it answers with 302, on to \"/login\": redirects are not followed, so name it in url"
+        "it answers with 302 and redirects to \"/login\": redirects are not followed, so set url to that address"
     );
     assert_eq!(
         fault(nobody().await, pointer.clone()).await,

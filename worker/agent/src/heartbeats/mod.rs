@@ -1,8 +1,8 @@
 //! Heartbeats: one task for each proxy, which announces this worker every second and at once when its
 //! state changes, and takes the proxy's orders from the answers.
 //!
-//! A proxy that goes away is said once, and once that it is back; it never slows the others. A name
-//! in a proxy's URL may stand for several proxies, and is followed.
+//! When a proxy does not answer, that is logged once, and once when it is back; it never slows the
+//! others. A DNS name in a proxy's URL may have the addresses of several proxies, and is resolved again.
 
 mod names;
 
@@ -79,7 +79,7 @@ enum HeartbeatError {
     Refused(reqwest::StatusCode),
     #[error("it does not answer within {0:?}")]
     Late(Duration),
-    #[error("no address of this machine faces it: {0}")]
+    #[error("this machine has no address towards it: {0}")]
     NoAddress(std::io::Error),
 }
 
@@ -240,7 +240,7 @@ impl Sender {
     async fn send(&mut self) -> Result<HeartbeatReply, HeartbeatError> {
         self.sequence += 1;
         let heartbeat = self.compose().await?;
-        let mut request = self.client.post(self.proxy.beat()).json(&heartbeat);
+        let mut request = self.client.post(self.proxy.heartbeat()).json(&heartbeat);
         if let Some(token) = &self.subject.token {
             request = request.bearer_auth(token);
         }

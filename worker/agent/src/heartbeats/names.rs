@@ -1,5 +1,5 @@
-//! A name that stands for several proxies: followed for as long as the worker serves, so that each
-//! proxy behind it gets heartbeats, those that come later too.
+//! A DNS name for several proxies: resolved again while the worker serves, so that each proxy behind it
+//! gets heartbeats, also later ones.
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -4,7 +4,7 @@
 //! prompts' tokens: so answers go on while a long prompt is read, and a short one is soon read.
 //! A sequence enters when pages for its longest answer are free; it never runs out of memory.
 //!
-//! This is arithmetic over what it is told: it knows no clock, no thread and no channel.
+//! This is arithmetic over its arguments: it knows no clock, no thread and no channel.
 
 mod sequence;
 

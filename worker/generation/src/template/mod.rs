@@ -108,6 +108,12 @@ impl ChatTemplate {
         self.tools
     }
 
+    /// Whether these letters stand in the template.
+    pub fn writes(&self, letters: &str) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.source().contains(letters))
+    }
+
     /// The conversation as text. `now` is the time in seconds since 1970, for templates that tell
     /// the model the date.
     pub fn render(&self, conversation: &Conversation, now: u64) -> Result<String, TemplateError> {

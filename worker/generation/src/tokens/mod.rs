@@ -55,7 +55,7 @@ pub enum TokenizerError {
     Missing(&'static str),
     #[error("tokenizer.json: {0}")]
     Json(String),
-    #[error("the text cannot be read into tokens: {0}")]
+    #[error("the text cannot be tokenized: {0}")]
     Text(String),
 }
 

@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use super::Encoder;
 use super::batch::{Batch, Chunk};
 use super::layer::Share;
-use super::workspace::Workspace;
+use super::workspace::{Memory, Workspace};
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::pool::{Pooling, normalize, pool};
 use crate::quant::split;
-use crate::team::{Barrier, Broken, SharedRows};
+use crate::team::{Barrier, Broken, Helper, Member, SharedRows, run_with};
 
 /// Tokens that go through the layers together: enough to use each weight often, few enough for the
 /// cache.
@@ -159,45 +159,51 @@ impl<'a, I: Iterator<Item = Chunk<'a>> + Send> Jobs<'a, I> {
     fn spread(self, workspaces: &mut [Workspace]) -> Result<(), EncodeError> {
         let jobs = Mutex::new(self);
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = |workspace: &mut Workspace| -> Result<(), EncodeError> {
+        let work = |memory: &mut Memory| -> Result<(), EncodeError> {
             while let Some(job) = next() {
-                job.share(std::slice::from_mut(workspace))?;
+                job.alone(memory)?;
             }
             Ok(())
         };
         match workspaces {
-            // A scope for threads would be an allocation.
-            [workspace] => work(workspace),
-            workspaces => fork(workspaces.iter_mut(), work),
+            // What threads need would be an allocation.
+            [workspace] => work(&mut workspace.memory),
+            workspaces => {
+                let (memories, mut helpers) = members(workspaces)?;
+                fork(&mut helpers, memories.into_iter(), |memory, _| work(memory))
+            }
         }
     }
 }
 
-/// Calls `work` for each item on a thread of its own, for the first on this one, and returns an
-/// error if any did.
+/// The memory of each workspace, and the threads of all but the first, whose is the caller's.
+fn members(
+    workspaces: &mut [Workspace],
+) -> Result<(Vec<&mut Memory>, Vec<&mut Helper>), EncodeError> {
+    let mut memories = Vec::with_capacity(workspaces.len());
+    let mut helpers = Vec::with_capacity(workspaces.len());
+    let mut workspaces = workspaces.iter_mut();
+    memories.extend(workspaces.next().map(|first| &mut first.memory));
+    for workspace in workspaces {
+        let (memory, helper) = workspace.with_helper()?;
+        memories.push(memory);
+        helpers.push(helper);
+    }
+    Ok((memories, helpers))
+}
+
+/// Calls `work` with each item: with the first on this thread, with each other on a helper's.
 fn fork<T: Send>(
-    mut items: impl Iterator<Item = T>,
-    work: impl Fn(T) -> Result<(), EncodeError> + Sync,
+    helpers: &mut [&mut Helper],
+    items: impl Iterator<Item = T>,
+    work: impl Fn(T, Member<'_>) -> Result<(), EncodeError> + Sync,
 ) -> Result<(), EncodeError> {
-    let Some(first) = items.next() else {
-        return Ok(());
-    };
-    std::thread::scope(|scope| {
-        let work = &work;
-        // What cannot be started drops its item, which tells the others.
-        let others: Vec<_> = items
-            .map(|item| std::thread::Builder::new().spawn_scoped(scope, move || work(item)))
-            .collect();
-        let mine = work(first);
-        let joined = others.into_iter().map(|other| match other {
-            Ok(other) => other.join().unwrap_or(Err(EncodeError::Broken)),
-            Err(_) => Err(EncodeError::Broken),
-        });
-        // A member that only stopped waiting knows less than the one that failed.
-        joined.fold(mine, |one, other| match (one, other) {
-            (Err(EncodeError::Broken), Err(cause)) => Err(cause),
-            (one, other) => one.and(other),
-        })
+    let items: Vec<_> = items.map(|item| Mutex::new(Some(item))).collect();
+    run_with(helpers, |member| {
+        let mut item = items[member.index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        item.take().map_or(Ok(()), |item| work(item, member))
     })
 }
 
@@ -221,37 +227,34 @@ impl Job<'_> {
             .min(self.task.chunk.rows().div_ceil(SHARE_ROWS));
         match &mut workspaces[..members] {
             [] => Ok(()),
-            [workspace] => self.alone(workspace),
+            [workspace] => self.alone(&mut workspace.memory),
             workspaces => self.together(workspaces),
         }
     }
 
-    fn alone(self, workspace: &mut Workspace) -> Result<(), EncodeError> {
-        let qkv = SharedRows::new(&mut workspace.qkv);
+    fn alone(self, memory: &mut Memory) -> Result<(), EncodeError> {
+        let qkv = SharedRows::new(&mut memory.qkv);
         let barrier = Barrier::new(1);
         let rows = 0..self.task.chunk.rows();
         let share = self.task.part(rows, [qkv; 2], &barrier);
-        self.task.finish(share.run(&mut workspace.own)?, self.out)
+        self.task.finish(share.run(&mut memory.own)?, self.out)
     }
 
     fn together(self, workspaces: &mut [Workspace]) -> Result<(), EncodeError> {
         let Self { task, out } = self;
-        let barrier = Barrier::new(workspaces.len());
         let ranges = split(task.chunk.rows(), workspaces.len(), SHARE_ROWS);
-        let (buffers, own): (Vec<_>, Vec<_>) = workspaces
-            .iter_mut()
-            .map(|workspace| (SharedRows::new(&mut workspace.qkv), &mut workspace.own))
+        let (memories, mut helpers) = members(workspaces)?;
+        let (buffers, own): (Vec<_>, Vec<_>) = memories
+            .into_iter()
+            .map(|memory| (SharedRows::new(&mut memory.qkv), &mut memory.own))
             .unzip();
         let qkv = [buffers[0], buffers[1]];
         // The first member also finishes.
         let outs = std::iter::once(Some(out)).chain(std::iter::repeat_with(|| None));
-        // All have joined before the first one waits.
-        let memberships = std::iter::repeat_with(|| barrier.join());
-        let members: Vec<_> = ranges.zip(own).zip(outs).zip(memberships).collect();
-        fork(members.into_iter(), |(((rows, own), out), membership)| {
-            let share = task.part(rows, qkv, &barrier);
+        let items = ranges.zip(own).zip(outs);
+        fork(&mut helpers, items, |((rows, own), out), member| {
+            let share = task.part(rows, qkv, member.barrier);
             let hidden = share.run(own)?;
-            membership.done();
             out.map_or(Ok(()), |out| task.finish(hidden, out))
         })
     }

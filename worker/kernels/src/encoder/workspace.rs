@@ -1,10 +1,11 @@
-//! The working memory of one thread.
+//! The working memory of one thread, and that thread where several work together.
 
 use super::Encoder;
 use crate::aligned::Aligned;
 use crate::attention::AttentionScratch;
 use crate::isa::Isa;
 use crate::quant::QuantRows;
+use crate::team::{Broken, Helper};
 
 /// Rows that go through both feed-forward layers together, so that the wide rows between them stay
 /// in cache.
@@ -15,6 +16,12 @@ pub struct Workspace {
     /// Of the encoders that it fits.
     pub(super) shape: Shape,
     pub(super) max_rows: usize,
+    pub(super) memory: Memory,
+    /// Computes in this memory when another thread shares its batch; started by the first that does.
+    helper: Option<Helper>,
+}
+
+pub(super) struct Memory {
     /// Queries, keys and values of a chunk. Apart from `own`, because a team shares it.
     pub(super) qkv: Aligned<f32>,
     pub(super) own: Buffers,
@@ -53,8 +60,8 @@ impl Workspace {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let own = &self.own;
-        let floats = [&self.qkv, &own.hidden, &own.context, &own.inner].map(Aligned::bytes);
+        let Memory { qkv, own } = &self.memory;
+        let floats = [qkv, &own.hidden, &own.context, &own.inner].map(Aligned::bytes);
         let quants = own.quant.bytes() + own.inner_quant.bytes();
         floats.iter().sum::<usize>() + quants + own.scratch.bytes()
     }
@@ -71,15 +78,27 @@ impl Workspace {
         Self {
             max_rows,
             shape: encoder.shape(),
-            qkv: Aligned::zeroed(max_rows * 3 * width),
-            own: Buffers {
-                hidden: Aligned::zeroed(max_rows * width),
-                quant: QuantRows::new(isa, max_rows, width),
-                context: Aligned::zeroed(max_rows * width),
-                inner: Aligned::zeroed(INNER_ROWS * inner),
-                inner_quant: QuantRows::new(isa, INNER_ROWS, inner),
-                scratch: AttentionScratch::new(max_rows, head_dim),
+            memory: Memory {
+                qkv: Aligned::zeroed(max_rows * 3 * width),
+                own: Buffers {
+                    hidden: Aligned::zeroed(max_rows * width),
+                    quant: QuantRows::new(isa, max_rows, width),
+                    context: Aligned::zeroed(max_rows * width),
+                    inner: Aligned::zeroed(INNER_ROWS * inner),
+                    inner_quant: QuantRows::new(isa, INNER_ROWS, inner),
+                    scratch: AttentionScratch::new(max_rows, head_dim),
+                },
             },
+            helper: None,
         }
+    }
+
+    /// The memory, and the thread that belongs to it, which is started if it is not there yet.
+    pub(super) fn with_helper(&mut self) -> Result<(&mut Memory, &mut Helper), Broken> {
+        let helper = match &mut self.helper {
+            Some(helper) => helper,
+            none => none.insert(Helper::start("encoder".to_owned()).map_err(|_| Broken)?),
+        };
+        Ok((&mut self.memory, helper))
     }
 }

@@ -104,10 +104,11 @@ pub fn read(app: &App, body: &Arrived) -> Result<Completion, ApiError> {
         );
         return Err(ApiError::param(Fault::Invalid, "prompt", message));
     }
+    let streaming = request.options.streaming()?;
     let echo = request.echo == Some(true);
     let (mut tasks, mut echoed, mut prompt_tokens) = (Vec::new(), Vec::new(), 0);
     for entry in prompts {
-        let tokens = tokens(generating, entry)?;
+        let tokens = tokens(generating, body, entry)?;
         prompt_tokens += tokens.len();
         let shown = (echo && !tokens.is_empty()).then(|| Echoed {
             text: String::from_utf8_lossy(&generating.tokenizer.decode(&tokens)).into_owned(),
@@ -118,7 +119,6 @@ pub fn read(app: &App, body: &Arrived) -> Result<Completion, ApiError> {
             otherwise: ANSWER_TOKENS,
             alternatives,
             score_prompt: echo && alternatives.is_some(),
-            schema: None,
         };
         let more = generation::tasks(app, &request.options, prompt)?;
         echoed.extend(more.iter().map(|_| shown.clone()));
@@ -135,18 +135,16 @@ pub fn read(app: &App, body: &Arrived) -> Result<Completion, ApiError> {
         asked: Asked {
             tasks,
             prompt_tokens,
-            streaming: request.options.streaming(),
+            streaming,
+            form: None,
         },
     })
 }
 
-fn tokens(generating: &Generating, entry: Entry) -> Result<Vec<u32>, ApiError> {
+fn tokens(generating: &Generating, body: &Arrived, entry: Entry) -> Result<Vec<u32>, ApiError> {
     let vocabulary = generating.tokenizer.vocabulary().len();
     match entry {
-        Entry::Text(text) => {
-            let tokens = generating.tokenizer.encode(&text);
-            tokens.map_err(|error| ApiError::new(Fault::Tokenizer, error.to_string()))
-        }
+        Entry::Text(text) => generation::tokens(generating, body, &text),
         Entry::Ids(ids) => (ids.into_iter())
             .map(|id| match u32::try_from(id) {
                 Ok(token) if (token as usize) < vocabulary => Ok(token),

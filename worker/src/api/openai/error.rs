@@ -63,6 +63,7 @@ fn status_and_code(fault: Fault) -> (StatusCode, Option<&'static str>) {
         Fault::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
         Fault::Unauthorized => StatusCode::UNAUTHORIZED,
         Fault::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Fault::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Fault::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
         Fault::Full | Fault::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         Fault::Expired => StatusCode::GATEWAY_TIMEOUT,

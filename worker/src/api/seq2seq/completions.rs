@@ -1,4 +1,4 @@
-//! `POST /v1/completions` of a model that makes a text of a text: the prompt is what is read, the
+//! `POST /v1/completions` of a sequence-to-sequence model: the prompt is what is read, the
 //! completion what is made of it.
 
 use std::sync::Arc;
@@ -57,6 +57,11 @@ struct Form {
 pub fn read(app: &App, body: &Arrived) -> Result<Completion, ApiError> {
     let request: Request = body.json()?;
     openai::check_model(app, request.model.as_deref())?;
+    let stream = request.stream == Some(true);
+    if request.stream_options.is_some() && !stream {
+        let message = "stream_options needs stream to be true";
+        return Err(ApiError::param(Fault::Invalid, "stream_options", message));
+    }
     let texts = request.prompt.0.iter().map(|entry| match entry {
         Entry::Text(text) => Ok(text.as_str()),
         Entry::Ids(_) => {
@@ -75,7 +80,7 @@ pub fn read(app: &App, body: &Arrived) -> Result<Completion, ApiError> {
             read: asked.read,
         },
         asked,
-        stream: request.stream == Some(true),
+        stream,
         include_usage: request.stream_options.unwrap_or_default().include_usage,
     })
 }

@@ -1,4 +1,4 @@
-//! Routes of models that make a text of a text: [`completions`] as OpenAI's clients speak it,
+//! Routes of sequence-to-sequence models: [`completions`] as OpenAI's clients speak it,
 //! [`generate`] as text-generation-inference's do, and [`translate`], with languages by name.
 
 mod completions;
@@ -14,7 +14,7 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::post;
 use tidegate_agent::Slot;
-use tidegate_seq2seq::{Finish, Task};
+use tidegate_seq2seq::{Finish, Scheduler, Task};
 use tokio::sync::mpsc::Receiver;
 
 pub use self::completions::{Completion, read as read_completion};
@@ -24,7 +24,7 @@ use super::app::{App, Writing};
 use super::error::{ApiError, Fault};
 use super::inference::Call;
 use super::{slash, tei};
-use crate::engine::seq2seq::{Piece, Texts};
+use crate::engine::seq2seq::Piece;
 use crate::engine::{Engine as _, Event, Failure, Request};
 use crate::models::{Overlong, Text, TokenizeError};
 
@@ -71,6 +71,9 @@ async fn translate(call: Call) -> Response {
 
 /// A text's tokens, its end included.
 fn encode(writing: &Writing, field: &'static str, text: &str) -> Result<Vec<u32>, ApiError> {
+    if text.is_empty() {
+        return Err(empty(field));
+    }
     let read = writing.tokenizer.encode(Text::One(text), Overlong::Refuse);
     match read {
         Ok(sequence) => Ok(sequence.ids),
@@ -84,6 +87,11 @@ fn encode(writing: &Writing, field: &'static str, text: &str) -> Result<Vec<u32>
     }
 }
 
+fn empty(field: &'static str) -> ApiError {
+    let message = format!("`{field}` has an empty string: there is nothing to read");
+    ApiError::param(Fault::Empty, field, message)
+}
+
 /// Submits what was asked, and waits until it is begun.
 async fn begin(
     app: &App,
@@ -94,7 +102,9 @@ async fn begin(
     let writing = app.writing()?;
     let cost: usize = tasks.iter().map(cost).sum();
     let capacity = app.admission.capacity();
-    if !tasks.iter().all(|task| writing.engine.fits(task))
+    if !tasks
+        .iter()
+        .all(|task| Scheduler::fits(&writing.limits, task))
         || capacity.tokens.is_some_and(|tokens| cost as u64 > tokens)
     {
         let message = format!(
@@ -106,7 +116,7 @@ async fn begin(
     slot.charge(cost as u64)
         .map_err(|_| ApiError::full(capacity))?;
     let mut events = writing.engine.submit(Request {
-        input: Texts { tasks },
+        input: tasks,
         cost: cost as u64,
         deadline,
         slot,
@@ -143,7 +153,7 @@ async fn whole(
     while texts.iter().any(|text| text.finish().is_none()) {
         match events.recv().await {
             Some(Event::Started | Event::Finished(_)) => {}
-            Some(Event::Output(Piece { choice, delta })) => {
+            Some(Event::Output(Piece { choice, delta, .. })) => {
                 if let Some(text) = texts.get_mut(choice) {
                     text.push(delta, tokenizer)?;
                 }

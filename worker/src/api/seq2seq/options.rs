@@ -127,7 +127,7 @@ impl Options {
             Some((name, value)) => {
                 let shown: String = value.to_string().chars().take(40).collect();
                 let message = format!(
-                    "{name} = {shown} is not supported by a model that makes a text of a text: its texts are the likeliest ones, by one hypothesis or by `num_beams`"
+                    "{name} = {shown} is not supported by a sequence-to-sequence model: it returns the most likely texts, by one hypothesis or by `num_beams`"
                 );
                 Err(ApiError::new(Fault::Invalid, message))
             }
@@ -135,7 +135,7 @@ impl Options {
     }
 
     fn search(&self, writing: &Writing) -> Result<Search, ApiError> {
-        let most = writing.most_beams;
+        let most = writing.limits.targets;
         let invalid = |param, message: String| Err(ApiError::param(Fault::Invalid, param, message));
         let patience = match &self.early_stopping {
             None | Some(Early::Flag(false)) => Patience::Usual,

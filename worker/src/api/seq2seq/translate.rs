@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tidegate_agent::Slot;
 
-use super::{Asked, Growing, Options, begin, failed, whole};
+use super::{Asked, Growing, Options, begin, empty, failed, whole};
 use crate::api::app::App;
 use crate::api::error::{ApiError, Fault};
 use crate::api::inference::Arrived;
@@ -61,6 +61,9 @@ pub fn read(app: &App, body: &Arrived) -> Result<Translate, ApiError> {
         Texts::One(text) => vec![text],
         Texts::Several(texts) => texts,
     };
+    if texts.iter().any(String::is_empty) {
+        return Err(empty("text"));
+    }
     let stream = request.stream == Some(true);
     if stream && !single {
         let message = "`stream` is for one text; `text` is a list";

@@ -94,7 +94,7 @@ fn read_embed_all(app: &App, body: &Arrived) -> Result<Asked<()>, ApiError> {
     let texts = parse(app, body)?.texts(app, body)?;
     let (tokens, most) = (texts.tokens(), app.limits.max_rows.get());
     if tokens > most {
-        let message = format!("`inputs` has {tokens} tokens, vectors are sent of at most {most}");
+        let message = format!("`inputs` has {tokens} tokens; at most {most} vectors are sent");
         return Err(ApiError::param(Fault::TooMany, "inputs", message));
     }
     Ok(Asked {

@@ -37,6 +37,7 @@ fn status_and_type(fault: Fault) -> (StatusCode, &'static str) {
         Fault::NoSuchModel | Fault::NoSuchPath => (StatusCode::NOT_FOUND, "Validation"),
         Fault::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "Validation"),
         Fault::Unauthorized => (StatusCode::UNAUTHORIZED, "Validation"),
+        Fault::Coded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Validation"),
         Fault::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "Validation"),
         Fault::Full => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
         Fault::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),

@@ -74,7 +74,7 @@ pub fn answer(app: &App, body: &Arrived) -> Result<Reply, ApiError> {
         })?;
         count += tokens.len();
         if count > most {
-            let message = format!("`inputs` has more than {most} tokens, so many are told at most");
+            let message = format!("`inputs` has more than {most} tokens, the most that are listed");
             return Err(refused(Fault::TooMany, message));
         }
         read.push(tokens.into_iter().map(SimpleToken::from).collect());

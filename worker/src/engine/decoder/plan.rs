@@ -1,4 +1,4 @@
-//! What a decoder will hold, stated before it is loaded.
+//! The memory that a decoder will need, computed before it is loaded.
 
 use std::fmt;
 

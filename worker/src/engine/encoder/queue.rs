@@ -109,16 +109,16 @@ mod tests {
     use crate::models::Want;
 
     /// A queue with one job for each list of text lengths.
-    struct Stand {
+    struct Harness {
         queue: Queue,
         admission: Arc<Admission>,
         events: Vec<Receiver<Event<Rows>>>,
         now: Instant,
     }
 
-    impl Stand {
-        fn with(jobs: &[&[usize]]) -> Stand {
-            let mut stand = Stand {
+    impl Harness {
+        fn with(jobs: &[&[usize]]) -> Harness {
+            let mut harness = Harness {
                 queue: Queue::default(),
                 admission: Admission::new(Capacity {
                     requests: 9,
@@ -128,9 +128,9 @@ mod tests {
                 now: Instant::now(),
             };
             for lengths in jobs {
-                stand.push(lengths, None);
+                harness.push(lengths, None);
             }
-            stand
+            harness
         }
 
         fn push(&mut self, lengths: &[usize], deadline: Option<Instant>) {
@@ -147,9 +147,9 @@ mod tests {
 
         /// What the first job says next, apart from its beginning.
         fn output(&mut self) -> Option<Event<Rows>> {
-            let mut told = || self.events[0].try_recv().ok();
-            match told() {
-                Some(Event::Started) => told(),
+            let mut next = || self.events[0].try_recv().ok();
+            match next() {
+                Some(Event::Started) => next(),
                 other => other,
             }
         }
@@ -166,70 +166,70 @@ mod tests {
 
     #[test]
     fn batches_follow_the_order_of_arrival_within_the_budget() {
-        let mut stand = Stand::with(&[&[10, 10], &[10, 10, 10], &[5]]);
-        assert_eq!(stand.queue.tokens(), 55);
-        assert_eq!(stand.take(30), [vec![10, 10], vec![10]]);
-        assert_eq!((stand.queue.len(), stand.queue.tokens()), (2, 25));
-        assert_eq!(stand.take(30), [vec![10, 10], vec![5]]);
-        assert_eq!(stand.queue.len(), 0);
-        assert!(stand.take(30).is_empty());
+        let mut harness = Harness::with(&[&[10, 10], &[10, 10, 10], &[5]]);
+        assert_eq!(harness.queue.tokens(), 55);
+        assert_eq!(harness.take(30), [vec![10, 10], vec![10]]);
+        assert_eq!((harness.queue.len(), harness.queue.tokens()), (2, 25));
+        assert_eq!(harness.take(30), [vec![10, 10], vec![5]]);
+        assert_eq!(harness.queue.len(), 0);
+        assert!(harness.take(30).is_empty());
     }
 
     #[test]
     fn a_text_over_the_budget_is_a_batch_of_its_own() {
-        let mut stand = Stand::with(&[&[50], &[1]]);
-        assert_eq!(stand.take(30), [vec![50]]);
-        assert_eq!(stand.take(30), [vec![1]]);
+        let mut harness = Harness::with(&[&[50], &[1]]);
+        assert_eq!(harness.take(30), [vec![50]]);
+        assert_eq!(harness.take(30), [vec![1]]);
     }
 
     #[test]
     fn who_left_or_is_late_is_forgotten_and_gives_the_slot_back() {
-        let mut stand = Stand::with(&[&[10, 10], &[20]]);
-        let deadline = stand.now + Duration::from_millis(5);
-        stand.push(&[30], Some(deadline));
-        let begun = stand.queue.take(10, stand.now);
-        drop(stand.events.remove(0));
-        stand.queue.forget_unwanted(deadline);
-        let busy = stand.admission.busy();
+        let mut harness = Harness::with(&[&[10, 10], &[20]]);
+        let deadline = harness.now + Duration::from_millis(5);
+        harness.push(&[30], Some(deadline));
+        let begun = harness.queue.take(10, harness.now);
+        drop(harness.events.remove(0));
+        harness.queue.forget_unwanted(deadline);
+        let busy = harness.admission.busy();
         assert_eq!(busy, 2, "the begun batch and the second job");
         for piece in begun {
-            piece.finish(Ok(vec![vec![0.0]]), stand.now);
+            piece.finish(Ok(vec![vec![0.0]]), harness.now);
         }
-        assert_eq!(stand.admission.busy(), 1);
-        assert_eq!(stand.take(100), [vec![20]]);
+        assert_eq!(harness.admission.busy(), 1);
+        assert_eq!(harness.take(100), [vec![20]]);
     }
 
     #[test]
     fn a_job_over_several_batches_answers_once_and_whole() {
-        let mut stand = Stand::with(&[&[3, 3, 3]]);
-        let first = stand.queue.take(6, stand.now);
-        let second = stand.queue.take(6, stand.now);
+        let mut harness = Harness::with(&[&[3, 3, 3]]);
+        let first = harness.queue.take(6, harness.now);
+        let second = harness.queue.take(6, harness.now);
         for (piece, values) in second
             .into_iter()
             .chain(first)
             .zip([&[2.0][..], &[0.0, 1.0]])
         {
-            assert!(stand.output().is_none());
+            assert!(harness.output().is_none());
             piece.finish(
                 Ok(values.iter().map(|value| vec![*value]).collect()),
-                stand.now,
+                harness.now,
             );
         }
         let rows = vec![vec![0.0], vec![1.0], vec![2.0]];
-        assert_eq!(stand.output(), Some(Event::Output(rows)));
-        assert!(matches!(stand.output(), Some(Event::Finished(_))));
+        assert_eq!(harness.output(), Some(Event::Output(rows)));
+        assert!(matches!(harness.output(), Some(Event::Finished(_))));
     }
 
     #[test]
     fn a_failed_batch_fails_its_jobs_and_spares_their_other_texts() {
-        let mut stand = Stand::with(&[&[3, 3], &[3]]);
-        for piece in stand.queue.take(3, stand.now) {
-            piece.finish(Err("no".to_owned()), stand.now);
+        let mut harness = Harness::with(&[&[3, 3], &[3]]);
+        for piece in harness.queue.take(3, harness.now) {
+            piece.finish(Err("no".to_owned()), harness.now);
         }
         let failed = Event::Failed(Failure::Compute("no".to_owned()));
-        assert_eq!(stand.output(), Some(failed));
-        assert_eq!(stand.admission.busy(), 1);
-        stand.queue.forget_unwanted(stand.now);
-        assert_eq!(stand.take(100), [vec![3]]);
+        assert_eq!(harness.output(), Some(failed));
+        assert_eq!(harness.admission.busy(), 1);
+        harness.queue.forget_unwanted(harness.now);
+        assert_eq!(harness.take(100), [vec![3]]);
     }
 }

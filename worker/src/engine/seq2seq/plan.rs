@@ -1,4 +1,4 @@
-//! What a model that makes a text of a text will hold, stated before it is loaded.
+//! The memory that a sequence-to-sequence model will need, computed before it is loaded.
 
 use std::fmt;
 

@@ -138,6 +138,12 @@ impl Config {
         if !(self.rope_base.is_finite() && self.rope_base > 1.0) {
             return Err(format!("the base of rotations is {}", self.rope_base));
         }
+        if !(self.eps.is_finite() && self.eps >= 0.0) {
+            let eps = self.eps;
+            return Err(format!(
+                "the epsilon of norms is {eps}; expected a number from 0 on"
+            ));
+        }
         Ok(())
     }
 }

@@ -13,23 +13,16 @@ use super::config::{Config, Family, KNOWN};
 use super::rope::{Scaling, long_magnitude};
 use super::{Opened, Raw, Tensors};
 use crate::models::files::Files;
-use crate::models::{ModelError, Weights};
+use crate::models::{ModelError, Weights, layout};
 
 const CONFIG: &str = "config.json";
-const ONE_FILE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// The most files that one model's weights are in.
-const MAX_SHARDS: usize = 512;
 
 pub(super) struct Directory {
     place: PathBuf,
     files: Files,
     config: RawConfig,
     family: Family,
-    shards: Vec<Weights>,
-    /// Which shard holds a tensor.
-    place_of: BTreeMap<String, usize>,
+    weights: Weights,
 }
 
 #[derive(Deserialize)]
@@ -61,11 +54,6 @@ struct RawConfig {
     #[serde(default)]
     tie_word_embeddings: Option<bool>,
     eos_token_id: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
 }
 
 /// Whether a directory says that it holds a decoder.
@@ -100,14 +88,13 @@ impl Directory {
                 format!("model_type {kind:?} ({names}) is not supported; these are: {KNOWN}");
             return Err(files.invalid(CONFIG, problem));
         };
-        let (shards, place_of) = weights(&files)?;
+        let weights = layout::need_weights(&files)?;
         Ok(Directory {
             place: path.to_owned(),
             files,
             config,
             family,
-            shards,
-            place_of,
+            weights,
         })
     }
 
@@ -133,7 +120,7 @@ impl Directory {
             }
         };
         Ok(Opened {
-            file_bytes: self.shards.iter().map(Weights::file_bytes).sum(),
+            file_bytes: self.weights.file_bytes(),
             config,
             tokenizer,
             template,
@@ -339,12 +326,6 @@ impl Directory {
         };
         format!("model.layers.{layer}.{part}.{kind}")
     }
-
-    fn find(&self, name: &str) -> Option<(&Weights, String)> {
-        let name = self.name(name);
-        let shard = *self.place_of.get(&name)?;
-        Some((&self.shards[shard], name))
-    }
 }
 
 /// What the tokenizer's configuration says.
@@ -353,42 +334,9 @@ struct Names {
     template: Option<String>,
 }
 
-type Shards = (Vec<Weights>, BTreeMap<String, usize>);
-
-fn weights(files: &Files) -> Result<Shards, ModelError> {
-    let names: Vec<String> = match files.json::<Index>(INDEX)? {
-        Some(index) if !files.path(ONE_FILE).is_file() => {
-            let mut names: Vec<String> = index.weight_map.into_values().collect();
-            names.sort();
-            names.dedup();
-            names
-        }
-        _ => vec![ONE_FILE.to_owned()],
-    };
-    if names.len() > MAX_SHARDS || names.iter().any(|name| name.contains(['/', '\\'])) {
-        return Err(files.invalid(INDEX, "it names files that cannot be shards of a model"));
-    }
-    let mut shards = Vec::new();
-    let mut place_of = BTreeMap::new();
-    for name in names {
-        let path = files.path(&name);
-        if !path.is_file() {
-            let hint = "a decoder is a GGUF file, or a directory with config.json, tokenizer.json and safetensors";
-            return Err(ModelError::Missing { file: path, hint });
-        }
-        let shard = Weights::open(&path)?;
-        for tensor in shard.names() {
-            place_of.insert(tensor, shards.len());
-        }
-        shards.push(shard);
-    }
-    Ok((shards, place_of))
-}
-
 impl Tensors for Directory {
     fn shape(&self, name: &str) -> Option<(BlockType, usize, usize)> {
-        let (shard, name) = self.find(name)?;
-        let info = shard.info(&name)?;
+        let info = self.weights.info(&self.name(name))?;
         let kind = match info.dtype {
             Dtype::F32 => BlockType::F32,
             Dtype::F16 => BlockType::F16,
@@ -409,8 +357,7 @@ impl Tensors for Directory {
             ))
         };
         let (kind, rows, cols) = self.shape(name).ok_or_else(missing)?;
-        let (shard, own) = self.find(name).ok_or_else(missing)?;
-        let bytes = shard.bytes(&own)?;
+        let bytes = self.weights.bytes(&self.name(name))?;
         Ok(Raw {
             kind,
             rows,

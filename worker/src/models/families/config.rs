@@ -24,7 +24,7 @@ pub struct Config {
     #[serde(alias = "activation", default = "gelu")]
     pub hidden_act: String,
     pub max_position_embeddings: usize,
-    #[serde(default)]
+    #[serde(default = "kinds_of_pairs")]
     pub type_vocab_size: usize,
     #[serde(default = "bert_eps")]
     pub layer_norm_eps: f32,
@@ -45,6 +45,10 @@ pub struct Config {
 
 fn gelu() -> String {
     "gelu".to_owned()
+}
+
+fn kinds_of_pairs() -> usize {
+    2
 }
 
 fn bert_eps() -> f32 {

@@ -2,7 +2,7 @@
 //! it there again without a network.
 //!
 //! `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` mean what they mean there.
-//! An interrupted download goes on where it stopped, in this process or the next.
+//! An interrupted download is resumed where it stopped, in this process or the next.
 
 mod plain;
 
@@ -17,10 +17,11 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use self::plain::PlainError;
+use super::layout::WEIGHTS_FILE;
+use super::weights::INDEX_FILE;
 
-/// What a worker reads of a repository, when it is there. The weights come last, so that a
-/// snapshot which has them has all the rest.
-const FILES: [&str; 14] = [
+/// What a worker reads of a repository beside its weights, when it is there.
+const FILES: [&str; 15] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -34,9 +35,12 @@ const FILES: [&str; 14] = [
     "1_Pooling/config.json",
     "2_Dense/config.json",
     "2_Dense/model.safetensors",
-    WEIGHTS,
+    "generation_config.json",
+    "chat_template.jinja",
 ];
-const WEIGHTS: &str = "model.safetensors";
+
+/// The weights, or what names the files that they are in.
+const WEIGHTS: [&str; 2] = [WEIGHTS_FILE, INDEX_FILE];
 
 /// What is lost of an interrupted download, at most.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -66,14 +70,14 @@ pub enum HubError {
     Download {
         repository: String,
         revision: String,
-        file: &'static str,
+        file: String,
         error: ApiError,
     },
     #[error("{file} of {repository}@{revision} cannot be downloaded whole: {error}")]
     Plain {
         repository: String,
         revision: String,
-        file: &'static str,
+        file: String,
         error: PlainError,
     },
     #[error("there is no home directory to keep it in; set HF_HOME")]
@@ -101,7 +105,7 @@ pub async fn fetch(repository: &str, revision: &str) -> Result<PathBuf, HubError
     }
 }
 
-/// The cache that the environment names; a process without a home has to be told.
+/// The cache that the environment names; a process without a home needs it in its configuration.
 fn find_cache() -> Result<Cache, HubError> {
     if std::env::var_os("HF_HOME").is_none() && std::env::home_dir().is_none() {
         return Err(HubError::NoCache);
@@ -172,20 +176,18 @@ impl Hub {
         let commit = self.at(&described.commit);
         let remote = self.api.repo(commit.clone());
         let cached = self.cache.repo(commit);
-        for file in FILES {
-            if !described.files.iter().any(|there| there == file) {
-                continue;
-            }
+        let wanted = wanted(&described.files);
+        for file in &wanted {
             if cached.get(file).is_none() {
                 self.download_file(&remote, &cached, &described.commit, file)
                     .await?;
             }
         }
-        let Some(weights) = cached.get(WEIGHTS) else {
+        let Some(weights) = WEIGHTS.iter().find_map(|weights| cached.get(weights)) else {
             return Err(HubError::Lacking {
                 repository: self.repository.clone(),
                 revision: self.revision.clone(),
-                file: WEIGHTS,
+                file: WEIGHTS_FILE,
             });
         };
         // So that the branch is found without a network.
@@ -204,7 +206,7 @@ impl Hub {
         remote: &ApiRepo,
         cached: &CacheRepo,
         commit: &str,
-        file: &'static str,
+        file: &str,
     ) -> Result<(), HubError> {
         let mut tries = 1;
         loop {
@@ -215,7 +217,7 @@ impl Hub {
             if plain::is_whole(&error) {
                 info!(
                     file,
-                    "the hub answers no ranges; downloading the file whole"
+                    "the hub does not support ranges; downloading the whole file"
                 );
                 let url = remote.url(file);
                 let token = token(&self.cache);
@@ -223,7 +225,7 @@ impl Hub {
                 return done.map_err(|error| HubError::Plain {
                     repository: self.repository.clone(),
                     revision: self.revision.clone(),
-                    file,
+                    file: file.to_owned(),
                     error,
                 });
             }
@@ -231,11 +233,11 @@ impl Hub {
                 return Err(HubError::Download {
                     repository: self.repository.clone(),
                     revision: self.revision.clone(),
-                    file,
+                    file: file.to_owned(),
                     error,
                 });
             }
-            warn!(file, tries, %error, "the download was interrupted and goes on");
+            warn!(file, tries, %error, "the download was interrupted; resuming");
             tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(tries)).await;
             tries += 1;
         }
@@ -243,9 +245,10 @@ impl Hub {
 
     /// The snapshot that an earlier start left, `error` being why the hub was of no use.
     fn cached(&self, error: String) -> Result<PathBuf, HubError> {
-        match self.cache.repo(self.at(&self.revision)).get(WEIGHTS) {
+        let cached = self.cache.repo(self.at(&self.revision));
+        match WEIGHTS.iter().find_map(|weights| cached.get(weights)) {
             Some(weights) => {
-                warn!(%error, "the hub was not asked; the model comes from the cache");
+                warn!(%error, "the hub was not asked; using the model in the cache");
                 Ok(directory_of(weights))
             }
             None => Err(HubError::Unreachable {
@@ -256,6 +259,25 @@ impl Hub {
             }),
         }
     }
+}
+
+/// Of these files those that a worker reads. The weights come last, or the index behind the files that
+/// it names, so that a snapshot which has them has all the rest.
+fn wanted(there: &[String]) -> Vec<&str> {
+    let has = |file: &str| there.iter().any(|name| name == file);
+    let mut wanted: Vec<&str> = FILES.into_iter().filter(|file| has(file)).collect();
+    if !has(WEIGHTS_FILE) {
+        // `save_pretrained` names them model-00001-of-00002.safetensors.
+        let is_part = |name: &str| name.starts_with("model-") && name.ends_with(".safetensors");
+        wanted.extend(
+            there
+                .iter()
+                .map(String::as_str)
+                .filter(|name| is_part(name)),
+        );
+    }
+    wanted.extend(WEIGHTS.into_iter().find(|file| has(file)));
+    wanted
 }
 
 fn directory_of(mut file: PathBuf) -> PathBuf {
@@ -291,4 +313,38 @@ impl Progress for Log {
     }
 
     async fn finish(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_repository_what_is_read_is_fetched_and_the_weights_last() {
+        let there = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let one = there(&[
+            INDEX_FILE,
+            "model-00001-of-00001.safetensors",
+            WEIGHTS_FILE,
+            "README.md",
+            "config.json",
+        ]);
+        assert_eq!(wanted(&one), ["config.json", WEIGHTS_FILE]);
+        let parts = [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ];
+        let several = there(&[
+            parts[1],
+            INDEX_FILE,
+            "config.json",
+            parts[0],
+            "pytorch_model.bin",
+        ]);
+        let fetched = wanted(&several);
+        assert_eq!(fetched, ["config.json", parts[1], parts[0], INDEX_FILE]);
+        assert_eq!(wanted(&there(&["config.json"])), ["config.json"]);
+    }
 }

@@ -17,7 +17,7 @@ pub enum PlainError {
     Disk(#[from] std::io::Error),
     #[error("the answer has no etag, by which the cache names it")]
     NoEtag,
-    #[error("{received} of {stated} bytes came")]
+    #[error("received {received} of {stated} bytes")]
     Short { received: u64, stated: u64 },
 }
 

@@ -60,7 +60,7 @@ impl Cache {
         if found == address.sha256 {
             return Ok(Some(self.file.clone()));
         }
-        warn!(file = %self.file.display(), found, "a file in the cache has changed; it is fetched again");
+        warn!(file = %self.file.display(), found, "a file in the cache has changed; downloading it again");
         self.remove(&self.file).await?;
         Ok(None)
     }

@@ -106,7 +106,7 @@ impl S3Error {
 pub async fn fetch(address: &Address, config: &S3Config) -> Result<PathBuf, S3Error> {
     let cache = Cache::open(config.cache.as_deref(), address).await?;
     if let Some(file) = cache.verified(address).await? {
-        info!(file = %file.display(), "the model comes from the cache");
+        info!(file = %file.display(), "using the model in the cache");
         return Ok(file);
     }
     // Held until the file is there, so that it is fetched once.
@@ -120,7 +120,7 @@ pub async fn fetch(address: &Address, config: &S3Config) -> Result<PathBuf, S3Er
     match cache.accept(address).await {
         // What an earlier process left may be of another file of that name.
         Err(S3Error::OtherContent { .. }) if resumed > 0 => {
-            warn!("what an earlier download left does not fit; beginning again");
+            warn!("the rest of an earlier download does not match; starting again");
             download(&bucket, &cache, config).await?;
             cache.accept(address).await
         }
@@ -137,7 +137,7 @@ async fn download(bucket: &Bucket, cache: &Cache, config: &S3Config) -> Result<(
         if tries == TRIES || !error.may_pass() {
             return Err(error);
         }
-        warn!(tries, %error, "the download was interrupted and goes on");
+        warn!(tries, %error, "the download was interrupted; resuming");
         tokio::time::sleep(FIRST_WAIT * 2_u32.pow(tries - 1)).await;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Models that make a text of a text: T5, its version 1.1 (as Flan-T5), and mT5, from a directory in
+//! Sequence-to-sequence models: T5, its version 1.1 (as Flan-T5), and mT5, from a directory in
 //! Hugging Face's layout or a file written by `quantize`.
 
 mod build;
@@ -14,7 +14,7 @@ use tidegate_kernels::{Isa, KvShape, Seq2Seq};
 pub use self::prompt::Prompts;
 pub use self::tensors::{Raw, Rule, Tensors, encode};
 use super::files::Files;
-use super::layout::{self, TOKENIZER_FILE, WEIGHTS_FILE};
+use super::layout::{self, TOKENIZER_FILE};
 use super::tokenizer::{Casing, Limits};
 use super::{ModelError, Package, TextTokenizer, Weights};
 use build::Builder;
@@ -76,12 +76,8 @@ pub fn open(path: &Path) -> Result<Opened, ModelError> {
     let (files, weights, package) = if path.is_dir() {
         let files = Files::in_directory(path);
         files.need(CONFIG_FILE)?;
-        let file = files.path(WEIGHTS_FILE);
-        if !file.is_file() {
-            let hint = layout::other_weights(&files);
-            return Err(ModelError::Missing { file, hint });
-        }
-        (files, Weights::open(&file)?, None)
+        let weights = layout::need_weights(&files)?;
+        (files, weights, None)
     } else if path.is_file() {
         let weights = Weights::open(path)?;
         let (package, files) = Package::read(&weights)?;

@@ -23,7 +23,7 @@ struct Described {
 
 /// Refuses what would take memory without end.
 pub fn check(json: &[u8]) -> Result<(), String> {
-    // What is no JSON is told by who reads it whole.
+    // The parser that reads it whole reports what is no JSON.
     let Ok(described) = serde_json::from_slice::<Described>(json) else {
         return Ok(());
     };

@@ -80,6 +80,11 @@ const PIECE_BYTES: std::ops::RangeInclusive<usize> = 2 << 10..=16 << 10;
 /// What the library holds for each byte of a piece, measured on a piece of dots.
 const HELD_PER_BYTE: u64 = 450;
 
+/// A text in pieces of so many bytes, from its beginning, cut where words end if they do.
+pub fn leading_pieces(text: &str, bytes: usize) -> impl Iterator<Item = &str> {
+    Pieces::new(text, Side::Start, bytes, Words::Any)
+}
+
 /// Bytes of a piece for a model that reads so many tokens.
 fn piece_bytes(tokens: usize) -> usize {
     let bytes = tokens.saturating_mul(PIECE_BYTES_PER_TOKEN);
@@ -123,13 +128,13 @@ pub enum TokenizeError {
         more: bool,
         limit: usize,
     },
-    #[error("it has more than {most} tokens, so many are told at most")]
+    #[error("it has more than {most} tokens, the most that are listed")]
     TooMany { most: usize },
-    #[error("nothing is left of the text when it is read into tokens")]
+    #[error("the text has no tokens")]
     Empty,
     #[error("token id {id} does not exist, the model has {vocabulary}")]
     UnknownToken { id: u64, vocabulary: usize },
-    #[error("the text cannot be read into tokens: {0}")]
+    #[error("the text cannot be tokenized: {0}")]
     Failed(String),
 }
 
@@ -540,7 +545,7 @@ mod tests {
                     assert_eq!(ids(&read), ids(&expected), "{family}, {piece} bytes");
                     let tokens = |tokenizer: &TextTokenizer| {
                         let tokens = tokenizer.tokens(&text, Frame::Special, usize::MAX);
-                        tokens.expect("they are told")
+                        tokens.expect("they are listed")
                     };
                     assert_eq!(tokens(&pieces), tokens(&whole), "{family}, {piece} bytes");
                 }

@@ -1,4 +1,4 @@
-//! What was found on a ground, as rows.
+//! The results of a test case, as rows.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use crate::case::Row;
 use crate::rivals::{Rival, Setting};
 use crate::sim::Outcome;
 
-use super::ground::Ground;
 use super::sweep::{Figures, Swept};
+use super::test_case::TestCase;
 use super::{Found, OURS, TUNING_SEED};
 
 /// One run and its row.
@@ -25,9 +25,9 @@ impl Run {
     }
 }
 
-/// All runs on one ground.
+/// All runs on one test case.
 pub struct Judged<'a> {
-    pub ground: &'a Ground,
+    pub test_case: &'a TestCase,
     /// One for each seed.
     pub ours: Vec<Run>,
     pub rivals: Vec<Run>,
@@ -53,7 +53,7 @@ impl Judged<'_> {
 const TUNED: &str = "-tuned";
 
 /// Rows of what was run before tuning, and after it.
-pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Judged<'_> {
+pub(super) fn judge(test_case: &TestCase, first: Vec<Found>, tuned: Vec<Found>) -> Judged<'_> {
     let bounds: BTreeMap<u64, f64> = (first.iter())
         .filter_map(|found| match found {
             Found::Bound(seed, hours) => Some((*seed, *hours)),
@@ -61,7 +61,7 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
         })
         .collect();
     let mut judged = Judged {
-        ground,
+        test_case,
         ours: Vec::new(),
         rivals: Vec::new(),
         swept: Vec::new(),
@@ -77,7 +77,7 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
                 continue;
             }
             Found::Hindsight(outcome) => {
-                judged.hindsight = over_bound(ground, &outcome, &bounds);
+                judged.hindsight = over_bound(test_case, &outcome, &bounds);
                 continue;
             }
             Found::Bound(..) | Found::Tried(..) => continue,
@@ -87,7 +87,7 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
             Some((rival, _)) => format!("{}{suffix}", rival.name()),
         };
         let bound = bounds.get(&seed).copied().unwrap_or_default();
-        let case = ground.case(&ground.judged_on, seed);
+        let case = test_case.case(&test_case.judged_on, seed);
         let run = Run {
             row: Row::new(&name, &case, &outcome, bound),
             outcome: *outcome,
@@ -103,8 +103,8 @@ pub(super) fn judge(ground: &Ground, first: Vec<Found>, tuned: Vec<Found>) -> Ju
 }
 
 /// Of a schedule by the seed that is tuned by, where it keeps the promise.
-fn over_bound(ground: &Ground, outcome: &Outcome, bounds: &BTreeMap<u64, f64>) -> Option<f64> {
+fn over_bound(test_case: &TestCase, outcome: &Outcome, bounds: &BTreeMap<u64, f64>) -> Option<f64> {
     let bound = bounds.get(&TUNING_SEED).filter(|bound| **bound > 0.0)?;
-    let keeps = outcome.attainment() >= ground.scenario.attainment;
+    let keeps = outcome.attainment() >= test_case.scenario.attainment;
     keeps.then(|| outcome.instance_hours / bound - 1.0)
 }

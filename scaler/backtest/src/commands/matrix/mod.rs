@@ -1,12 +1,12 @@
 //! The runs of a table: policies x traces x lead times x seeds.
 //!
-//! A ground is one trace at one lead time. Alone, a policy is judged on all of it. With rivals,
-//! these are tuned on its first half (seed 1), ours lives through it untuned, and everybody is judged
-//! on its second half, where all are swept too.
+//! A test case is one trace at one lead time. Without rivals the policy is judged on all of it. With
+//! rivals these are tuned on the first half (seed 1), ours runs through it untuned, and all are judged
+//! on the second half, where the sweeps run too.
 
-mod ground;
 mod judged;
 mod sweep;
+mod test_case;
 
 use crate::case::{Rank, best};
 use crate::rivals::{Rival, Setting};
@@ -14,9 +14,9 @@ use crate::sim::{Outcome, Scenario};
 use tidegate_config::Duration;
 use tidegate_control::Policy;
 
-pub use ground::Ground;
 pub use judged::{Judged, Run};
 pub use sweep::{Figures, Swept};
+pub use test_case::TestCase;
 
 use super::inputs::{BadTrace, Trace};
 use super::pool::{self, Progress};
@@ -50,7 +50,7 @@ pub struct Plan {
     pub effort: Effort,
 }
 
-/// What is run on a ground.
+/// What is run on a test case.
 #[derive(Clone, Copy)]
 enum Job {
     Bound(u64),
@@ -73,12 +73,12 @@ enum Found {
 }
 
 impl Plan {
-    pub fn grounds(
+    pub fn test_cases(
         &self,
         traces: &[Trace],
         lead_times: &[Duration],
-    ) -> Result<Vec<Ground>, BadTrace> {
-        let mut grounds = Vec::new();
+    ) -> Result<Vec<TestCase>, BadTrace> {
+        let mut test_cases = Vec::new();
         for trace in traces {
             let demand = self.scenario.demand(&trace.demand);
             let demand = demand.ok_or_else(|| BadTrace::empty(&trace.name, &self.scenario))?;
@@ -90,7 +90,7 @@ impl Plan {
                         (Some(first), second)
                     }
                 };
-                grounds.push(Ground {
+                test_cases.push(TestCase {
                     trace: trace.name.clone(),
                     scenario: self.scenario.with_lead_time((*lead_time).into()),
                     recorded_s: trace.demand.span_s(),
@@ -99,19 +99,19 @@ impl Plan {
                 });
             }
         }
-        Ok(grounds)
+        Ok(test_cases)
     }
 
-    /// Grounds to be run together: with rivals each has runs enough for all cores.
-    pub fn batches<'a>(&self, grounds: &'a [Ground]) -> std::slice::Chunks<'a, Ground> {
+    /// Test cases to be run together: with rivals each has runs enough for all cores.
+    pub fn batches<'a>(&self, test_cases: &'a [TestCase]) -> std::slice::Chunks<'a, TestCase> {
         match self.field {
-            Field::Alone => grounds.chunks(grounds.len().max(1)),
-            Field::Rivals => grounds.chunks(1),
+            Field::Alone => test_cases.chunks(test_cases.len().max(1)),
+            Field::Rivals => test_cases.chunks(1),
         }
     }
 
     /// How many runs there will be.
-    pub fn jobs(&self, grounds: &[Ground]) -> usize {
+    pub fn jobs(&self, test_cases: &[TestCase]) -> usize {
         let tuned = match self.field {
             Field::Alone => 0,
             Field::Rivals => {
@@ -119,40 +119,40 @@ impl Plan {
                 Rival::ALL.len() * (self.seeds.len() + targets)
             }
         };
-        grounds.len() * (self.first_jobs().len() + tuned)
+        test_cases.len() * (self.first_jobs().len() + tuned)
     }
 
-    pub fn run<'a>(&self, grounds: &'a [Ground], progress: &Progress) -> Vec<Judged<'a>> {
+    pub fn run<'a>(&self, test_cases: &'a [TestCase], progress: &Progress) -> Vec<Judged<'a>> {
         let first = self.first_jobs();
-        let found = self.run_jobs(grounds, progress, |_| first.clone());
+        let found = self.run_jobs(test_cases, progress, |_| first.clone());
         let second = |index: usize| self.second_jobs(&found[index]);
-        let tuned = self.run_jobs(grounds, progress, second);
+        let tuned = self.run_jobs(test_cases, progress, second);
         let found = found.into_iter().zip(tuned);
-        let judged = grounds.iter().zip(found);
+        let judged = test_cases.iter().zip(found);
         judged
-            .map(|(ground, (first, tuned))| judged::judge(ground, first, tuned))
+            .map(|(test_case, (first, tuned))| judged::judge(test_case, first, tuned))
             .collect()
     }
 
-    /// The jobs of every ground, all in one pool; what was found, by ground.
+    /// The jobs of every test case, all in one pool; what was found, by test case.
     fn run_jobs(
         &self,
-        grounds: &[Ground],
+        test_cases: &[TestCase],
         progress: &Progress,
         jobs: impl Fn(usize) -> Vec<Job>,
     ) -> Vec<Vec<Found>> {
-        let all: Vec<(usize, Job)> = (0..grounds.len())
+        let all: Vec<(usize, Job)> = (0..test_cases.len())
             .flat_map(|index| jobs(index).into_iter().map(move |job| (index, job)))
             .collect();
-        let name = |(index, _): &(usize, Job)| grounds[*index].name();
+        let name = |(index, _): &(usize, Job)| test_cases[*index].name();
         let results = pool::map(&all, progress, name, |(index, job)| {
-            grounds[*index].run(&self.policy, *job)
+            test_cases[*index].run(&self.policy, *job)
         });
-        let mut by_ground: Vec<Vec<Found>> = grounds.iter().map(|_| Vec::new()).collect();
+        let mut by_test_case: Vec<Vec<Found>> = test_cases.iter().map(|_| Vec::new()).collect();
         for ((index, _), found) in all.into_iter().zip(results) {
-            by_ground[index].push(found);
+            by_test_case[index].push(found);
         }
-        by_ground
+        by_test_case
     }
 
     /// What can be run before tuning is done.

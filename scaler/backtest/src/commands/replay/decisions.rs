@@ -1,7 +1,7 @@
 //! `replay --decisions`: what another policy would have decided at each recorded tick.
 //!
-//! Signals and fleet are frozen: they are those that the recorded decisions brought about, and the
-//! other policy's own decisions change nothing of them.
+//! Signals and fleet are those that the recorded decisions caused; the other policy's own decisions do
+//! not change them.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub fn compare(record: &Record, policy: Policy) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{SAID_FIRST}\n")?;
     let mut law = Law::new(policy);
-    let (mut differ, mut told) = (0, None);
+    let (mut differ, mut printed) = (0, None);
     for (at, tick) in &record.ticks {
         let would = law.clone().decide(*at, &tick.observation, &tick.fleet);
         let recorded = &tick.decision;
@@ -32,18 +32,18 @@ pub fn compare(record: &Record, policy: Policy) -> io::Result<()> {
         law.recall(*at, &tick.observation, &tick.fleet, &taken);
         let change = (Change::of(&recorded.action), Change::of(&would.action));
         if change.0 == change.1 {
-            told = None;
+            printed = None;
             continue;
         }
         differ += 1;
-        if told != Some(change) {
+        if printed != Some(change) {
             let since = Clock(at.since(record.begin()));
             writeln!(
                 out,
                 "{since} recorded: {recorded}\n{:9} would be: {would}",
                 ""
             )?;
-            told = Some(change);
+            printed = Some(change);
         }
     }
     let ticks = record.ticks.len();

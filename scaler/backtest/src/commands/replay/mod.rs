@@ -1,7 +1,7 @@
 //! `replay`: a recorded ledger under another policy.
 //!
-//! Without `--decisions` the recorded arrivals are simulated again, so that the policy meets what
-//! its own decisions bring about. With it, see [`decisions`].
+//! Without `--decisions` the recorded arrivals are simulated again, with the effects of the policy's own
+//! decisions. With it, see [`decisions`].
 
 mod decisions;
 mod record;

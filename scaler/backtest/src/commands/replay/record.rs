@@ -1,4 +1,4 @@
-//! A ledger read from its begin, and what it tells of the fleet that it is of.
+//! A ledger read from its begin, and the facts about its fleet.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -13,9 +13,9 @@ const MINUTE_S: f64 = 60.0;
 const FEWER: f64 = 0.97;
 
 /// The plots of one trace at one lead time, seed by seed the first only.
-pub fn of_ground(judged: &Judged<'_>) -> Vec<String> {
+pub fn of_test_case(judged: &Judged<'_>) -> Vec<String> {
     let shown = shown(judged);
-    let ground = judged.ground;
+    let test_case = judged.test_case;
     let minutes = |curve: fn(&Outcome) -> Vec<(f64, f64)>| -> Vec<Curve> {
         let curves = shown.iter().map(|(class, run)| Curve {
             name: run.row.policy.clone(),
@@ -29,10 +29,10 @@ pub fn of_ground(judged: &Judged<'_>) -> Vec<String> {
         name: "busy workers that the demand needs".to_owned(),
         kind: "busy workers that the demand needs".to_owned(),
         class: "demand",
-        points: needed(&ground.scenario, &ground.judged_on),
+        points: needed(&test_case.scenario, &test_case.judged_on),
     }];
     workers.extend(minutes(supply));
-    let slo_s = ground.scenario.slo.as_secs_f64();
+    let slo_s = test_case.scenario.slo.as_secs_f64();
     let over_time = |title, y, curves, limit| Chart {
         title,
         x: "hours",
@@ -44,7 +44,7 @@ pub fn of_ground(judged: &Judged<'_>) -> Vec<String> {
     };
     [
         over_time("Demand and supply", "workers", workers, None),
-        over_time("Queue", "requests in line", minutes(queue), None),
+        over_time("Queue", "requests in the queue", minutes(queue), None),
         over_time(
             "Latency, with the SLO",
             "p95 in seconds",
@@ -61,7 +61,7 @@ pub fn of_ground(judged: &Judged<'_>) -> Vec<String> {
 /// Ours, and the rival that does best.
 fn shown<'a>(judged: &'a Judged<'_>) -> Vec<(&'static str, &'a Run)> {
     let ours = judged.ours.first().map(|run| ("ours", run));
-    let attainment = judged.ground.scenario.attainment;
+    let attainment = judged.test_case.scenario.attainment;
     let rival = crate::commands::show::ranked(attainment, judged)
         .into_iter()
         .find(|run| run.setting.is_some())
@@ -127,7 +127,7 @@ fn latency(outcome: &Outcome) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Mean number in line from each reading to the next.
+/// Mean number in the queue from each reading to the next.
 fn queue(outcome: &Outcome) -> Vec<(f64, f64)> {
     let pairs = outcome.timeline.windows(2);
     pairs

@@ -50,13 +50,13 @@ fn write_page(
          <title>Tidegate backtest</title><style>{STYLE}</style></head><body><main>\
          <h1>Tidegate backtest</h1>"
     )?;
-    let grounds = results.iter().map(|judged| judged.ground);
-    let notes = grounds.flat_map(|ground| show::notes(plan, std::slice::from_ref(ground)));
-    let mut told: Vec<String> = Vec::new();
+    let test_cases = results.iter().map(|judged| judged.test_case);
+    let notes = test_cases.flat_map(|test_case| show::notes(plan, std::slice::from_ref(test_case)));
+    let mut shown: Vec<String> = Vec::new();
     for note in notes {
-        if !told.contains(&note) {
+        if !shown.contains(&note) {
             writeln!(page, "<p>{}</p>", Text(&note))?;
-            told.push(note);
+            shown.push(note);
         }
     }
     figures(page, summary)?;
@@ -103,13 +103,13 @@ fn without_addresses(policy: &str) -> String {
 
 /// One trace at one lead time.
 fn section(page: &mut String, plan: &Plan, judged: &Judged<'_>) -> fmt::Result {
-    let name = judged.ground.name();
+    let name = judged.test_case.name();
     write!(
         page,
         "<section><h2>{}</h2><div class=\"plots\">",
         Text(&name)
     )?;
-    for svg in curves::of_ground(judged) {
+    for svg in curves::of_test_case(judged) {
         page.push_str(&svg);
     }
     write!(

@@ -11,7 +11,7 @@ const RIGHT: f64 = 10.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 34.0;
 
-/// More points than this are not told apart on a page.
+/// More points than this cannot be distinguished on a page.
 const MOST_POINTS: usize = 720;
 
 /// How many steps an axis has, about.
@@ -109,7 +109,7 @@ impl Chart {
         Ok(())
     }
 
-    /// The ground under the demand.
+    /// The area under the demand.
     fn shade(&self, svg: &mut String, x: &Axis, y: &Axis) -> fmt::Result {
         for curve in self.curves.iter().filter(|curve| curve.class == "demand") {
             let points = thinned(&curve.points);
@@ -118,7 +118,7 @@ impl Chart {
             };
             write!(
                 svg,
-                "<path class=\"ground\" d=\"M{:.1} {:.1}",
+                "<path class=\"area\" d=\"M{:.1} {:.1}",
                 x.place(first.0),
                 y.place(0.0)
             )?;
@@ -161,7 +161,7 @@ impl Chart {
             most(&mut points().map(|(x, _)| x)),
             most(&mut points().map(|(_, y)| y).chain(self.limit)),
         );
-        // Points in a cloud are told apart by where the cloud begins.
+        // Points in a cloud are distinguished by where the cloud begins.
         let low_x = match self.dots.is_empty() {
             true => 0.0,
             false => points().map(|(x, _)| x).fold(high_x, f64::min) * 0.95,
@@ -230,12 +230,12 @@ impl Chart {
 
     fn key(&self, svg: &mut String) -> fmt::Result {
         svg.push_str("<div class=\"key\">");
-        let mut told: Vec<&str> = Vec::new();
+        let mut shown: Vec<&str> = Vec::new();
         for curve in &self.curves {
-            if told.contains(&curve.kind.as_str()) {
+            if shown.contains(&curve.kind.as_str()) {
                 continue;
             }
-            told.push(&curve.kind);
+            shown.push(&curve.kind);
             write!(
                 svg,
                 "<span><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\"><path class=\"line {}\" \

@@ -1,10 +1,10 @@
-//! Policies at equal hours: each is swept over its target, and what it would miss with so many hours is
-//! read off between two points of the sweep.
+//! Policies at equal hours: each is swept over its target, and its misses at these hours are
+//! interpolated between two points of the sweep.
 
 use crate::commands::matrix::{Figures, Judged, Run};
 use crate::rivals::Rival;
 
-/// Fewer violations than this, as a share of arrivals, are not told apart.
+/// Fewer violations than this, as a share of arrivals, count as the same.
 const LEAST_VIOLATIONS: f64 = 1e-4;
 
 /// A policy by hours, from the fewest on: what costs more and misses more than another is left out.

@@ -1,7 +1,7 @@
-//! What a table with rivals comes to, in a few lines.
+//! The summary of a table with rivals.
 //!
-//! Grounds that the law was chosen on and those that are new to it are told apart, and so are lead
-//! times that any policy can follow at.
+//! It separates traces on which constants of the law were chosen from those that are new to it, and long
+//! lead times from short ones, at which any policy can follow the demand.
 
 mod equal_hours;
 mod score;
@@ -13,7 +13,7 @@ use super::split::Part;
 use super::steady::Steady;
 use score::Score;
 
-/// Shorter lead times than this are told apart: there any policy can follow.
+/// Shorter lead times than this are summed up apart: any policy can follow at those.
 const LONG_LEAD_TIME_S: f64 = 60.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,28 +41,28 @@ impl Summary {
             for ours in &judged.ours {
                 summary.take(judged, ours);
             }
-            let place = judged.ground.name();
+            let place = judged.test_case.name();
             let over = judged.hindsight.map(|over| (over, place));
             summary.hindsight.extend(over);
         }
-        let told = |steady: &Steady| {
+        let text = |steady: &Steady| {
             let lead_time = tidegate_config::Duration::from(steady.lead_time);
             format!("{:.1} at {lead_time}", steady.reversals_per_hour)
         };
-        summary.steady = steady.iter().map(told).collect();
+        summary.steady = steady.iter().map(text).collect();
         summary
     }
 
     fn take(&mut self, judged: &Judged<'_>, ours: &Run) {
         self.runs += 1;
         self.killed += ours.row.killed_in_flight;
-        let kept = ours.row.attainment >= judged.ground.scenario.attainment;
+        let kept = ours.row.attainment >= judged.test_case.scenario.attainment;
         self.kept += usize::from(kept);
         let lead = match ours.row.lead_time_s >= LONG_LEAD_TIME_S {
             true => Lead::Long,
             false => Lead::Short,
         };
-        let group = (lead, Part::of(&judged.ground.trace));
+        let group = (lead, Part::of(&judged.test_case.trace));
         self.scores.entry(group).or_default().take(judged, ours);
     }
 

@@ -1,14 +1,13 @@
-//! One line for a group of grounds: what the policy costs and misses beside the best rival.
+//! One line for a group of test cases: what the policy costs and misses beside the best rival.
 //!
-//! The best rival is the cheapest run that keeps the promise, tuned or at its defaults, whichever
-//! that is. Where one does and the policy does not, the ground is lost, and counts as if the policy took
-//! [`LOST`] times as much.
+//! The best rival is the cheapest run that meets the SLO, tuned or at its defaults. If a rival meets it
+//! and the policy does not, the test case is lost, and counts as [`LOST`] times the rival's cost.
 
 use crate::commands::matrix::{Judged, Run};
 
 use super::equal_hours;
 
-/// What a lost ground counts as, in hours and in hours above the minimum.
+/// What a lost test case counts as, in hours and in hours above the minimum.
 const LOST: f64 = 2.0;
 
 /// Smallest excess over the bound that a ratio is taken of, as a share of the bound.
@@ -17,7 +16,7 @@ const LEAST_EXCESS: f64 = 0.001;
 /// Ratios and the sums that they are of.
 #[derive(Default)]
 pub struct Score {
-    grounds: usize,
+    test_cases: usize,
     /// Where a rival keeps the promise: hours of the policy, and of the best rival.
     hours: (f64, f64),
     /// Hours above the minimum over those of the best rival, in the logarithm.
@@ -36,8 +35,8 @@ pub struct Score {
 impl Score {
     /// Takes in the runs by one seed.
     pub fn take(&mut self, judged: &Judged<'_>, ours: &Run) {
-        self.grounds += 1;
-        let promised = judged.ground.scenario.attainment;
+        self.test_cases += 1;
+        let promised = judged.test_case.scenario.attainment;
         let keeps = |run: &Run| run.row.attainment >= promised;
         let rivals = || {
             let rivals = judged.rivals.iter();
@@ -75,7 +74,7 @@ impl Score {
         self.hours.1 += theirs;
         self.excess.push(excess.ln());
         if !kept {
-            let (place, rival) = (judged.ground.name(), &best.row.policy);
+            let (place, rival) = (judged.test_case.name(), &best.row.policy);
             let share = ours.row.attainment * 100.0;
             self.lost.push(format!("{place} ({share:.2} %, {rival})"));
         }
@@ -83,7 +82,7 @@ impl Score {
 
     /// `None` where there was nothing to compare.
     pub fn line(&self) -> Option<String> {
-        if self.grounds == 0 {
+        if self.test_cases == 0 {
             return None;
         }
         let mean = |logs: &[f64]| match logs.is_empty() {
@@ -105,12 +104,12 @@ impl Score {
         };
         Some(format!(
             "hours {hours}, excess over the minimum {}, misses at equal hours {} (more in {more} of {}), \
-             attainment {:.2} % in the mean where it can be had; of {} grounds {} won, {} hopeless, {lost}",
+             attainment {:.2} % in the mean where it can be had; of {} cases {} won, {} hopeless, {lost}",
             mean(&self.excess),
             mean(&self.misses),
             self.misses.len() + self.dearer,
             kept * 100.0,
-            self.grounds,
+            self.test_cases,
             self.won,
             self.hopeless,
         ))

@@ -7,8 +7,8 @@ use tidegate_config::ConfigError;
 use tidegate_control::Policy;
 use toml_edit::DocumentMut;
 
-use super::ground::{self, Ground};
 use super::knobs::{self, Knob};
+use super::test_case::{self, TestCase};
 use crate::commands::pool::Progress;
 use tidegate_policy::PolicyFile;
 
@@ -27,7 +27,7 @@ pub struct Candidate {
 pub struct Search<'a> {
     /// Names the policy in messages.
     pub file: &'a Path,
-    pub grounds: &'a [Ground],
+    pub test_cases: &'a [TestCase],
 }
 
 impl Search<'_> {
@@ -35,7 +35,7 @@ impl Search<'_> {
     pub fn best(&self, mut best: Candidate) -> (Candidate, usize) {
         let knobs = knobs::of(&best.document);
         let steps = MOST_ROUNDS * knobs.len() * knobs::STEPS.len();
-        let progress = Progress::new(steps * self.grounds.len());
+        let progress = Progress::new(steps * self.test_cases.len());
         let mut tried = 1;
         for _ in 0..MOST_ROUNDS {
             let before = best.cost;
@@ -65,7 +65,7 @@ impl Search<'_> {
             }
         }
         let tried = policies.len();
-        let found = ground::costs(self.grounds, &policies, progress);
+        let found = test_case::costs(self.test_cases, &policies, progress);
         for (document, cost) in documents.into_iter().zip(found) {
             if cost < best.cost * (1.0 - LEAST_GAIN) {
                 *best = Candidate { document, cost };

@@ -1,6 +1,5 @@
-//! Whether a request that comes now can be answered in time, as the queue estimates it: see
-//! `tidegate_queue`'s estimate. It goes by how long each worker has been at its requests; here, by
-//! how long they have been at theirs in the mean.
+//! Whether a request that arrives now can be answered in time, by the queue's estimate: see
+//! `tidegate_queue`. That estimate uses the ages of each worker's requests; this one uses their mean.
 
 use std::time::Duration;
 
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_far_back_in_line_are_told_at_once() {
+    fn those_far_back_in_the_queue_are_refused_at_once() {
         let service = ServiceTime::default();
         let mut patience = Patience::new(&service);
         let second = Duration::from_secs(1);

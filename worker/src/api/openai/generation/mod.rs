@@ -1,8 +1,10 @@
 //! What chats and completions have in common: from options and prompts to answers that were begun,
 //! and from their parts to a body, whole or as a stream.
 
+mod calls;
 mod logprobs;
 mod options;
+mod prompt;
 mod stream;
 mod tools;
 
@@ -11,17 +13,20 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 use tidegate_agent::Slot;
-use tidegate_generation::{Finish, Grammar, Scored, Task, choice_seed};
+use tidegate_generation::{self as forms, Finish, GrammarError, Scored, Task, choice_seed};
 use tokio::sync::mpsc::Receiver;
 
+pub use calls::{CallReader, Part};
 pub use logprobs::{chat_logprobs, completion_logprobs};
 pub use options::{Options, Streaming, any_seed};
+pub use prompt::tokens;
 pub use stream::{Shape, stream};
 pub use tools::Tools;
 
 use crate::api::app::{App, Generating};
 use crate::api::error::{ApiError, Fault};
-use crate::engine::decoder::{Answers, Piece};
+use crate::api::grammars::MakeError;
+use crate::engine::decoder::Piece;
 use crate::engine::{Engine as _, Event, Failure, Request};
 
 /// Answers that were asked for, checked and not begun.
@@ -30,6 +35,15 @@ pub struct Asked {
     /// Tokens of all prompts, each counted once.
     pub prompt_tokens: usize,
     pub streaming: Option<Streaming>,
+    pub form: Option<Form>,
+}
+
+/// What an answer must look like, and the field that says so.
+pub struct Form {
+    pub form: forms::Form,
+    pub field: &'static str,
+    /// Whether it is enforced. One that is not is only checked: whether it could be.
+    pub enforced: bool,
 }
 
 /// What a task is made of beside [`Options`].
@@ -39,8 +53,6 @@ pub struct Prompt {
     pub otherwise: usize,
     pub alternatives: Option<usize>,
     pub score_prompt: bool,
-    /// The form of the answer, as a JSON schema.
-    pub schema: Option<Value>,
 }
 
 /// As OpenAI counts.
@@ -87,7 +99,8 @@ pub fn tasks(app: &App, options: &Options, prompt: Prompt) -> Result<Vec<Task>, 
     let stated = options.max_tokens()?;
     let max_tokens = stated.unwrap_or(prompt.otherwise.min(room));
     if max_tokens > room || room == 0 {
-        return Err(too_long(generating, prompt.tokens.len(), max_tokens));
+        let found = prompt.tokens.len().to_string();
+        return Err(too_long(generating, &found, Some(max_tokens)));
     }
     let sampling = options.sampling(vocabulary)?;
     let (min_tokens, stops) = (options.min_tokens()?, options.stops()?);
@@ -97,11 +110,11 @@ pub fn tasks(app: &App, options: &Options, prompt: Prompt) -> Result<Vec<Task>, 
     }
     let choices = options.choices()?;
     let group = any_seed();
-    (0..choices)
+    let tasks = (0..choices)
         .map(|choice| {
             let mut sampling = sampling.clone();
             sampling.seed = choice_seed(sampling.seed, choice as u64);
-            Ok(Task {
+            Task {
                 prompt: prompt.tokens.clone(),
                 max_tokens,
                 min_tokens,
@@ -111,28 +124,68 @@ pub fn tasks(app: &App, options: &Options, prompt: Prompt) -> Result<Vec<Task>, 
                 show_stop: options.include_stop_str_in_output == Some(true),
                 alternatives: prompt.alternatives,
                 score_prompt: prompt.score_prompt,
-                grammar: grammar(generating, prompt.schema.as_ref())?,
+                grammar: None,
                 group,
-            })
+            }
         })
-        .collect()
+        .collect();
+    Ok(tasks)
 }
 
-fn grammar(generating: &Generating, schema: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
-    let Some(schema) = schema else {
-        return Ok(None);
-    };
-    let invalid = |error: String| ApiError::param(Fault::Invalid, "response_format", error);
-    let grammars = generating.grammars().map_err(invalid)?;
-    let grammar = grammars.json(schema);
-    grammar
-        .map(Some)
-        .map_err(|error| invalid(error.to_string()))
+/// Has the answers held to a form.
+async fn hold(generating: &Generating, tasks: &mut [Task], form: Form) -> Result<(), ApiError> {
+    let Form {
+        form,
+        field,
+        enforced,
+    } = form;
+    let made = generating.grammars.grammar(form).await;
+    let grammar = made.map_err(|error| refused(field, error))?;
+    if enforced {
+        for task in tasks {
+            task.grammar = Some(grammar.clone());
+        }
+    }
+    Ok(())
 }
 
-fn too_long(generating: &Generating, prompt: usize, answer: usize) -> ApiError {
+/// Refuses a form that is too large, before the prompt is made in which it may stand.
+pub fn check(form: &Form) -> Result<(), ApiError> {
+    let checked = form.form.check();
+    checked.map_err(|error| refused(form.field, MakeError::Grammar(error)))
+}
+
+fn refused(field: &'static str, error: MakeError) -> ApiError {
+    match error {
+        MakeError::Busy => ApiError::new(Fault::Expired, error.to_string()),
+        MakeError::Grammar(GrammarError::Schema {
+            function: Some(function),
+            problem,
+        }) => {
+            let message =
+                format!("{field}: the parameters of {function:?} cannot be used: {problem}");
+            ApiError::param(Fault::Invalid, field, message)
+        }
+        error => ApiError::param(Fault::Invalid, field, format!("{field}: {error}")),
+    }
+}
+
+/// A value in an error, cut where it is long.
+pub fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// `prompt` is how many tokens it has, as far as they were counted.
+fn too_long(generating: &Generating, prompt: &str, answer: Option<usize>) -> ApiError {
+    let answer = answer.map_or(String::new(), |answer| {
+        format!(", and {answer} were asked for the answer")
+    });
     let message = format!(
-        "This model's maximum context length is {} tokens; the prompt has {prompt}, and {answer} were asked for the answer",
+        "This model's maximum context length is {} tokens; the prompt has {prompt}{answer}",
         generating.context
     );
     ApiError::new(Fault::TooLong, message)
@@ -141,11 +194,14 @@ fn too_long(generating: &Generating, prompt: usize, answer: usize) -> ApiError {
 /// Submits what was asked, and waits until it is begun.
 pub async fn begin(
     app: &App,
-    asked: Asked,
+    mut asked: Asked,
     slot: Slot,
     deadline: Option<Instant>,
 ) -> Result<Receiver<Event<Piece>>, ApiError> {
     let generating = app.generating()?;
+    if let Some(form) = asked.form.take() {
+        hold(generating, &mut asked.tasks, form).await?;
+    }
     let cost: usize = asked
         .tasks
         .iter()
@@ -162,7 +218,7 @@ pub async fn begin(
     slot.charge(cost as u64)
         .map_err(|_| ApiError::full(capacity))?;
     let mut events = generating.engine.submit(Request {
-        input: Answers { tasks: asked.tasks },
+        input: asked.tasks,
         cost: cost as u64,
         deadline,
         slot,

@@ -115,13 +115,32 @@ impl Options {
         Ok(stops)
     }
 
-    pub fn streaming(&self) -> Option<Streaming> {
+    /// How the answer is streamed, if it is.
+    pub fn streaming(&self) -> Result<Option<Streaming>, ApiError> {
+        if self.stream != Some(true) {
+            return match self.stream_options {
+                None => Ok(None),
+                Some(_) => {
+                    let message = "stream_options needs stream to be true";
+                    Err(ApiError::param(Fault::Invalid, "stream_options", message))
+                }
+            };
+        }
         let options = self.stream_options.unwrap_or_default();
         let always = options.continuous_usage_stats == Some(true);
-        (self.stream == Some(true)).then_some(Streaming {
+        Ok(Some(Streaming {
             usage_at_end: options.include_usage == Some(true) || always,
             usage_always: always,
-        })
+        }))
+    }
+
+    /// A completion may be for its prompt's sake; an answer of no tokens is none.
+    pub fn at_least_one_token(&self) -> Result<(), ApiError> {
+        match (self.max_completion_tokens, self.max_tokens) {
+            (Some(0), _) => Err(range("max_completion_tokens", 0, "1 or more")),
+            (None, Some(0)) => Err(range("max_tokens", 0, "1 or more")),
+            _ => Ok(()),
+        }
     }
 
     pub fn sampling(&self, vocabulary: usize) -> Result<Sampling, ApiError> {
@@ -214,6 +233,12 @@ mod tests {
         assert!(options(r#"{"max_tokens": -1}"#).max_tokens().is_err());
         assert!(options(r#"{"n": 0}"#).choices().is_err());
         assert!(options(r#"{"best_of": 3}"#).choices().is_err());
+        assert!(options(r#"{"stream_options": {}}"#).streaming().is_err());
+        assert!(
+            options(r#"{"max_tokens": 0}"#)
+                .at_least_one_token()
+                .is_err()
+        );
     }
 
     #[test]
@@ -224,6 +249,7 @@ mod tests {
         assert_eq!(options.stops().expect("none"), Vec::<String>::new());
         assert_eq!(options.max_tokens().expect("valid"), Some(5));
         assert_eq!(options.sampling(9).expect("valid").seed, 4);
-        assert!(options.streaming().is_none());
+        assert_eq!(options.streaming().expect("valid"), None);
+        assert!(options.at_least_one_token().is_ok());
     }
 }

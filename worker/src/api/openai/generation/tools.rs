@@ -1,34 +1,56 @@
-//! Tools: how they are shown to a model, what form its answer must have, and the calls in it.
+//! Tools: how they are shown to a model, and what form its answer must have.
 //!
 //! Models write a call as JSON with a name and arguments, bare or between `<tool_call>` marks, as
-//! the models of Hermes and Qwen do.
+//! the models of Hermes and Qwen do. A model whose chat template knows the marks, or has no way of
+//! its own to show tools, is held to them.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use tidegate_generation::TemplateValue;
+use tidegate_generation::{
+    self as forms, Besides, Calls, ChatTemplate, Function, Marks, Schema, TemplateValue,
+};
 
-use super::id;
+use super::calls::{CLOSE, CallReader, OPEN};
+use super::{Form, shown};
 use crate::api::error::{ApiError, Fault};
 
-const OPEN: &str = "<tool_call>";
-const CLOSE: &str = "</tool_call>";
+const MARKS: Marks = Marks {
+    open: OPEN,
+    close: CLOSE,
+};
 
 /// The most tools of one request.
 const MAX_TOOLS: usize = 128;
+
+/// The longest name of a function.
+const MAX_NAME: usize = 128;
+
+const FIELD: &str = "tools";
 
 /// What a request offers.
 #[derive(Debug, Default)]
 pub struct Tools {
     /// As they were sent.
     pub shown: Vec<TemplateValue>,
-    /// The same, to look into.
-    pub offered: Vec<Value>,
-    pub choice: Choice,
+    offered: Vec<Offered>,
+    choice: Choice,
+    /// Whether there may be more calls than one.
+    several: bool,
+    /// Whether calls stand between marks.
+    marked: bool,
+}
+
+/// A function that is offered.
+#[derive(Debug)]
+struct Offered {
+    name: String,
+    /// As it was sent.
+    function: Value,
+    parameters: Schema,
 }
 
 /// What a model may do with tools.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub enum Choice {
+enum Choice {
     /// It must not call any.
     None,
     #[default]
@@ -39,85 +61,40 @@ pub enum Choice {
     Named(String),
 }
 
-/// A call that a model wrote.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ToolCall {
-    pub id: String,
-    pub name: String,
-    /// JSON, as text.
-    pub arguments: String,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    name: String,
-    #[serde(alias = "parameters")]
-    arguments: Value,
-}
-
 impl Tools {
+    /// Reads what a request offers; `template` is that of the model.
     pub fn read(
         tools: Option<Vec<TemplateValue>>,
         choice: Option<Value>,
+        several: Option<bool>,
+        template: Option<&ChatTemplate>,
     ) -> Result<Tools, ApiError> {
         let shown = tools.unwrap_or_default();
-        let offered: Vec<Value> = shown.iter().map(|tool| json!(tool)).collect();
-        let wrong = |param, message: String| Err(ApiError::param(Fault::Invalid, param, message));
-        if offered.len() > MAX_TOOLS {
-            return wrong(
-                "tools",
-                format!("{} tools; at most {MAX_TOOLS} are taken", offered.len()),
-            );
+        if shown.len() > MAX_TOOLS {
+            let message = format!("{} tools; at most {MAX_TOOLS} are taken", shown.len());
+            return Err(ApiError::param(Fault::Invalid, FIELD, message));
         }
-        for (index, tool) in offered.iter().enumerate() {
-            if tool["type"] != "function" {
-                return wrong(
-                    "tools",
-                    format!(
-                        "tools[{index}].type is {}; only \"function\" is supported",
-                        tool["type"]
-                    ),
-                );
-            }
-            if name(tool).is_none() {
-                return wrong("tools", format!("tools[{index}].function.name is missing"));
-            }
-        }
-        let choice = match &choice {
-            None | Some(Value::Null) => Choice::Auto,
-            Some(Value::String(word)) => match &word[..] {
-                "none" => Choice::None,
-                "auto" => Choice::Auto,
-                "required" => Choice::Required,
-                other => {
-                    return wrong(
-                        "tool_choice",
-                        format!(
-                            "tool_choice is {other:?}; expected none, auto, required or a function"
-                        ),
-                    );
-                }
-            },
-            Some(object) => match object["function"]["name"].as_str() {
-                Some(wanted) if offered.iter().any(|tool| name(tool) == Some(wanted)) => {
-                    Choice::Named(wanted.to_owned())
-                }
-                _ => {
-                    return wrong(
-                        "tool_choice",
-                        "tool_choice names no function of tools".to_owned(),
-                    );
-                }
-            },
-        };
-        if offered.is_empty() && matches!(choice, Choice::Required | Choice::Named(_)) {
-            return wrong("tool_choice", "tool_choice needs tools".to_owned());
-        }
+        let offered: Result<Vec<Offered>, String> = (shown.iter().enumerate())
+            .map(|(index, tool)| Offered::read(index, json!(tool)))
+            .collect();
+        let offered = offered.map_err(|message| ApiError::param(Fault::Invalid, FIELD, message))?;
+        let choice = Choice::read(choice.as_ref(), &offered);
+        let choice =
+            choice.map_err(|message| ApiError::param(Fault::Invalid, "tool_choice", message))?;
+        let own_way = template.filter(|template| template.shows_tools());
         Ok(Tools {
+            marked: own_way.is_none_or(|template| template.writes(OPEN)),
+            several: several != Some(false),
             shown,
             offered,
             choice,
         })
+    }
+
+    /// What reads the calls out of an answer; none where it must not call.
+    pub fn reader(&self) -> Option<CallReader> {
+        let names = || self.offered.iter().map(|offered| offered.name.clone());
+        self.may_call().then(|| CallReader::new(names().collect()))
     }
 
     /// Whether the model may call any.
@@ -125,168 +102,184 @@ impl Tools {
         !self.offered.is_empty() && self.choice != Choice::None
     }
 
-    /// The form of an answer that must be a call.
-    pub fn schema(&self) -> Option<Value> {
-        let wanted = |tool: &&Value| match &self.choice {
-            Choice::Required => true,
-            Choice::Named(wanted) => name(tool) == Some(wanted),
-            Choice::None | Choice::Auto => false,
-        };
-        let calls: Vec<Value> = (self.offered.iter().filter(wanted))
-            .map(|tool| {
-                let parameters = match &tool["function"]["parameters"] {
-                    Value::Null => json!({ "type": "object" }),
-                    schema => schema.clone(),
-                };
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "name": { "const": name(tool) },
-                        "arguments": parameters,
-                    },
-                    "required": ["name", "arguments"],
-                    "additionalProperties": false,
-                })
-            })
-            .collect();
-        match calls.len() {
-            0 => None,
-            1 => calls.into_iter().next(),
-            _ => Some(json!({ "anyOf": calls })),
+    /// What form an answer must have that may call, which is JSON of `format` if it does not.
+    pub fn form(&self, format: Option<&Form>) -> Option<Form> {
+        if !self.may_call() {
+            return None;
         }
+        let wanted = |offered: &&Offered| match &self.choice {
+            Choice::Named(wanted) => offered.name == *wanted,
+            Choice::None | Choice::Auto | Choice::Required => true,
+        };
+        let function = |offered: &Offered| Function {
+            name: offered.name.clone(),
+            parameters: offered.parameters.clone(),
+        };
+        let besides = match (&self.choice, format.map(|format| &format.form)) {
+            (Choice::Auto, Some(forms::Form::Json(schema))) => Besides::Json(schema.clone()),
+            (Choice::Auto, _) => Besides::Text,
+            _ => Besides::Nothing,
+        };
+        // A bare call cannot be distinguished from text before it has begun.
+        let enforced = besides != Besides::Text || self.marked;
+        let calls = Calls {
+            functions: self.offered.iter().filter(wanted).map(function).collect(),
+            marks: (self.marked || besides != Besides::Nothing).then_some(MARKS),
+            several: self.several && !matches!(self.choice, Choice::Named(_)),
+            besides,
+        };
+        Some(Form {
+            form: forms::Form::Calls(calls),
+            field: FIELD,
+            enforced,
+        })
     }
 
-    /// What a model whose chat template shows no tools is told of them.
+    /// The text about tools for a model whose chat template shows none.
     pub fn described(&self) -> String {
         let tools: Vec<String> = (self.offered.iter())
-            .map(|tool| tool["function"].to_string())
+            .map(|offered| offered.function.to_string())
             .collect();
         format!(
             "You may call functions. They are, in JSON:\n{}\nTo call one, answer with nothing but {OPEN}{{\"name\": NAME, \"arguments\": OBJECT}}{CLOSE}",
             tools.join("\n")
         )
     }
+}
 
-    /// Whether an answer that begins like this may be a call; None while that is open.
-    pub fn begins_call(&self, text: &str) -> Option<bool> {
-        let text = text.trim_start();
-        if text.starts_with(OPEN) || text.starts_with('{') {
-            return Some(true);
+impl Offered {
+    fn read(index: usize, mut tool: Value) -> Result<Offered, String> {
+        if tool["type"] != "function" {
+            return Err(format!(
+                "tools[{index}].type is {}; only \"function\" is supported",
+                shown(&tool["type"])
+            ));
         }
-        match OPEN.starts_with(text) {
-            true => None,
-            false => Some(false),
+        let function = tool["function"].take();
+        let Some(name) = function["name"].as_str() else {
+            return Err(format!("tools[{index}].function.name is missing"));
+        };
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(format!(
+                "tools[{index}].function.name has {} bytes; expected 1 to {MAX_NAME}",
+                name.len()
+            ));
         }
-    }
-
-    /// The calls in an answer, and the text that is none.
-    pub fn calls(&self, answer: &str) -> (String, Vec<ToolCall>) {
-        let trimmed = answer.trim();
-        if let Some(call) = self.call(trimmed) {
-            return (String::new(), vec![call]);
-        }
-        let mut calls = Vec::new();
-        let mut text = String::new();
-        let mut rest = answer;
-        while let Some((before, after)) = rest.split_once(OPEN) {
-            let (inside, behind) = after.split_once(CLOSE).unwrap_or((after, ""));
-            match self.call(inside.trim()) {
-                Some(call) => {
-                    text += before;
-                    calls.push(call);
-                }
-                None => text += &rest[..rest.len() - behind.len()],
+        let schema = match &function["parameters"] {
+            Value::Null => json!({ "type": "object", "properties": {} }),
+            schema @ Value::Object(_) => schema.clone(),
+            other => {
+                return Err(format!(
+                    "tools[{index}].function.parameters is {}; expected an object",
+                    shown(other)
+                ));
             }
-            rest = behind;
-        }
-        text += rest;
-        match calls.is_empty() {
-            true => (answer.to_owned(), calls),
-            false => (text.trim().to_owned(), calls),
-        }
-    }
-
-    fn call(&self, json: &str) -> Option<ToolCall> {
-        let written: Written = serde_json::from_str(json).ok()?;
-        let known = self
-            .offered
-            .iter()
-            .any(|tool| name(tool) == Some(&written.name));
-        known.then(|| ToolCall {
-            id: id("call"),
-            name: written.name,
-            arguments: written.arguments.to_string(),
+        };
+        Ok(Offered {
+            name: name.to_owned(),
+            parameters: Schema {
+                schema,
+                // Clients send whatever their language's types become: what cannot be held is
+                // left out, unless they ask for all of it.
+                strict: function["strict"] == true,
+            },
+            function,
         })
     }
 }
 
-impl ToolCall {
-    pub fn json(&self) -> Value {
-        json!({
-            "id": self.id,
-            "type": "function",
-            "function": { "name": self.name, "arguments": self.arguments },
-        })
+impl Choice {
+    fn read(choice: Option<&Value>, offered: &[Offered]) -> Result<Choice, String> {
+        let choice = match choice {
+            None | Some(Value::Null) => Choice::Auto,
+            Some(Value::String(word)) => match &word[..] {
+                "none" => Choice::None,
+                "auto" => Choice::Auto,
+                "required" => Choice::Required,
+                other => {
+                    return Err(format!(
+                        "tool_choice is {:?}; expected none, auto, required or a function",
+                        other.chars().take(80).collect::<String>()
+                    ));
+                }
+            },
+            Some(object) => match object["function"]["name"].as_str() {
+                Some(wanted) if offered.iter().any(|offered| offered.name == wanted) => {
+                    Choice::Named(wanted.to_owned())
+                }
+                _ => return Err("tool_choice names no function of tools".to_owned()),
+            },
+        };
+        match offered.is_empty() && choice == Choice::Required {
+            true => Err("tool_choice needs tools".to_owned()),
+            false => Ok(choice),
+        }
     }
-}
-
-fn name(tool: &Value) -> Option<&str> {
-    tool["function"]["name"].as_str()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TOOLS: &str = r#"[{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
+        {"type": "function", "function": {"name": "sub"}}]"#;
+
     fn tools(choice: Value) -> Tools {
-        let tools = r#"[{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
-            {"type": "function", "function": {"name": "sub"}}]"#;
-        let tools = serde_json::from_str(tools).expect("JSON");
-        Tools::read(Some(tools), Some(choice)).expect("valid")
+        let tools = serde_json::from_str(TOOLS).expect("JSON");
+        Tools::read(Some(tools), Some(choice), None, None).expect("valid")
     }
 
-    #[test]
-    fn calls_are_found_bare_and_marked() {
-        let tools = tools(json!("auto"));
-        let (text, calls) = tools.calls(" {\"name\": \"add\", \"arguments\": {\"a\": 1}}\n");
-        assert_eq!(
-            (&text[..], &calls[0].name[..], &calls[0].arguments[..]),
-            ("", "add", "{\"a\":1}")
-        );
-        let (text, calls) = tools.calls("Sure. <tool_call>\n{\"name\": \"sub\", \"arguments\": {}}\n</tool_call><tool_call>{\"name\": \"add\", \"parameters\": {}}");
-        assert_eq!((&text[..], calls.len()), ("Sure.", 2));
-        for plain in [
-            "{\"name\": \"other\", \"arguments\": {}}",
-            "no call",
-            "<tool_call>broken</tool_call>",
-        ] {
-            assert_eq!(tools.calls(plain), (plain.to_owned(), vec![]));
+    fn calls(tools: &Tools) -> Calls {
+        match tools.form(None).expect("a form").form {
+            forms::Form::Calls(calls) => calls,
+            forms::Form::Json(schema) => panic!("{schema:?}"),
         }
     }
 
     #[test]
-    fn a_choice_becomes_a_schema() {
-        assert!(tools(json!("auto")).schema().is_none());
-        assert_eq!(
-            tools(json!("required")).schema().expect("some")["anyOf"]
-                .as_array()
-                .map(Vec::len),
-            Some(2)
-        );
+    fn a_choice_becomes_a_form() {
+        assert!(tools(json!("none")).form(None).is_none());
+        let auto = calls(&tools(json!("auto")));
+        assert_eq!((auto.besides, auto.functions.len()), (Besides::Text, 2));
+        let required = calls(&tools(json!("required")));
+        assert_eq!(required.besides, Besides::Nothing);
+        assert!(required.several);
         let named = json!({ "type": "function", "function": { "name": "sub" } });
+        let named = calls(&tools(named));
         assert_eq!(
-            tools(named).schema().expect("some")["properties"]["name"]["const"],
-            "sub"
+            (&named.functions[0].name[..], named.several),
+            ("sub", false)
         );
         let missing = json!({ "type": "function", "function": { "name": "mul" } });
-        assert!(Tools::read(None, Some(missing)).is_err());
+        assert!(Tools::read(None, Some(missing), None, None).is_err());
     }
 
     #[test]
-    fn the_beginning_tells_a_call() {
-        let tools = tools(json!("auto"));
-        let known =
-            ["", " <tool", "<tool_call>{", "{\"", "Hello"].map(|text| tools.begins_call(text));
-        assert_eq!(known, [None, None, Some(true), Some(true), Some(false)]);
+    fn a_template_without_marks_has_bare_calls() {
+        let template = ChatTemplate::parse("{{ tools }}", "", "").expect("a template");
+        let read = |choice| {
+            let tools = serde_json::from_str(TOOLS).expect("JSON");
+            Tools::read(Some(tools), Some(choice), None, Some(&template)).expect("valid")
+        };
+        let may = read(json!("auto")).form(None);
+        assert!(may.is_some_and(|form| !form.enforced));
+        assert_eq!(calls(&read(json!("required"))).marks, None);
+    }
+
+    #[test]
+    fn a_tool_that_is_none_is_named() {
+        for (tool, problem) in [
+            (r#"[{"type": "web"}]"#, "tools[0].type is \"web\""),
+            (r#"[{"type": "function"}]"#, "tools[0].function.name"),
+            (
+                r#"[{"type": "function", "function": {"name": "a", "parameters": 1}}]"#,
+                "tools[0].function.parameters is 1",
+            ),
+        ] {
+            let tools = serde_json::from_str(tool).expect("JSON");
+            let error = Tools::read(Some(tools), None, None, None).expect_err(tool);
+            assert!(error.message.contains(problem), "{}", error.message);
+            assert_eq!(error.param, Some("tools"));
+        }
     }
 }

@@ -1,0 +1,308 @@
+//! Batches in the bucket: taken in, looked at, cancelled.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use super::files::{AT_ONCE, ids_of};
+use super::parts::{Part, read_counts};
+use super::queue::Message;
+use super::{SharedError, SharedStore};
+use crate::clock::{unix_milliseconds, unix_seconds};
+use crate::id;
+use crate::journal::Counts;
+use crate::metrics::Backlog;
+use crate::store::{
+    BYTES_PER_TOKEN, Batch, NewBatch, Page, Row, Status, StoreError, check_input, fresh, paged,
+};
+
+/// How long what is left to do is not looked at again: it takes a list of each batch.
+const BACKLOG_FRESH: Duration = Duration::from_secs(5);
+
+/// A batch as it was asked for, and how its input is cut.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    pub row: Row,
+    pub input_bytes: u64,
+    pub parts: Vec<Part>,
+}
+
+/// What the objects of a batch at work say.
+#[derive(Debug, Default)]
+pub struct Progress {
+    begun_at: Option<u64>,
+    cancelling_at: Option<u64>,
+    /// Of the parts that are answered.
+    counts: BTreeMap<u32, Counts>,
+    pub parts_there: Vec<u32>,
+}
+
+impl SharedStore {
+    /// Takes a batch in. What is not in the queue after that, the runners put there.
+    pub async fn add_batch(&self, owner: &str, new: NewBatch) -> Result<Batch, StoreError> {
+        let input = self.known(owner, &new.input_file_id).await?;
+        let lines = check_input(&input.object(), new.endpoint)?;
+        let open = self.open_of(owner).await?;
+        let held = open
+            .iter()
+            .map(|row| u64::from(row.batch.request_counts.total));
+        self.quota.check_lines(held.sum(), lines)?;
+        let row = Row {
+            batch: fresh(fresh_id("batch_")?, &new, lines),
+            ending: None,
+            keep_seconds: new.keep_seconds,
+            is_deferred: false,
+        };
+        let asked = Asked {
+            row,
+            input_bytes: input.bytes,
+            parts: input.parts,
+        };
+        let id = &asked.row.batch.id;
+        // In this order: what is listed is worked on.
+        self.bucket.put_json(&open_key(owner, id), &asked).await?;
+        self.bucket.put_json(&batch_key(owner, id), &asked).await?;
+        if let Err(error) = self.send_parts(owner, &asked, &[]).await {
+            warn!(batch = %id, "not all of its parts are in the queue yet: {error}");
+        }
+        Ok(asked.row.batch)
+    }
+
+    /// Sends the parts that are not there; the last one again where all are, so that somebody
+    /// finishes the batch.
+    pub async fn send_parts(
+        &self,
+        owner: &str,
+        asked: &Asked,
+        there: &[u32],
+    ) -> Result<(), SharedError> {
+        let count = asked.parts.len() as u32;
+        let mut missing: Vec<u32> = (0..count).filter(|part| !there.contains(part)).collect();
+        if missing.is_empty() {
+            missing.push(count.saturating_sub(1));
+        }
+        let message = |part| Message {
+            owner: owner.to_owned(),
+            batch: asked.row.batch.id.clone(),
+            part,
+        };
+        let messages: Vec<_> = missing.into_iter().map(message).collect();
+        self.queue.send(&messages).await
+    }
+
+    pub async fn batch(&self, owner: &str, id: &str) -> Result<Batch, StoreError> {
+        let absent = || StoreError::NoBatch(id.to_owned());
+        if !id::is_one(id) {
+            return Err(absent());
+        }
+        if let Some(batch) = self.ended(owner, id).await? {
+            return Ok(batch);
+        }
+        let asked: Option<Asked> = self.bucket.get_json(&batch_key(owner, id)).await?;
+        let mut batch = asked.ok_or_else(absent)?.row.batch;
+        let progress = self.progress(id).await?;
+        if progress.begun_at.is_none()
+            && let Some(batch) = self.ended(owner, id).await?
+        {
+            // It has ended since the first look, and its objects are gone.
+            return Ok(batch);
+        }
+        progress.apply(&mut batch);
+        Ok(batch)
+    }
+
+    /// A page of the owner's batches, newest first, and whether there are more.
+    pub async fn batches(
+        &self,
+        owner: &str,
+        page: Page<'_>,
+    ) -> Result<(Vec<Batch>, bool), StoreError> {
+        let begin = format!("batches/{owner}/");
+        let ids = ids_of(&self.bucket.list(&begin).await?, &begin);
+        if let Some(after) = page.after.filter(|after| !ids.iter().any(|id| id == after)) {
+            return Err(StoreError::NoBatch(after.to_owned()));
+        }
+        let (ids, has_more) = paged(ids, |id| id.as_str(), page);
+        let batches = stream::iter(ids)
+            .map(|id| async move { self.batch(owner, &id).await })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok((batches, has_more))
+    }
+
+    /// Asks for the end of a batch that has not ended.
+    pub async fn cancel(&self, owner: &str, id: &str) -> Result<Batch, StoreError> {
+        let mut batch = self.batch(owner, id).await?;
+        match batch.status {
+            Status::Cancelling | Status::Cancelled => Ok(batch),
+            Status::Validating | Status::InProgress => {
+                let key = format!("work/{id}/cancel/{}", unix_seconds());
+                self.bucket.mark(&key).await?;
+                batch.set_status(Status::Cancelling);
+                Ok(batch)
+            }
+            status => Err(StoreError::Ended {
+                batch: id.to_owned(),
+                status,
+            }),
+        }
+    }
+
+    pub async fn ended(&self, owner: &str, id: &str) -> Result<Option<Batch>, SharedError> {
+        let row: Option<Row> = self.bucket.get_json(&ended_key(owner, id)).await?;
+        Ok(row.map(|row| row.batch))
+    }
+
+    pub async fn open(&self, owner: &str, id: &str) -> Result<Option<Asked>, SharedError> {
+        self.bucket.get_json(&open_key(owner, id)).await
+    }
+
+    /// The owner's batches with something left to do.
+    pub async fn open_of(&self, owner: &str) -> Result<Vec<Row>, SharedError> {
+        let open = self.all_open(&format!("open/{owner}/")).await?;
+        Ok(open.into_iter().map(|(_, asked)| asked.row).collect())
+    }
+
+    /// Batches with something left to do, with their owners.
+    pub async fn all_open(&self, begin: &str) -> Result<Vec<(String, Asked)>, SharedError> {
+        let listed = self.bucket.list(begin).await?;
+        let found: Vec<Option<(String, Asked)>> = stream::iter(listed)
+            .map(|object| async move {
+                let owner = object.key.split('/').nth(1).unwrap_or_default().to_owned();
+                let asked: Option<Asked> = self.bucket.get_json(&object.key).await?;
+                Ok::<_, SharedError>(asked.map(|asked| (owner, asked)))
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    pub async fn progress(&self, id: &str) -> Result<Progress, SharedError> {
+        let begin = format!("work/{id}/");
+        let listed = self.bucket.list(&begin).await?;
+        let mut progress = Progress::default();
+        for key in ids_of(&listed, &begin) {
+            match key.split_once('/') {
+                Some(("begun", seconds)) => earliest(&mut progress.begun_at, seconds),
+                Some(("cancel", seconds)) => earliest(&mut progress.cancelling_at, seconds),
+                Some(("counts", counts)) => progress.counts.extend(read_counts(counts)),
+                Some(("parts", part)) => progress.parts_there.extend(part.parse::<u32>()),
+                _ => {}
+            }
+        }
+        Ok(progress)
+    }
+
+    /// What is left to do, of all machines.
+    pub async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let last = *self.last_backlog();
+        if let Some((at, backlog)) = last
+            && at.elapsed() < BACKLOG_FRESH
+        {
+            return Ok(backlog);
+        }
+        let now = unix_seconds();
+        let mut backlog = Backlog::default();
+        for (_, asked) in self.all_open("open/").await? {
+            let mut batch = asked.row.batch;
+            self.progress(&batch.id).await?.apply(&mut batch);
+            let counts = batch.request_counts;
+            let total = u64::from(counts.total);
+            let left = total.saturating_sub(u64::from(counts.completed + counts.failed));
+            backlog.batches += 1;
+            backlog.lines += left;
+            backlog.tokens += asked.input_bytes / BYTES_PER_TOKEN * left / total.max(1);
+            let age = now.saturating_sub(batch.created_at);
+            backlog.oldest_seconds = backlog.oldest_seconds.max(age);
+        }
+        *self.last_backlog() = Some((Instant::now(), backlog));
+        Ok(backlog)
+    }
+
+    fn last_backlog(&self) -> MutexGuard<'_, Option<(Instant, Backlog)>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    /// Brings a batch that has not ended up to now.
+    pub fn apply(&self, batch: &mut Batch) {
+        let mut counts = Counts::default();
+        for part in self.counts.values() {
+            counts.output += part.output;
+            counts.error += part.error;
+        }
+        batch.count(counts);
+        batch.in_progress_at = self.begun_at;
+        batch.cancelling_at = self.cancelling_at;
+        batch.status = match (self.cancelling_at, self.begun_at) {
+            (Some(_), _) => Status::Cancelling,
+            (None, Some(_)) => Status::InProgress,
+            (None, None) => Status::Validating,
+        };
+    }
+}
+
+fn earliest(time: &mut Option<u64>, seconds: &str) {
+    if let Ok(seconds) = seconds.parse() {
+        *time = Some(time.map_or(seconds, |time| time.min(seconds)));
+    }
+}
+
+/// A name whose order is that of time; what is behind the time is chance.
+pub fn fresh_id(prefix: &str) -> Result<String, StoreError> {
+    let random = id::random().map_err(StoreError::Random)?;
+    let random: String = random.chars().take(13).collect();
+    Ok(format!("{prefix}{:011x}{random}", unix_milliseconds()))
+}
+
+/// The name of a batch's output or error file: the same whoever writes it.
+pub fn answers_id(batch: &str, what: &str) -> String {
+    let time = batch.strip_prefix("batch_").unwrap_or(batch);
+    let digest = Sha256::digest(format!("{batch} {what}"));
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (time, digest) = (time.get(..11).unwrap_or_default(), &digest[..13]);
+    format!("file-{time:0>11}{digest}")
+}
+
+pub fn part_key(batch: &str, part: u32) -> String {
+    format!("work/{batch}/parts/{part:05}")
+}
+
+fn batch_key(owner: &str, id: &str) -> String {
+    format!("batches/{owner}/{id}")
+}
+
+pub fn open_key(owner: &str, id: &str) -> String {
+    format!("open/{owner}/{id}")
+}
+
+pub fn ended_key(owner: &str, id: &str) -> String {
+    format!("ended/{owner}/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_time_and_names_like_any_other() {
+        let first = fresh_id("batch_").expect("random");
+        std::thread::sleep(Duration::from_millis(2));
+        let second = fresh_id("batch_").expect("random");
+        assert!(first < second);
+        let answers = answers_id(&first, "output");
+        for name in [&first, &second, &answers] {
+            assert!(id::is_one(name), "{name}");
+        }
+        assert_eq!(answers, answers_id(&first, "output"));
+        assert_ne!(answers, answers_id(&first, "error"));
+    }
+}

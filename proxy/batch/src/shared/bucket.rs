@@ -1,0 +1,322 @@
+//! Objects of one bucket: put, put if absent, got, listed, deleted.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use reqwest::{Method, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::SharedError;
+use super::aws::{Ask, Aws, Payload};
+
+pub const SERVICE: &str = "s3";
+
+/// Of an answer that is held in memory whole: JSON, or a page of a list.
+const LARGEST_TEXT: usize = 16 << 20;
+
+pub struct Bucket {
+    aws: Aws,
+    /// Of the bucket, without a slash at its end.
+    url: String,
+    /// Before every key: empty, or with a slash at its end.
+    prefix: String,
+}
+
+/// What became of an object that was to be put where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Done,
+    /// There is one already.
+    Exists,
+}
+
+/// An object as a list tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    pub key: String,
+    pub bytes: u64,
+}
+
+impl Bucket {
+    pub fn new(aws: Aws, name: &str, prefix: &str, endpoint: Option<&str>) -> Bucket {
+        let region = aws.region();
+        let domain = match region.starts_with("cn-") {
+            true => "amazonaws.com.cn",
+            false => "amazonaws.com",
+        };
+        let url = match endpoint {
+            Some(base) => format!("{}/{name}", base.trim_end_matches('/')),
+            None if name.contains('.') => format!("https://s3.{region}.{domain}/{name}"),
+            None => format!("https://{name}.s3.{region}.{domain}"),
+        };
+        let prefix = match prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        Bucket { aws, url, prefix }
+    }
+
+    pub async fn put(&self, key: &str, payload: Payload) -> Result<(), SharedError> {
+        let answer = self.ask(Method::PUT, key, Vec::new(), payload).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            _ => Err(refusal(answer, format!("to put {key}")).await),
+        }
+    }
+
+    /// Puts an object unless there is one: of several that do, one has `Done`, or none where the answer
+    /// to it was lost.
+    pub async fn put_new(&self, key: &str, payload: Payload) -> Result<Put, SharedError> {
+        let condition = vec![("if-none-match", "*".to_owned())];
+        let answer = self.ask(Method::PUT, key, condition, payload).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(Put::Done),
+            StatusCode::PRECONDITION_FAILED => Ok(Put::Exists),
+            _ => Err(refusal(answer, format!("to put {key}")).await),
+        }
+    }
+
+    /// An object that is its key and nothing else.
+    pub async fn mark(&self, key: &str) -> Result<(), SharedError> {
+        self.put(key, Payload::Bytes(Bytes::new())).await
+    }
+
+    pub async fn put_json(&self, key: &str, value: &impl Serialize) -> Result<(), SharedError> {
+        self.put(key, json(key, value)?).await
+    }
+
+    pub async fn put_new_json(
+        &self,
+        key: &str,
+        value: &impl Serialize,
+    ) -> Result<Put, SharedError> {
+        self.put_new(key, json(key, value)?).await
+    }
+
+    /// `None` when there is no such object.
+    pub async fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SharedError> {
+        let Some(answer) = self.get(key, None).await? else {
+            return Ok(None);
+        };
+        let text = text(answer, key).await?;
+        let read = serde_json::from_slice(&text);
+        read.map(Some).map_err(|error| SharedError::Object {
+            key: key.to_owned(),
+            why: error.to_string(),
+        })
+    }
+
+    /// An object, or so many bytes of it from one on. `None` when there is no such object.
+    pub async fn get(
+        &self,
+        key: &str,
+        range: Option<(u64, u64)>,
+    ) -> Result<Option<Response>, SharedError> {
+        let range = range.map(|(from, bytes)| {
+            let last = from + bytes.max(1) - 1;
+            ("range", format!("bytes={from}-{last}"))
+        });
+        let nothing = Payload::Bytes(Bytes::new());
+        let answer = self.ask(Method::GET, key, range.into_iter().collect(), nothing);
+        let answer = answer.await?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(Some(answer)),
+            _ => match refusal(answer, format!("to get {key}")).await {
+                SharedError::Refused { code, .. } if code == "NoSuchKey" => Ok(None),
+                refused => Err(refused),
+            },
+        }
+    }
+
+    pub async fn has(&self, key: &str) -> Result<bool, SharedError> {
+        let nothing = Payload::Bytes(Bytes::new());
+        let answer = self.ask(Method::HEAD, key, Vec::new(), nothing).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(refusal(answer, format!("to look for {key}")).await),
+        }
+    }
+
+    pub async fn delete(&self, key: &str) -> Result<(), SharedError> {
+        let nothing = Payload::Bytes(Bytes::new());
+        let answer = self.ask(Method::DELETE, key, Vec::new(), nothing).await?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
+            _ => Err(refusal(answer, format!("to delete {key}")).await),
+        }
+    }
+
+    /// All objects whose keys begin so, in the order of their keys.
+    pub async fn list(&self, begin: &str) -> Result<Vec<Listed>, SharedError> {
+        let mut all: Vec<Listed> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.key.clone());
+            let (page, has_more) = self.page(begin, after.as_deref()).await?;
+            let is_empty = page.is_empty();
+            all.extend(page);
+            if !has_more || is_empty {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Up to a thousand of them after a key, and whether there are more.
+    pub async fn page(
+        &self,
+        begin: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<Listed>, bool), SharedError> {
+        let begin = encoded(&format!("{}{begin}", self.prefix), false);
+        let mut url = format!("{}/?list-type=2&prefix={begin}", self.url);
+        if let Some(after) = after {
+            let after = encoded(&format!("{}{after}", self.prefix), false);
+            url = format!("{url}&start-after={after}");
+        }
+        let ask = Ask {
+            service: SERVICE,
+            method: Method::GET,
+            url,
+            headers: Vec::new(),
+            payload: Payload::Bytes(Bytes::new()),
+        };
+        let answer = self.aws.send(&ask).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refusal(answer, "to list".to_owned()).await);
+        }
+        let text = text(answer, "a list").await?;
+        let text = String::from_utf8_lossy(&text);
+        let has_more = element(&text, "IsTruncated") == Some("true");
+        Ok((listed(&text, &self.prefix), has_more))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        key: &str,
+        headers: Vec<(&'static str, String)>,
+        payload: Payload,
+    ) -> Result<Response, SharedError> {
+        let key = encoded(&format!("{}{key}", self.prefix), true);
+        let ask = Ask {
+            service: SERVICE,
+            method,
+            url: format!("{}/{key}", self.url),
+            headers,
+            payload,
+        };
+        self.aws.send(&ask).await
+    }
+}
+
+/// A file as it is put, with its hash.
+pub fn payload_of(path: &Path) -> Result<Payload, SharedError> {
+    let hashed = || {
+        let mut hash = Sha256::new();
+        let bytes = std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+        Ok((bytes, hash.finalize()))
+    };
+    let (bytes, digest) = hashed().map_err(SharedError::io(path))?;
+    Ok(Payload::File {
+        path: path.to_owned(),
+        bytes,
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+}
+
+fn json(key: &str, value: &impl Serialize) -> Result<Payload, SharedError> {
+    let text = serde_json::to_vec(value).map_err(|error| SharedError::Object {
+        key: key.to_owned(),
+        why: error.to_string(),
+    })?;
+    Ok(Payload::Bytes(text.into()))
+}
+
+async fn text(mut answer: Response, what: &str) -> Result<Vec<u8>, SharedError> {
+    let mut text = Vec::new();
+    loop {
+        let piece = answer.chunk().await;
+        match piece.map_err(SharedError::unreachable(SERVICE))? {
+            Some(piece) if text.len() + piece.len() > LARGEST_TEXT => {
+                return Err(SharedError::Strange {
+                    service: SERVICE,
+                    what: what.to_owned(),
+                    found: format!("more than {LARGEST_TEXT} bytes"),
+                });
+            }
+            Some(piece) => text.extend_from_slice(&piece),
+            None => return Ok(text),
+        }
+    }
+}
+
+async fn refusal(answer: Response, what: String) -> SharedError {
+    let status = answer.status().as_u16();
+    let body = text(answer, &what).await.unwrap_or_default();
+    let body = String::from_utf8_lossy(&body);
+    let said = |name| element(&body, name).unwrap_or("nothing").to_owned();
+    SharedError::Refused {
+        service: SERVICE,
+        what,
+        status,
+        code: said("Code"),
+        message: said("Message"),
+    }
+}
+
+/// The text of the first element of this name.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
+}
+
+/// Keys are made here of letters that XML has no other way to write.
+fn listed(xml: &str, prefix: &str) -> Vec<Listed> {
+    let entries = xml.split("<Contents>").skip(1);
+    entries
+        .filter_map(|entry| {
+            let key = element(entry, "Key")?.strip_prefix(prefix)?.to_owned();
+            let bytes = element(entry, "Size")?.parse().ok()?;
+            Some(Listed { key, bytes })
+        })
+        .collect()
+}
+
+/// As S3 expects it: everything encoded but what never is, and slashes in a path.
+fn encoded(text: &str, is_path: bool) -> String {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (is_path && byte == b'/')
+    };
+    let encode = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_without_its_prefix() {
+        let xml = "<ListBucketResult><IsTruncated>false</IsTruncated>\
+                   <Contents><Key>p/a/1</Key><Size>12</Size></Contents>\
+                   <Contents><Size>0</Size><Key>p/a/2</Key></Contents>\
+                   <Contents><Key>other</Key><Size>1</Size></Contents></ListBucketResult>";
+        let of = |key: &str, bytes| Listed {
+            key: key.to_owned(),
+            bytes,
+        };
+        assert_eq!(listed(xml, "p/"), [of("a/1", 12), of("a/2", 0)]);
+        assert_eq!(element(xml, "IsTruncated"), Some("false"));
+    }
+
+    #[test]
+    fn names_are_encoded_as_s3_has_them() {
+        assert_eq!(encoded("a/b c+ü", true), "a/b%20c%2B%C3%BC");
+        assert_eq!(encoded("a/b", false), "a%2Fb");
+    }
+}

@@ -1,0 +1,167 @@
+//! Messages of one SQS queue: sent, received, held on to, deleted.
+
+use std::time::Duration;
+
+use reqwest::{Method, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::SharedError;
+use super::aws::{Ask, Aws, Payload};
+
+const SERVICE: &str = "sqs";
+
+/// SQS's own limit.
+const MOST_SENT: usize = 10;
+
+/// How long a question for a message waits for one.
+const WAIT: Duration = Duration::from_secs(5);
+
+pub struct Queue {
+    aws: Aws,
+    /// Of the service, without the queue.
+    endpoint: String,
+    url: String,
+    /// How long a message that was received is nobody else's.
+    pub visibility: Duration,
+}
+
+/// A part of a batch that is to be worked on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    pub owner: String,
+    pub batch: String,
+    pub part: u32,
+}
+
+/// A message, and what it is held by.
+pub struct Received {
+    pub message: Message,
+    receipt: String,
+}
+
+impl Queue {
+    pub fn new(aws: Aws, url: &str, visibility: Duration) -> Result<Queue, SharedError> {
+        let parsed = Url::parse(url).ok().filter(Url::has_host);
+        let parsed = parsed.ok_or_else(|| SharedError::NoQueue(url.to_owned()))?;
+        Ok(Queue {
+            aws,
+            endpoint: format!("{}/", parsed.origin().ascii_serialization()),
+            url: url.to_owned(),
+            visibility,
+        })
+    }
+
+    pub async fn send(&self, messages: &[Message]) -> Result<(), SharedError> {
+        for some in messages.chunks(MOST_SENT) {
+            let entry = |(id, message): (usize, &Message)| json!({"Id": id.to_string(), "MessageBody": json!(message).to_string()});
+            let entries: Vec<_> = some.iter().enumerate().map(entry).collect();
+            let asked = json!({"Entries": entries});
+            let answer = self.ask("SendMessageBatch", asked).await?;
+            if answer["Failed"]
+                .as_array()
+                .is_some_and(|failed| !failed.is_empty())
+            {
+                return Err(strange("SendMessageBatch", &answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message, or `None` after a while without one.
+    pub async fn receive(&self) -> Result<Option<Received>, SharedError> {
+        let asked = json!({
+            "MaxNumberOfMessages": 1,
+            "WaitTimeSeconds": WAIT.as_secs(),
+            "VisibilityTimeout": self.visibility.as_secs(),
+        });
+        let answer = self.ask("ReceiveMessage", asked).await?;
+        let found = &answer["Messages"][0];
+        if found.is_null() {
+            return Ok(None);
+        }
+        let text = |name: &str| found[name].as_str();
+        let (Some(body), Some(receipt)) = (text("Body"), text("ReceiptHandle")) else {
+            return Err(strange("ReceiveMessage", &answer));
+        };
+        let receipt = receipt.to_owned();
+        match serde_json::from_str(body) {
+            Ok(message) => Ok(Some(Received { message, receipt })),
+            Err(error) => {
+                warn!(%error, "a message in the queue is none of ours; it is deleted");
+                self.delete_by(&receipt).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// From now on it is nobody else's for so long; for no time, and somebody takes it at once.
+    pub async fn hold(&self, received: &Received, time: Duration) -> Result<(), SharedError> {
+        let seconds = time.as_secs();
+        let asked = json!({"ReceiptHandle": received.receipt, "VisibilityTimeout": seconds});
+        self.ask("ChangeMessageVisibility", asked).await.map(drop)
+    }
+
+    pub async fn delete(&self, received: &Received) -> Result<(), SharedError> {
+        self.delete_by(&received.receipt).await
+    }
+
+    /// Messages that there are, as far as SQS knows at the moment.
+    pub async fn length(&self) -> Result<u64, SharedError> {
+        const NAMES: [&str; 3] = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ];
+        let asked = json!({"AttributeNames": NAMES});
+        let answer = self.ask("GetQueueAttributes", asked).await?;
+        let number = |name: &&str| answer["Attributes"][*name].as_str()?.parse::<u64>().ok();
+        let all: Option<Vec<u64>> = NAMES.iter().map(number).collect();
+        let all = all.ok_or_else(|| strange("GetQueueAttributes", &answer))?;
+        Ok(all.iter().sum())
+    }
+
+    async fn delete_by(&self, receipt: &str) -> Result<(), SharedError> {
+        let asked = json!({"ReceiptHandle": receipt});
+        self.ask("DeleteMessage", asked).await.map(drop)
+    }
+
+    async fn ask(&self, operation: &str, mut asked: Value) -> Result<Value, SharedError> {
+        asked["QueueUrl"] = self.url.as_str().into();
+        let ask = Ask {
+            service: SERVICE,
+            method: Method::POST,
+            url: self.endpoint.clone(),
+            headers: vec![
+                ("content-type", "application/x-amz-json-1.0".to_owned()),
+                ("x-amz-target", format!("AmazonSQS.{operation}")),
+            ],
+            payload: Payload::Bytes(asked.to_string().into()),
+        };
+        let answer = self.aws.send(&ask).await?;
+        let status = answer.status();
+        let body = answer.bytes().await;
+        let body = body.map_err(SharedError::unreachable(SERVICE))?;
+        let found: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status.is_success() {
+            return Ok(found);
+        }
+        let said = |name: &str| found[name].as_str().unwrap_or("nothing").to_owned();
+        Err(SharedError::Refused {
+            service: SERVICE,
+            what: operation.to_owned(),
+            status: status.as_u16(),
+            code: said("__type"),
+            message: said("message"),
+        })
+    }
+}
+
+fn strange(operation: &str, found: &Value) -> SharedError {
+    SharedError::Strange {
+        service: SERVICE,
+        what: operation.to_owned(),
+        found: found.to_string().chars().take(300).collect(),
+    }
+}

@@ -1,0 +1,176 @@
+//! A store that two machines share: S3 and SQS by moto, and a runner on each.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_tests::{ENVIRONMENT, Harness, HarnessConfig, Moto, REGION, within};
+
+use crate::files;
+use crate::service::{Batches, OpenAi, id, ids, input};
+
+const BUCKET: &str = "batches";
+const ENDPOINT: Option<&str> = Some("/v1/embeddings");
+
+/// moto answers some twenty requests a second on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A bucket and a queue.
+struct Aws {
+    moto: Moto,
+    queue: String,
+}
+
+impl Aws {
+    fn start() -> Aws {
+        let moto = Moto::start();
+        let place = json!({"LocationConstraint": REGION});
+        let bucket = json!({"Bucket": BUCKET, "CreateBucketConfiguration": place});
+        moto.call("s3", "create_bucket", &bucket);
+        let queue = moto.call("sqs", "create_queue", &json!({"QueueName": "batches"}));
+        let queue = queue["QueueUrl"].as_str().expect("a URL").to_owned();
+        Aws { moto, queue }
+    }
+
+    async fn runner(&self, name: &str, harness: &Harness, more: &str) -> Batches {
+        let config = format!(
+            "{more}\n[shared]\nbucket = '{BUCKET}'\nprefix = 'of/tests'\nqueue = '{}'\n\
+             region = '{REGION}'\nendpoint = '{}'\npart_lines = 250\nvisibility = '10s'\n",
+            self.queue, self.moto.url
+        );
+        Batches::start_named(name, harness, &config, &ENVIRONMENT).await
+    }
+
+    /// Keys in the bucket that begin so.
+    fn keys(&self, begin: &str) -> Vec<String> {
+        let prefix = format!("of/tests/{begin}");
+        let listed = json!({"Bucket": BUCKET, "Prefix": prefix});
+        let listed = self.moto.call("s3", "list_objects_v2", &listed);
+        let keys = listed["Contents"].as_array().cloned().unwrap_or_default();
+        let key = |object: Value| object["Key"].as_str().expect("a key").to_owned();
+        keys.into_iter().map(key).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_line_is_answered_once_though_two_runners_are_killed() {
+    const LINES: u32 = 10_000;
+    let aws = Aws::start();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "32"]).await;
+    let mut first = aws.runner("first", &harness, "").await;
+    let mut second = aws.runner("second", &harness, "").await;
+    let file = input(harness.dir.path(), LINES, 10);
+    let mut client = OpenAi::start(&first.url(), "run", &file, ENDPOINT);
+    client.begun();
+    for most_left in [8000.0, 4000.0] {
+        for killed in [&mut first, &mut second] {
+            within(PATIENCE, "the batch goes on", async || {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let left = killed.metric("tidegate_batch_lines_waiting").await;
+                (left <= most_left).then_some(())
+            })
+            .await;
+            killed.process.kill();
+            killed.restart().await;
+        }
+    }
+    let result = client.result().await;
+    assert_eq!(result["status"], "completed");
+    let expected: Vec<_> = (0..LINES).map(id).collect();
+    assert_eq!(ids(&result["output"]), expected, "each once, in order");
+    assert_eq!(ids(&result["errors"]), Vec::<String>::new());
+    for name in ["first", "second"] {
+        let left = harness.dir.path().join(name).join("store/uploads");
+        let left = std::fs::read_dir(left).expect("it is there").count();
+        assert_eq!(left, 0, "nothing is left on {name}");
+    }
+    for begin in ["work/", "open/"] {
+        let left = within(PATIENCE, "it is cleaned up", async || {
+            aws.keys(begin).is_empty().then_some(())
+        });
+        left.await;
+    }
+    assert_eq!(aws.keys("ended/").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_machine_takes_in_another_shows_and_each_key_sees_its_own() {
+    let aws = Aws::start();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let first = aws.runner("first", &harness, "").await;
+    let file = input(harness.dir.path(), 50, 2000);
+    let client = OpenAi::start(&first.url(), "tour", &file, ENDPOINT);
+    files::every_call_is_answered(client).await;
+    // A machine that comes later lists what there is.
+    let second = aws.runner("second", &harness, "").await;
+    let http = reqwest::Client::new();
+    let listed = http.get(format!("{}/batches", second.url()));
+    let listed = listed.bearer_auth("tg-shop").send().await;
+    let listed: Value = listed.expect("it answers").json().await.expect("JSON");
+    assert_eq!(listed["data"][0]["status"], "completed", "{listed}");
+    let none = http.get(format!("{}/batches", second.url()));
+    let none = none.bearer_auth("tg-none").send().await;
+    let none: Value = none.expect("it answers").json().await.expect("JSON");
+    assert_eq!(none["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelled_and_expired_batches_say_so_line_by_line() {
+    let aws = Aws::start();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &["--slots", "2"]).await;
+    // One part after the other, so that some have their turn after the end was asked for.
+    let one = "[batches]\nat_once = 1\n";
+    let runner = aws.runner("one", &harness, one).await;
+    let file = input(harness.dir.path(), 1000, 20);
+    for (act, status, code) in [
+        ("cancel", "cancelled", "batch_cancelled"),
+        ("expire", "expired", "batch_expired"),
+    ] {
+        let mut client = OpenAi::start(&runner.url(), act, &file, ENDPOINT);
+        client.begun();
+        let result = client.result().await;
+        assert_eq!(result["status"], status, "{result}");
+        let errors = result["errors"].as_array().expect("lines");
+        assert!(!errors.is_empty());
+        assert!(errors.iter().all(|line| line["error"]["code"] == code));
+        let mut all = [ids(&result["output"]), ids(&result["errors"])].concat();
+        all.sort_by_key(|id| id[5..].parse::<u32>().expect("a number"));
+        assert_eq!(all, (0..1000).map(id).collect::<Vec<_>>(), "each line once");
+    }
+}
+
+/// A message that was lost is no lost part, and one that is none is no harm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_whose_messages_were_lost_are_put_into_the_queue_again() {
+    let aws = Aws::start();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let mut runner = aws.runner("one", &harness, "").await;
+    let file = input(harness.dir.path(), 300, 1);
+    let mut client = OpenAi::start(&runner.url(), "run", &file, ENDPOINT);
+    client.begun();
+    runner.process.kill();
+    let queue = json!({"QueueUrl": aws.queue});
+    aws.moto.call("sqs", "purge_queue", &queue);
+    let foreign = json!({"QueueUrl": aws.queue, "MessageBody": "no message of ours"});
+    aws.moto.call("sqs", "send_message", &foreign);
+    let _worker = harness.timed_worker("one", &[]).await;
+    runner.restart().await;
+    let result = client.result().await;
+    assert_eq!(result["status"], "completed");
+    assert_eq!(ids(&result["output"]), (0..300).map(id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn half_a_shared_store_is_refused() {
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let directory = harness.dir.path();
+    let more = "[shared]\nbucket = 'b'\n";
+    let listen = crate::service::free_address();
+    let mut command = crate::service::command(directory, listen, harness.listen, more);
+    let refused = command.output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("shared.queue: found nothing"), "{said}");
+}
