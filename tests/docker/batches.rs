@@ -36,7 +36,7 @@ pub async fn one_is_answered_though_the_service_is_killed(stack: &Stack) {
 }
 
 async fn upload(stack: &Stack) -> Value {
-    let line = |n| {
+    let line = |n: usize| {
         let body = json!({"input": format!("the tide is {n}")});
         let line = json!({"custom_id": n.to_string(), "method": "POST", "url": "/v1/embeddings", "body": body});
         format!("{line}\n")
