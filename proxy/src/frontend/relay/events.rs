@@ -32,11 +32,13 @@ impl Events {
     /// Takes what came, and gives what is to be passed on.
     pub fn pass(&mut self, data: Vec<u8>) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.held);
+        // What was held has no end, but perhaps the beginning of one.
+        let known = all.len().saturating_sub(2);
         match all.is_empty() {
             true => all = data,
             false => all.extend_from_slice(&data),
         }
-        match end_of_events(&all) {
+        match end_of_events(&all, known) {
             Some(end) => {
                 self.held = all.split_off(end);
                 self.in_parts = false;
@@ -64,13 +66,15 @@ impl Events {
     }
 }
 
-/// Behind the last empty line: lines end with LF or CR LF.
-fn end_of_events(data: &[u8]) -> Option<usize> {
+/// Behind the last empty line that ends after `known`: lines end with LF, CR LF or CR.
+fn end_of_events(data: &[u8], known: usize) -> Option<usize> {
     let ends = |at: &usize| {
         let before = &data[..*at];
-        before.ends_with(b"\n\n") || before.ends_with(b"\n\r\n")
+        [&b"\n\n"[..], b"\n\r\n", b"\r\r"]
+            .iter()
+            .any(|end| before.ends_with(end))
     };
-    (1..=data.len()).rev().find(ends)
+    (known + 1..=data.len()).rev().find(ends)
 }
 
 #[cfg(test)]
@@ -94,6 +98,7 @@ mod tests {
         let both = |passed: &str, held: &str| (passed.to_owned(), held.to_owned());
         assert_eq!(passed(&["data: 1\n\n"]), both("data: 1\n\n", ""));
         assert_eq!(passed(&["data: 1\n", "\n"]), both("data: 1\n\n", ""));
+        assert_eq!(passed(&["data: 1\r", "\r"]), both("data: 1\r\r", ""));
         assert_eq!(
             passed(&["data: 1\r\n\r", "\n"]),
             both("data: 1\r\n\r\n", "")
