@@ -40,6 +40,10 @@ CHECKOV = $(CARGO_TARGET_DIR)/checkov
 PROMETHEUS = $(CARGO_TARGET_DIR)/prometheus
 UPDATE = $(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
 
+# The documents as a book, and mdBook as a package of the Python index.
+BOOK = $(CARGO_TARGET_DIR)/book
+MDBOOK = $(CARGO_TARGET_DIR)/mdbook
+
 # What `make bench` measures beside: ONNX Runtime and PyTorch.
 PEERS = $(CARGO_TARGET_DIR)/peers
 
@@ -60,16 +64,17 @@ help:
 	@echo "make dist          the same as an archive in $(DIST), optimized further"
 	@echo "make images        container images of this machine's binaries"
 	@echo "make lint          formatting, clippy, dependencies"
+	@echo "make book          the documents as a book, in $(BOOK)"
 	@echo "make tools         says which packages are missing; as root, or with YES=1, installs them"
 	@echo
 	@echo "A first build takes some ten minutes on two cores. Documentation: README.md, docs/"
 
-.PHONY: help up test install dist chaos test-terraform test-prometheus test-page test-docker in-engine build bench sanitize lint tools roots images
+.PHONY: help up test install dist chaos test-terraform test-prometheus test-page test-documents book test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(foreach model,$(MODELS),$(NEEDS_$(model)))
 	@exec $(BIN)/tidegate-scaler up $(foreach model,$(MODELS),--config $(UP_$(model)))
 
-test: build test-terraform test-prometheus test-page $(MODEL)/model.safetensors $(CLIENTS)/installed
+test: build test-terraform test-prometheus test-page book test-documents $(MODEL)/model.safetensors $(CLIENTS)/installed
 	tests/install.sh $(abspath $(BIN))
 	$(CARGO) test --locked --release --workspace
 
@@ -116,6 +121,15 @@ test-prometheus: build $(MODEL)/model.safetensors $(PROMETHEUS)/installed
 	$(CARGO) build --locked --release --workspace --bin timed-worker
 	cd tests/prometheus && TIDEGATE_BIN=$(abspath $(BIN)) PROMETHEUS=$(abspath $(PROMETHEUS))/usr/bin \
 		MODEL=$(abspath $(MODEL)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_watching
+
+# The documents, followed to the letter; PAGES names some of them.
+test-documents: build $(INT8) $(CHAT) $(CLIENTS)/installed
+	cd tests/documents && TIDEGATE_BIN=$(abspath $(BIN)) PYTHON_CLIENTS=$(abspath $(CLIENTS))/bin/python \
+		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_documents
+
+# Fails where a link leads nowhere.
+book: $(MDBOOK)/installed
+	$(PYTHON) tests/documents/book.py $(MDBOOK)/bin/mdbook $(abspath $(BOOK))
 
 # The status page in a browser.
 test-page: build
@@ -218,6 +232,11 @@ $(INT8): $(MODEL)/model.safetensors | build
 $(CLIENTS)/installed: tests/clients/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(MDBOOK)/installed: tests/documents/requirements-book.txt | tools
+	$(PYTHON) -m venv --clear $(MDBOOK)
+	$(MDBOOK)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@
 
 $(TERRAFORM_TESTS)/installed: tests/terraform/requirements.txt | tools

@@ -250,7 +250,7 @@ async fn takeovers(proxy: &FakeProxy, lease: &str, end: End) -> Vec<Duration> {
     times
 }
 
-/// Figures for docs/operating.md.
+/// Figures for docs/scaler.md.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes three minutes and only measures"]
 async fn how_long_takeovers_take() {
