@@ -55,6 +55,23 @@ fn first(n: usize) -> __m256i {
     }
 }
 
+/// The bytes of one input group for two vectors of channels.
+///
+/// No closure reads them (`[0, 1].map(..)`): a closure is a function without the isa's features, into
+/// which no instruction is inlined.
+/// # Safety
+/// `p` is valid for reading 64 bytes; the caller has the token.
+#[inline(always)]
+unsafe fn panel(p: *const u8) -> [__m256i; 2] {
+    // SAFETY: as promised.
+    unsafe {
+        [
+            _mm256_loadu_si256(p.cast()),
+            _mm256_loadu_si256(p.add(32).cast()),
+        ]
+    }
+}
+
 impl Simd for Avx2 {
     type F = __m256;
     type I = __m256i;
@@ -226,10 +243,13 @@ impl Simd for Avx2 {
         // activations of each of R rows.
         unsafe {
             let ones = _mm256_set1_epi16(1);
-            let mut acc = first.map(|first| [_mm256_set1_epi32(first); 2]);
+            let mut acc = [[_mm256_setzero_si256(); 2]; R];
+            for (acc, first) in acc.iter_mut().zip(first) {
+                *acc = [_mm256_set1_epi32(first); 2];
+            }
             for g in 0..2 * groups {
-                let w = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
-                let size = w.map(|w| _mm256_abs_epi8(w));
+                let w = panel(w.add(g * 64));
+                let size = [_mm256_abs_epi8(w[0]), _mm256_abs_epi8(w[1])];
                 for (r, acc) in acc.iter_mut().enumerate() {
                     let a = a.add(r * stride + g * 4).cast::<i32>().read_unaligned();
                     let a = _mm256_set1_epi32(a);
@@ -257,12 +277,19 @@ impl Simd for Avx2 {
             let low = _mm256_set1_epi8(15);
             let mut acc = [[_mm256_setzero_si256(); 2]; R];
             for g in 0..groups {
-                let both = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
-                let halves = [
-                    both.map(|w| _mm256_and_si256(w, low)),
-                    both.map(|w| _mm256_and_si256(_mm256_srli_epi16::<4>(w), low)),
-                ];
-                for (half, w) in halves.into_iter().enumerate() {
+                let both = panel(w.add(g * 64));
+                for half in 0..2 {
+                    let shifted = match half {
+                        0 => both,
+                        _ => [
+                            _mm256_srli_epi16::<4>(both[0]),
+                            _mm256_srli_epi16::<4>(both[1]),
+                        ],
+                    };
+                    let w = [
+                        _mm256_and_si256(shifted[0], low),
+                        _mm256_and_si256(shifted[1], low),
+                    ];
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let at = r * stride + half * 16 + g * 4;
                         let a = _mm256_set1_epi32(a.add(at).cast::<i32>().read_unaligned());
@@ -273,7 +300,13 @@ impl Simd for Avx2 {
                 }
             }
             let ones = _mm256_set1_epi16(1);
-            acc.map(|acc| acc.map(|acc| _mm256_madd_epi16(acc, ones)))
+            for acc in &mut acc {
+                *acc = [
+                    _mm256_madd_epi16(acc[0], ones),
+                    _mm256_madd_epi16(acc[1], ones),
+                ];
+            }
+            acc
         }
     }
     /// Sums of four groups fit in 16 bits: 4 * 2 * 31 * 127 = 31,496. They are widened twice.
@@ -291,12 +324,12 @@ impl Simd for Avx2 {
             let low = _mm256_set1_epi8(15);
             let high = _mm256_set1_epi8(16);
             let ones = _mm256_set1_epi16(1);
-            let fifth = [0, 32].map(|v| _mm256_loadu_si256(w.add(256 + v).cast()));
+            let fifth = panel(w.add(256));
             let mut out = [[_mm256_setzero_si256(); 2]; R];
             for half in 0..2 {
                 let mut acc = [[_mm256_setzero_si256(); 2]; R];
                 for g in 0..groups {
-                    let mut w = [0, 32].map(|v| _mm256_loadu_si256(w.add(g * 64 + v).cast()));
+                    let mut w = panel(w.add(g * 64));
                     for v in 0..2 {
                         if half == 1 {
                             w[v] = _mm256_srli_epi16::<4>(w[v]);

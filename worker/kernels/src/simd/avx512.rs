@@ -51,6 +51,23 @@ fn first(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
+/// The bytes of one input group for two vectors of channels.
+///
+/// No closure reads them (`[0, 1].map(..)`): a closure is a function without the isa's features, into
+/// which no instruction is inlined.
+/// # Safety
+/// `p` is valid for reading 128 bytes; the caller has the token.
+#[inline(always)]
+unsafe fn panel(p: *const u8) -> [__m512i; 2] {
+    // SAFETY: as promised.
+    unsafe {
+        [
+            _mm512_loadu_si512(p.cast()),
+            _mm512_loadu_si512(p.add(64).cast()),
+        ]
+    }
+}
+
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -191,9 +208,12 @@ impl Simd for Avx512 {
         // SAFETY: the token for the instructions; group g < 8 reads 128 bytes of weights and four
         // activations of each of R rows.
         unsafe {
-            let mut acc = first.map(|first| [_mm512_set1_epi32(first); 2]);
+            let mut acc = [[_mm512_setzero_si512(); 2]; R];
+            for (acc, first) in acc.iter_mut().zip(first) {
+                *acc = [_mm512_set1_epi32(first); 2];
+            }
             for g in 0..8 {
-                let w = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
+                let w = panel(w.add(g * 128));
                 for (r, acc) in acc.iter_mut().enumerate() {
                     let a = a.add(r * stride + g * 4).cast::<i32>().read_unaligned();
                     let a = _mm512_set1_epi32(a);
@@ -219,12 +239,19 @@ impl Simd for Avx512 {
             let low = _mm512_set1_epi8(15);
             let mut acc = [[_mm512_setzero_si512(); 2]; R];
             for g in 0..4 {
-                let both = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
-                let halves = [
-                    both.map(|w| _mm512_and_si512(w, low)),
-                    both.map(|w| _mm512_and_si512(_mm512_srli_epi16::<4>(w), low)),
-                ];
-                for (half, w) in halves.into_iter().enumerate() {
+                let both = panel(w.add(g * 128));
+                for half in 0..2 {
+                    let shifted = match half {
+                        0 => both,
+                        _ => [
+                            _mm512_srli_epi16::<4>(both[0]),
+                            _mm512_srli_epi16::<4>(both[1]),
+                        ],
+                    };
+                    let w = [
+                        _mm512_and_si512(shifted[0], low),
+                        _mm512_and_si512(shifted[1], low),
+                    ];
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let at = r * stride + half * 16 + g * 4;
                         let a = _mm512_set1_epi32(a.add(at).cast::<i32>().read_unaligned());
@@ -251,11 +278,11 @@ impl Simd for Avx512 {
         unsafe {
             let low = _mm512_set1_epi8(15);
             let high = _mm512_set1_epi8(16);
-            let fifth = [0, 64].map(|v| _mm512_loadu_si512(w.add(512 + v).cast()));
+            let fifth = panel(w.add(512));
             let mut acc = [[_mm512_setzero_si512(); 2]; R];
             for half in 0..2 {
                 for g in 0..4 {
-                    let mut w = [0, 64].map(|v| _mm512_loadu_si512(w.add(g * 128 + v).cast()));
+                    let mut w = panel(w.add(g * 128));
                     for v in 0..2 {
                         if half == 1 {
                             w[v] = _mm512_srli_epi16::<4>(w[v]);
