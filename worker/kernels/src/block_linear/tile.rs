@@ -4,6 +4,12 @@ use super::{BlockLinear, BlockView, Blocks, Form};
 use crate::blocks::{Bits, RUN};
 use crate::simd::{Kernel, MAX_PANEL, MAX_TILE_ROWS, Simd};
 
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+
+/// How far ahead of the block that is multiplied weights are asked for.
+const AHEAD: usize = 2048;
+
 /// Results of one tile, row by row, each row one panel long.
 #[repr(align(64))]
 pub(super) struct Sums(pub(super) [f32; MAX_TILE_ROWS * MAX_PANEL]);
@@ -119,6 +125,9 @@ impl Blocks {
             let first_block = tile.row * x.blocks;
             let mut acc = [[s.splat(0.0); 2]; R];
             for block in 0..x.blocks {
+                for line in (0..quants).step_by(LINE_BYTES) {
+                    s.prefetch(record.wrapping_add(AHEAD + line).cast());
+                }
                 let at = first_block + block;
                 let dots = match BITS {
                     4 => s.block_u4::<R>(record, acts, x.stride, self.groups),
