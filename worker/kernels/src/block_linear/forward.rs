@@ -64,13 +64,16 @@ impl Multiply<'_> {
     fn panel<S: Simd>(&self, s: S, block: Range<usize>, channel: usize) {
         let mut sums = Sums([0.0; MAX_TILE_ROWS * MAX_PANEL]);
         let mut gates = Sums([0.0; MAX_TILE_ROWS * MAX_PANEL]);
-        for row in block.clone().step_by(S::BLOCK_TILE_ROWS) {
+        let turns = block.len().div_ceil(S::BLOCK_TILE_ROWS);
+        for (turn, row) in block.clone().step_by(S::BLOCK_TILE_ROWS).enumerate() {
             let rows = S::BLOCK_TILE_ROWS.min(block.end - row);
             let tile = Tile {
                 float: self.float,
                 blocks: self.blocks,
                 row,
                 channel,
+                turn,
+                turns,
             };
             // SAFETY: `run`'s caller promised rows and columns; channels are padded to panels.
             unsafe {
