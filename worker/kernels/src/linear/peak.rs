@@ -10,9 +10,10 @@ use crate::simd::{Kernel, Simd};
 const CHAINS: usize = 12;
 
 /// Dots of a chain in a round.
-const DOTS: usize = 16;
+const DOTS: u32 = 16;
 
-/// Runs dots on registers alone and returns how many multiply-adds that were.
+/// Runs dots whose activations are in the first cache, as in a product, and returns how many
+/// multiply-adds that were.
 pub fn peak(isa: Isa, rounds: u32) -> u64 {
     isa.run(Peak { rounds })
 }
@@ -26,19 +27,18 @@ impl Kernel for Peak {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> u64 {
-        let bytes = black_box(Aligned::padded(&[1i8; 128], 128));
-        // SAFETY: 128 bytes hold the weights of one vector and the activations of one group, of any
-        // isa.
-        let (mut a, w) = unsafe { (s.load_a(bytes.as_ptr().cast()), s.load_w(bytes.as_ptr())) };
+        let bytes = Aligned::padded(&[1i8; 128], 128);
+        // SAFETY: 128 bytes hold the weights of one vector of any isa.
+        let w = unsafe { s.load_w(black_box(bytes.as_ptr())) };
         let mut acc = [s.zero_i32(); CHAINS];
-        for _ in 0..self.rounds {
-            // A new value each round, as far as the compiler can tell: products of constants would
-            // be made once. It goes through memory, so a round is long.
-            a = black_box(a);
-            for _ in 0..DOTS {
-                for acc in &mut acc {
-                    *acc = s.dot(*acc, a, w);
-                }
+        for _ in 0..self.rounds * DOTS {
+            // Somewhere else each time, as far as the compiler can tell: products of the same
+            // operands would be made once.
+            let acts = black_box(bytes.as_ptr());
+            for (i, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: 128 bytes hold the activations of CHAINS groups of any isa.
+                let a = unsafe { s.load_a(acts.cast::<S::Act>().add(i * S::K_GROUP)) };
+                *acc = s.dot(*acc, a, w);
             }
         }
         let mut total = 0.0;
@@ -46,6 +46,6 @@ impl Kernel for Peak {
             total += s.sum(s.to_f32(acc));
         }
         black_box(total);
-        u64::from(self.rounds) * (DOTS * CHAINS * S::LANES * S::K_GROUP) as u64
+        u64::from(self.rounds * DOTS) * (CHAINS * S::LANES * S::K_GROUP) as u64
     }
 }
