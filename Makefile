@@ -44,6 +44,9 @@ UPDATE = $(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
 BOOK = $(CARGO_TARGET_DIR)/book
 MDBOOK = $(CARGO_TARGET_DIR)/mdbook
 
+# What checks the description of the API and runs the notebook.
+DOCUMENTS = $(CARGO_TARGET_DIR)/documents
+
 # What `make bench` measures beside: ONNX Runtime and PyTorch.
 PEERS = $(CARGO_TARGET_DIR)/peers
 
@@ -64,17 +67,18 @@ help:
 	@echo "make dist          the same as an archive in $(DIST), optimized further"
 	@echo "make images        container images of this machine's binaries"
 	@echo "make lint          formatting, clippy, dependencies"
+	@echo "make notebook      runs docs/notebook: from a model to a bill"
 	@echo "make book          the documents as a book, in $(BOOK)"
 	@echo "make tools         says which packages are missing; as root, or with YES=1, installs them"
 	@echo
 	@echo "A first build takes some ten minutes on two cores. Documentation: README.md, docs/"
 
-.PHONY: help up test install dist chaos test-terraform test-prometheus test-page test-documents book test-docker in-engine build bench sanitize lint tools roots images
+.PHONY: help up test install dist chaos test-terraform test-prometheus test-page test-documents test-openapi book notebook test-docker in-engine build bench sanitize lint tools roots images
 
 up: build $(foreach model,$(MODELS),$(NEEDS_$(model)))
 	@exec $(BIN)/tidegate-scaler up $(foreach model,$(MODELS),--config $(UP_$(model)))
 
-test: build test-terraform test-prometheus test-page book test-documents $(MODEL)/model.safetensors $(CLIENTS)/installed
+test: build test-terraform test-prometheus test-page book test-documents test-openapi notebook $(MODEL)/model.safetensors $(CLIENTS)/installed
 	tests/install.sh $(abspath $(BIN))
 	$(CARGO) test --locked --release --workspace
 
@@ -126,6 +130,16 @@ test-prometheus: build $(MODEL)/model.safetensors $(PROMETHEUS)/installed
 test-documents: build $(INT8) $(CHAT) $(CLIENTS)/installed
 	cd tests/documents && TIDEGATE_BIN=$(abspath $(BIN)) PYTHON_CLIENTS=$(abspath $(CLIENTS))/bin/python \
 		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_documents
+
+# The description of the API: a client that is generated from it, and requests of each route.
+test-openapi: build $(INT8) $(CHAT) $(DOCUMENTS)/installed
+	cd tests/documents && TIDEGATE_BIN=$(abspath $(BIN)) PYTHONDONTWRITEBYTECODE=1 \
+		$(abspath $(DOCUMENTS))/bin/python -m unittest test_openapi
+
+# Every cell of the notebook; what comes of it is kept with its outputs.
+notebook: build $(MODEL)/model.safetensors $(DOCUMENTS)/installed
+	TIDEGATE_BIN=$(abspath $(BIN)) PYTHONDONTWRITEBYTECODE=1 \
+		$(DOCUMENTS)/bin/python tests/documents/run_notebook.py $(abspath $(CARGO_TARGET_DIR))/notebook
 
 # Fails where a link leads nowhere.
 book: $(MDBOOK)/installed
@@ -232,6 +246,11 @@ $(INT8): $(MODEL)/model.safetensors | build
 $(CLIENTS)/installed: tests/clients/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(DOCUMENTS)/installed: tests/documents/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(DOCUMENTS)
+	$(DOCUMENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(MDBOOK)/installed: tests/documents/requirements-book.txt | tools
