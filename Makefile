@@ -129,7 +129,7 @@ test-prometheus: build $(MODEL)/model.safetensors $(PROMETHEUS)/installed
 # The documents, followed to the letter; PAGES names some of them.
 test-documents: build $(INT8) $(CHAT) $(CLIENTS)/installed
 	cd tests/documents && TIDEGATE_BIN=$(abspath $(BIN)) PYTHON_CLIENTS=$(abspath $(CLIENTS))/bin/python \
-		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_documents
+		PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_documents test_policy_reference
 
 # The description of the API: a client that is generated from it, and requests of each route.
 test-openapi: build $(INT8) $(CHAT) $(DOCUMENTS)/installed
