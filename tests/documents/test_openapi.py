@@ -7,6 +7,7 @@ does not serve, a worker serves a small one of tests/fixtures.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,21 @@ CASES = [
     ("t5", "post", "/v1/completions", {"prompt": "tide", "max_tokens": 4}, 200),
 ]
 
+# The structs that read the bodies: their fields are the properties of the schemas. A struct that another one has in it
+# is named behind it.
+REQUESTS = {
+    "Sampling": ["openai/generation/options.rs Options"],
+    "EmbeddingRequest": ["openai/embeddings.rs Request"],
+    "RerankRequest": ["openai/rerank.rs Request"],
+    "EmbedRequest": ["tei/embed.rs Request", "tei/mod.rs Truncation"],
+    "TeiRerankRequest": ["tei/rerank.rs Request", "tei/mod.rs Truncation"],
+    "PredictRequest": ["tei/predict.rs Request", "tei/mod.rs Truncation"],
+    "TokenizeRequest": ["tei/tokenize.rs Request"],
+}
+
+# The proxy reads it from every body; workers of text-embeddings-inference's routes do not.
+ROUTING = {"model"}
+
 SERVED = {
     "reranker": "families/bert-cross-encoder",
     "classifier": "families/distilbert-classifier",
@@ -73,6 +89,14 @@ SERVED = {
 
 def validator(schema):
     return jsonschema.Draft202012Validator({**schema, "components": SPEC["components"]})
+
+
+def fields_of(file, struct):
+    """The names in JSON; a field that is another struct's fields has none of its own."""
+    text = (ROOT / "worker/src/api" / file).read_text()
+    body = re.search(rf"struct {struct} {{\n(.*?)\n}}", text, re.DOTALL)[1]
+    body = re.sub(r"#\[serde\(flatten\)\]\n[^\n]*", "", body)
+    return set(re.findall(r"^ +(?:pub )?(\w+): ", body, re.MULTILINE))
 
 
 def resolved(part):
@@ -113,6 +137,13 @@ class OpenApi(unittest.TestCase):
         known = served | {("get", "/v1/models"), ("get", "/v1/models/{model}"), ("get", "/readyz")}
         invented = {route for route in described - known if not route[1].startswith(("/v1/files", "/v1/batches"))}
         self.assertFalse(invented, f"docs/openapi.yaml has {invented}, which configs/proxy.toml does not forward")
+
+    def test_requests_have_the_fields_that_are_read(self):
+        for schema, structs in REQUESTS.items():
+            with self.subTest(schema):
+                read = set().union(*(fields_of(*struct.split()) for struct in structs))
+                described = set(SPEC["components"]["schemas"][schema]["properties"])
+                self.assertEqual(described - ROUTING, read - ROUTING)
 
     def test_every_route_answers_as_described(self):
         for server, method, path, body, status in CASES:
