@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from blocks import ROOT
+from blocks import FIRST, ROOT
 
 PATIENCE = 120
 PORTS = [8080, 8081, 8090, 8091, 9090, 9091]
@@ -67,7 +67,7 @@ class Machine:
         for name in ["up.toml", "up-chat.toml"]:
             with open(directory / "configs" / name, "a") as config:
                 config.write(f'[scaler]\nlisten = "127.0.0.1:{self.ports[9091]}"\n')
-                if name == "up.toml":
+                if name == "up.toml" and page == FIRST[0]:
                     config.write(f'ledger = "{self.root}/var/lib/tidegate/ledger.jsonl"\n')
         (directory / "Makefile").write_text((ROOT / "Makefile").read_text())
         return directory
