@@ -212,6 +212,7 @@ tools:
 	@packages=""; \
 	command -v cmake >/dev/null || packages="$$packages cmake"; \
 	command -v cc >/dev/null || packages="$$packages build-essential"; \
+	command -v curl >/dev/null || packages="$$packages curl"; \
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || packages="$$packages python3-pip"; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || packages="$$packages python3-venv"; \
 	[ -z "$$packages" ] && exit 0; \
