@@ -40,12 +40,14 @@ pub enum Command {
     Quantize(QuantizeArgs),
     #[command(
         after_help = "Examples:\n  tidegate-worker compare --reference models/all-MiniLM-L6-v2 --model small.safetensors --min-cosine 0.99\n  \
-                            tidegate-worker compare --reference large --model small smaller --inputs texts.txt --json"
+                            tidegate-worker compare --reference large --model small smaller --inputs texts.txt --json\n  \
+                            tidegate-worker compare --reference llama.f16.gguf --model llama.q8_0.gguf llama.q4_0.gguf --max-kl-divergence 0.05"
     )]
     /// Compare models with a reference; exit 2 when none meets the options.
     Compare(CompareArgs),
     #[command(
-        after_help = "Examples:\n  tidegate-worker bench --model models/all-MiniLM-L6-v2.int8.safetensors --lengths 16,128"
+        after_help = "Examples:\n  tidegate-worker bench --model models/all-MiniLM-L6-v2.int8.safetensors --lengths 16,128\n  \
+                            tidegate-worker bench --model models/SmolLM2-135M-Instruct.gguf --sequences 8 --json"
     )]
     /// Measure the speed and memory of a model on this machine.
     Bench(BenchArgs),

@@ -21,7 +21,7 @@ pub use error::{GgufError, Problem};
 pub use kind::Kind;
 pub use tensor::Tensor;
 pub use value::{Numbers, Scalar, Strings, Value};
-pub use write::Writer;
+pub use write::{Writer, attribute_bytes};
 
 /// Tensors begin at a multiple of this where the file does not say otherwise.
 pub const DEFAULT_ALIGNMENT: u64 = 32;

@@ -21,26 +21,7 @@ impl Writer {
     /// Adds an attribute. Whole numbers become u32 where they fit, as readers of GGUF expect.
     pub fn attribute(&mut self, key: &str, value: &Value) {
         self.attribute_count += 1;
-        let out = &mut self.attributes;
-        string(out, key);
-        match value {
-            Value::Unsigned(number) => match u32::try_from(*number) {
-                Ok(narrow) => scalar(out, 4, &narrow.to_le_bytes()),
-                Err(_) => scalar(out, 10, &number.to_le_bytes()),
-            },
-            Value::Signed(number) => match i32::try_from(*number) {
-                Ok(narrow) => scalar(out, 5, &narrow.to_le_bytes()),
-                Err(_) => scalar(out, 11, &number.to_le_bytes()),
-            },
-            Value::Float(number) => scalar(out, 6, &(*number as f32).to_le_bytes()),
-            Value::Bool(truth) => scalar(out, 7, &[u8::from(*truth)]),
-            Value::String(text) => {
-                out.extend(8u32.to_le_bytes());
-                string(out, text);
-            }
-            Value::Numbers(numbers) => array_of_numbers(out, numbers),
-            Value::Strings(strings) => array_of_strings(out, strings),
-        }
+        self.attributes.extend(attribute_bytes(key, value));
     }
 
     /// Adds a tensor, innermost dimension first. Its bytes are asked for by [`Writer::write`].
@@ -94,6 +75,32 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// An attribute as [`Writer`] writes it.
+pub fn attribute_bytes(key: &str, value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let out = &mut bytes;
+    string(out, key);
+    match value {
+        Value::Unsigned(number) => match u32::try_from(*number) {
+            Ok(narrow) => scalar(out, 4, &narrow.to_le_bytes()),
+            Err(_) => scalar(out, 10, &number.to_le_bytes()),
+        },
+        Value::Signed(number) => match i32::try_from(*number) {
+            Ok(narrow) => scalar(out, 5, &narrow.to_le_bytes()),
+            Err(_) => scalar(out, 11, &number.to_le_bytes()),
+        },
+        Value::Float(number) => scalar(out, 6, &(*number as f32).to_le_bytes()),
+        Value::Bool(truth) => scalar(out, 7, &[u8::from(*truth)]),
+        Value::String(text) => {
+            out.extend(8u32.to_le_bytes());
+            string(out, text);
+        }
+        Value::Numbers(numbers) => array_of_numbers(out, numbers),
+        Value::Strings(strings) => array_of_strings(out, strings),
+    }
+    bytes
 }
 
 fn pad(bytes: &mut Vec<u8>) {

@@ -1,9 +1,11 @@
 """Writes blocks.txt: random blocks of each type of GGUF and the weights that the `gguf` package
-(pip install gguf numpy) reads from them. One line a type: name, the bytes, the weights' f32 bits."""
+(pip install gguf numpy) reads from them. One line a type: name, the bytes, the weights' f32 bits.
+
+And encoded.txt: random weights and the blocks that the package makes of them, in the same form."""
 
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from gguf.quants import dequantize
+from gguf.quants import dequantize, quantize
 
 # Where the half-precision fields of a block are.
 HALVES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2],
@@ -26,3 +28,10 @@ with open("blocks.txt", "w") as out:
             blocks[:, at:at + 2] = fields.reshape(-1, 1).view(np.uint8)
         weights = dequantize(blocks.reshape(1, -1), Type[name]).astype(np.float32)
         print(name, blocks.tobytes().hex(), weights.tobytes().hex(), file=out)
+
+with open("encoded.txt", "w") as out:
+    weights = (random.normal(size=(1, 256)) * 0.02).astype(np.float32)
+    # A block of zeros, one of a single weight, and one of equal weights.
+    weights[0, :32], weights[0, 32:64], weights[0, 64:96] = 0, np.eye(1, 32, 5) * -0.3, 0.25
+    for name in ["F16", "Q8_0", "Q4_0", "Q4_1"]:
+        print(name, quantize(weights, Type[name]).tobytes().hex(), weights.tobytes().hex(), file=out)

@@ -1,5 +1,6 @@
 //! `tidegate-worker bench`: the speed and memory of a model on this machine.
 
+pub(crate) mod decoder;
 pub(crate) mod seq2seq;
 
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ const WARM_UP: usize = 20;
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// A directory in Hugging Face's layout, or a file written by `quantize`.
+    /// A directory in Hugging Face's layout, a GGUF file, or a file written by `quantize`.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// A JSON array of texts, or one text in each line [default: 512 built-in passages].
@@ -40,6 +41,9 @@ pub struct BenchArgs {
     /// Generate exactly this many tokens for every text (T5).
     #[arg(long, value_name = "TOKENS")]
     pub write: Option<usize>,
+    /// Sequences that are generated together (decoders).
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub sequences: usize,
     /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
@@ -53,6 +57,8 @@ pub enum BenchError {
     Length { asked: usize, limit: usize },
     #[error("--write: a text has 1 to {limit} tokens here, not {asked}")]
     Write { asked: usize, limit: usize },
+    #[error("--sequences: 1 to {limit} are computed together, not {asked}")]
+    Sequences { asked: usize, limit: usize },
     #[error("{option} does not apply to {}", path.display())]
     DoesNotApply { option: &'static str, path: PathBuf },
 }
@@ -68,6 +74,7 @@ impl From<ModelError> for BenchError {
 #[serde(untagged)]
 pub enum Measured {
     Encoder(Figures),
+    Decoder(decoder::Figures),
     Seq2Seq(seq2seq::Figures),
 }
 
@@ -75,6 +82,7 @@ impl std::fmt::Display for Measured {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Measured::Encoder(figures) => figures.fmt(out),
+            Measured::Decoder(figures) => figures.fmt(out),
             Measured::Seq2Seq(figures) => figures.fmt(out),
         }
     }
@@ -131,11 +139,18 @@ pub fn run(args: &BenchArgs) -> Result<Measured, BenchError> {
         option,
         path: args.model.clone(),
     };
-    match models::seq2seq::is_seq2seq(&args.model) {
-        true if !args.lengths.is_empty() => Err(does_not_apply("--lengths")),
-        true => seq2seq::run(args).map(Measured::Seq2Seq),
-        false if args.write.is_some() => Err(does_not_apply("--write")),
-        false => encoder(args).map(Measured::Encoder),
+    let generates = models::decoder::is_decoder(&args.model);
+    let translates = !generates && models::seq2seq::is_seq2seq(&args.model);
+    if !args.lengths.is_empty() && (generates || translates) {
+        return Err(does_not_apply("--lengths"));
+    }
+    if args.write.is_some() && !translates {
+        return Err(does_not_apply("--write"));
+    }
+    match (generates, translates) {
+        (true, _) => decoder::run(args).map(Measured::Decoder),
+        (_, true) => seq2seq::run(args).map(Measured::Seq2Seq),
+        _ => encoder(args).map(Measured::Encoder),
     }
 }
 

@@ -2,6 +2,8 @@
 //! model that is good enough.
 
 mod closeness;
+mod decoder;
+mod gates;
 mod seq2seq;
 mod table;
 
@@ -12,6 +14,8 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use self::closeness::Closeness;
+use self::gates::Found;
+pub use self::gates::Gates;
 use crate::bench::{self, Figures};
 use crate::measure::{Engine, Inputs, MeasureError};
 use crate::models::{self, ModelError, Package, Quality, Spread, Task, Weights, sha256};
@@ -22,10 +26,10 @@ const SECONDS: f64 = 2.0;
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// The directory of the reference model.
-    #[arg(long, value_name = "DIR")]
+    /// The reference model: a directory; for decoders also a GGUF file.
+    #[arg(long, value_name = "PATH")]
     pub reference: PathBuf,
-    /// Models to compare: files written by `quantize`, or directories.
+    /// Models to compare: files written by `quantize`, GGUF files, or directories.
     #[arg(long = "model", value_name = "PATH", num_args = 1.., required = true)]
     pub models: Vec<PathBuf>,
     /// A JSON array of texts or pairs, or one text in each line; for classifiers and rerankers a tab separates
@@ -43,35 +47,6 @@ pub struct CompareArgs {
     pub json: bool,
     #[command(flatten)]
     pub gates: Gates,
-}
-
-/// What a model has to meet.
-#[derive(Clone, Debug, Default, PartialEq, Args, Serialize)]
-pub struct Gates {
-    /// Least cosine of any input's vector to the reference's.
-    #[arg(long, value_name = "COSINE")]
-    pub min_cosine: Option<f64>,
-    /// Least rank correlation of similarities or scores.
-    #[arg(long, value_name = "RHO")]
-    pub min_spearman: Option<f64>,
-    /// Least share of the ten nearest neighbours that stay.
-    #[arg(long, value_name = "SHARE")]
-    pub min_neighbours: Option<f64>,
-    /// Least share of inputs that keep their label.
-    #[arg(long, value_name = "SHARE")]
-    pub min_agreement: Option<f64>,
-    /// Least share of texts that are exactly the reference's (T5).
-    #[arg(long, value_name = "SHARE")]
-    pub min_exact_match: Option<f64>,
-    /// Least chrF of all texts to the reference's, 0 to 100 (T5).
-    #[arg(long, value_name = "CHRF")]
-    pub min_chrf: Option<f64>,
-    /// Most milliseconds for one text, 99th percentile.
-    #[arg(long, value_name = "MS")]
-    pub max_p99_ms: Option<f64>,
-    /// Least tokens per second.
-    #[arg(long, value_name = "RATE")]
-    pub min_tokens_per_second: Option<f64>,
 }
 
 #[derive(Debug, Error)]
@@ -136,6 +111,7 @@ struct Judged {
 #[serde(untagged)]
 pub enum Compared {
     Encoders(Comparison),
+    Decoders(decoder::Comparison),
     Seq2Seq(seq2seq::Comparison),
 }
 
@@ -144,6 +120,7 @@ impl Compared {
     pub fn chosen(&self) -> Option<&str> {
         match self {
             Compared::Encoders(comparison) => comparison.chosen.as_deref(),
+            Compared::Decoders(comparison) => comparison.chosen.as_deref(),
             Compared::Seq2Seq(comparison) => comparison.chosen.as_deref(),
         }
     }
@@ -153,6 +130,7 @@ impl std::fmt::Display for Compared {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Compared::Encoders(comparison) => comparison.fmt(out),
+            Compared::Decoders(comparison) => comparison.fmt(out),
             Compared::Seq2Seq(comparison) => comparison.fmt(out),
         }
     }
@@ -160,6 +138,9 @@ impl std::fmt::Display for Compared {
 
 /// Measures and judges all models, one after another, so that they never share the machine.
 pub fn run(args: &CompareArgs) -> Result<Compared, CompareError> {
+    if models::decoder::is_decoder(&args.reference) {
+        return decoder::run(args).map(Compared::Decoders);
+    }
     match models::seq2seq::is_seq2seq(&args.reference) {
         true => seq2seq::run(args).map(Compared::Seq2Seq),
         false => encoders(args).map(Compared::Encoders),
@@ -290,21 +271,9 @@ fn record(
         agreement: measured.agreement,
         exact_match: measured.exact_match,
         chrf: measured.chrf,
+        ..Quality::default()
     };
     Ok(Package::record(&weights, quality)?)
-}
-
-/// What gates are held against; what does not apply is none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    cosine: Option<f64>,
-    spearman: Option<f64>,
-    neighbours: Option<f64>,
-    agreement: Option<f64>,
-    exact_match: Option<f64>,
-    chrf: Option<f64>,
-    tokens_per_second: f64,
-    p99_ms: f64,
 }
 
 impl Found {
@@ -318,41 +287,5 @@ impl Found {
             p99_ms: figures.p99_ms,
             ..Found::default()
         }
-    }
-}
-
-impl Gates {
-    /// What a model misses, each with what was found and what was asked for.
-    fn misses(&self, found: &Found) -> Vec<String> {
-        let least = [
-            ("cosine", found.cosine, self.min_cosine),
-            ("spearman", found.spearman, self.min_spearman),
-            ("neighbours", found.neighbours, self.min_neighbours),
-            ("agreement", found.agreement, self.min_agreement),
-            ("exact match", found.exact_match, self.min_exact_match),
-            ("chrF", found.chrf, self.min_chrf),
-            (
-                "tokens/s",
-                Some(found.tokens_per_second),
-                self.min_tokens_per_second,
-            ),
-        ];
-        let mut misses = Vec::new();
-        for (name, found, floor) in least {
-            match (found, floor) {
-                (_, None) => {}
-                (Some(found), Some(floor)) if found >= floor => {}
-                (Some(found), Some(floor)) => misses.push(format!("{name} {found:.4} < {floor}")),
-                (None, Some(floor)) => {
-                    misses.push(format!(
-                        "{name} does not apply, at least {floor} is asked for"
-                    ));
-                }
-            }
-        }
-        if let Some(most) = self.max_p99_ms.filter(|most| found.p99_ms > *most) {
-            misses.push(format!("p99 {:.2} ms > {most} ms", found.p99_ms));
-        }
-        misses
     }
 }

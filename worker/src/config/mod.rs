@@ -2,6 +2,7 @@
 //! `configs/worker.toml` is the same as a file; a test holds the two together.
 
 mod metadata;
+mod quality;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -16,6 +17,7 @@ use crate::units::Bytes;
 pub use crate::metrics::Aliases;
 pub use crate::models::S3Config;
 pub use metadata::{MetadataConfig, MetadataUrl, MetadataUrlError, OnRebalance};
+pub use quality::QualityConfig;
 pub use tidegate_agent::ProxyUrl;
 
 /// Where a worker listens unless told otherwise.
@@ -88,22 +90,6 @@ pub struct GenerateConfig {
     pub answer_tokens: NonZeroUsize,
 }
 
-/// Floors under what `compare --record` found of a quantized model.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct QualityConfig {
-    /// Least cosine of any input's vector to the reference's, for embedding models.
-    pub min_cosine: Option<f64>,
-    /// Least rank correlation of similarities or scores, for embedding models and rerankers.
-    pub min_spearman: Option<f64>,
-    /// Least share of inputs that keep their label, for classifiers.
-    pub min_agreement: Option<f64>,
-    /// Least share of texts that are the reference's, for sequence-to-sequence models.
-    pub min_exact_match: Option<f64>,
-    /// Least chrF of all texts to the reference's, 0 to 100, for the same.
-    pub min_chrf: Option<f64>,
-}
-
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -162,26 +148,6 @@ impl Check for WorkerConfig {
         metadata.map_err(|problem| problem.within("metadata"))?;
         self.s3.check().map_err(|problem| problem.within("s3"))?;
         self.beat.check().map_err(|problem| problem.within("beat"))
-    }
-}
-
-impl Check for QualityConfig {
-    fn check(&self) -> Result<(), Problem> {
-        let floors = [
-            ("min_cosine", self.min_cosine),
-            ("min_spearman", self.min_spearman),
-            ("min_agreement", self.min_agreement),
-            ("min_exact_match", self.min_exact_match),
-        ];
-        for (key, floor) in floors {
-            if let Some(floor) = floor.filter(|floor| !(0.0..=1.0).contains(floor)) {
-                return Err(Problem::new(key, floor, "0 to 1"));
-            }
-        }
-        match self.min_chrf.filter(|chrf| !(0.0..=100.0).contains(chrf)) {
-            Some(chrf) => Err(Problem::new("min_chrf", chrf, "0 to 100")),
-            None => Ok(()),
-        }
     }
 }
 
@@ -349,6 +315,9 @@ mod tests {
                 && whole.quality.min_agreement.is_some()
                 && whole.quality.min_exact_match.is_some()
                 && whole.quality.min_chrf.is_some()
+                && whole.quality.min_same_top.is_some()
+                && whole.quality.max_kl_divergence.is_some()
+                && whole.quality.max_perplexity_ratio.is_some()
                 && whole.metadata.url.is_some()
                 && whole.s3.region.is_some()
                 && whole.s3.endpoint.is_some()
@@ -388,6 +357,7 @@ mod tests {
             ("memory_limit = '5 TB'", "such as 512MB"),
             ("[quality]\nmin_cosine = 99.0", "quality.min_cosine"),
             ("[quality]\nmin_chrf = 101.0", "quality.min_chrf"),
+            ("[quality]\nmax_kl_divergence = 0.0", "max_kl_divergence"),
         ] {
             let mistake = tidegate_config::parse::<WorkerConfig>(text, Path::new("w.toml"));
             let mistake = mistake.expect_err(text).to_string();

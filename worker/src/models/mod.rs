@@ -104,7 +104,7 @@ pub enum Precision {
 
 #[derive(Debug, Error)]
 pub enum ModelError {
-    #[error("{}: there is no such model; expected a directory or a file written by `quantize`", .0.display())]
+    #[error("{}: there is no such model; expected a directory, a GGUF file or a file written by `quantize`", .0.display())]
     NoSuchModel(PathBuf),
     #[error("{}: cannot be read: {error}", file.display())]
     Unreadable {

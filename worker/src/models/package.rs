@@ -60,7 +60,7 @@ pub struct Provenance {
 }
 
 /// How close a model file is to its reference, as `compare --record` measured it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Of the model file's tensors, so that a record cannot be moved to another file.
     pub model_sha256: String,
@@ -84,6 +84,18 @@ pub struct Quality {
     /// And how close the others are, 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chrf: Option<f64>,
+    /// Decoders: perplexity of the inputs over the reference's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity_ratio: Option<f64>,
+    /// Mean divergence from the reference's probabilities, in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_divergence: Option<f64>,
+    /// Share of places with the same most likely token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_top: Option<f64>,
+    /// Share of greedy tokens before the first that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub greedy_agreement: Option<f64>,
 }
 
 /// Of one figure over all inputs.

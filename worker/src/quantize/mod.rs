@@ -1,9 +1,11 @@
-//! `tidegate-worker quantize`: from a model's directory to one file with int8 weights.
+//! `tidegate-worker quantize`: from a model's directory, or a decoder's GGUF file, to one file with
+//! weights of 8 bits, or 4 for decoders.
 //!
 //! The model is built while its tensors are quantized, through the same code that will load the
 //! file, so what is written is known to be complete and what is left out is known not to be
 //! needed.
 
+mod decoder;
 mod seq2seq;
 
 use std::collections::BTreeMap;
@@ -29,29 +31,43 @@ const MOST_ERROR: f64 = 0.03;
 
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
-    /// A directory in Hugging Face's layout.
-    #[arg(long, value_name = "DIR")]
+    /// A directory in Hugging Face's layout, or a decoder's GGUF file.
+    #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// What the weights become.
+    /// What the weights become; q4_0 and q4_1 are for decoders.
     #[arg(long = "type", value_enum, default_value_t = Type::Int8)]
     pub kind: Type,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Type {
-    /// 8 bits a weight, one scale for each output channel or table row.
+    /// 8 bits for each weight; one scale for each output channel or table row, for T5 and decoders
+    /// (GGUF's Q8_0) one for every 32 weights.
     Int8,
+    /// 4 bits for each weight, one scale for every 32 weights (decoders).
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// 4 bits for each weight, a scale and a minimum for every 32 weights (decoders).
+    #[value(name = "q4_1")]
+    Q4_1,
 }
 
 #[derive(Debug, Error)]
 pub enum QuantizeError {
     #[error(transparent)]
     Model(#[from] ModelError),
-    #[error("{} is quantized already; give the directory that it was made from", .0.display())]
+    #[error("{} is quantized already; give what it was made from", .0.display())]
     AlreadyQuantized(PathBuf),
+    #[error(
+        "{}: its matrices are in {kind} and would become no smaller; give what it was made from, or choose a smaller --type",
+        path.display()
+    )]
+    AsSmall { path: PathBuf, kind: &'static str },
+    #[error("--type: 4 bits are for decoders; {} is none: expected int8", .0.display())]
+    NotADecoder(PathBuf),
     #[error("{}: its directory does not exist", .0.display())]
     NowhereToWrite(PathBuf),
     #[error("{} is what the model is made from; write to another file", .0.display())]
@@ -104,8 +120,15 @@ pub fn run(args: &QuantizeArgs) -> Result<Report, QuantizeError> {
     }
     let weights = args.model.join(models::WEIGHTS_FILE);
     let same = |path: &Path| path.canonicalize().ok();
-    if same(&args.out).is_some_and(|out| Some(out) == same(&weights)) {
+    let sources = [same(&weights), same(&args.model)];
+    if same(&args.out).is_some_and(|out| sources.contains(&Some(out))) {
         return Err(QuantizeError::OverItself(args.out.clone()));
+    }
+    if models::decoder::is_decoder(&args.model) {
+        return decoder::run(&args.model, &args.out, args.kind);
+    }
+    if args.kind != Type::Int8 {
+        return Err(QuantizeError::NotADecoder(args.model.clone()));
     }
     if models::seq2seq::is_seq2seq(&args.model) {
         return seq2seq::run(&args.model, &args.out);
@@ -341,12 +364,12 @@ impl std::fmt::Display for Report {
                 Bytes(row.bytes_before as u64),
                 Bytes(row.bytes_after as u64),
                 row.error * 100.0,
-                if row.kept { "  kept in float32" } else { "" }
+                if row.kept { "  kept" } else { "" }
             )?;
         }
         writeln!(
             out,
-            "and {} biases, norms and heads in float32, {}",
+            "and {} biases, norms and heads, {}",
             self.exact_tensors,
             Bytes(self.exact_bytes as u64)
         )?;

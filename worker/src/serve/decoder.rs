@@ -85,7 +85,7 @@ fn load_and_warm_up(
     let context = config.context.map_or(opened.context(), usize::from);
     let context = context.min(opened.context()).min(cache);
     let rows = limits.sequences + limits.step_tokens;
-    demands.check_decoder(plan(&opened, &limits, rows))?;
+    demands.check_decoder(&opened, plan(&opened, &limits, rows))?;
     let weights = opened.load(context)?;
     let failed = |problem: String| ModelError::Invalid {
         file: path.to_owned(),

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::config::{QualityConfig, WorkerConfig};
 use crate::engine::{decoder, seq2seq};
 use crate::memory::{self, Plan, Shares};
-use crate::models::{Opened, Package, Quality, Task};
+use crate::models::{self, Opened, Package, Quality, Task};
 use crate::threads;
 use crate::units::Bytes;
 
@@ -58,10 +58,10 @@ pub enum Unfit {
     OtherRecord,
     #[error("its record is over {inputs} inputs; expected at least {LEAST_INPUTS}")]
     ThinRecord { inputs: usize },
-    #[error("[quality] {floor} = {least}, and its record says {found:.5}")]
+    #[error("[quality] {floor} = {limit}, and its record says {found:.5}")]
     BelowFloor {
         floor: &'static str,
-        least: f64,
+        limit: f64,
         found: f64,
     },
 }
@@ -90,8 +90,16 @@ impl Demands {
     }
 
     /// The same for a model that generates text.
-    pub(crate) fn check_decoder(&self, plan: decoder::Plan) -> Result<(), Unfit> {
-        self.check_no_floors()?;
+    pub(crate) fn check_decoder(
+        &self,
+        opened: &models::decoder::Opened,
+        plan: decoder::Plan,
+    ) -> Result<(), Unfit> {
+        match &opened.package {
+            Some(package) => self.check_quality(Some(package), Purpose::Decoder)?,
+            None if opened.is_quantized() => self.check_unrecorded()?,
+            None => {}
+        }
         match self.memory_limit.filter(|limit| plan.total() > *limit) {
             Some(limit) => Err(Unfit::DecoderTooLarge {
                 plan,
@@ -119,15 +127,27 @@ impl Demands {
         }
     }
 
-    fn check_no_floors(&self) -> Result<(), Unfit> {
-        let minimums = self.minimums();
-        match minimums.iter().find(|minimum| minimum.least.is_some()) {
-            Some(minimum) => Err(Unfit::FloorDoesNotApply {
-                floor: minimum.name,
-                task: "model that generates text",
-            }),
-            None => Ok(()),
+    /// Of a file that others quantized nothing is recorded.
+    fn check_unrecorded(&self) -> Result<(), Unfit> {
+        for Limit {
+            name,
+            applies,
+            limit,
+            ..
+        } in self.limits()
+        {
+            match limit {
+                None => {}
+                Some(_) if applies(Purpose::Decoder) => {
+                    return Err(Unfit::NoRecord { floor: name });
+                }
+                Some(_) => {
+                    let task = Purpose::Decoder.name();
+                    return Err(Unfit::FloorDoesNotApply { floor: name, task });
+                }
+            }
         }
+        Ok(())
     }
 
     /// After the first computation: an estimate may err.
@@ -143,14 +163,14 @@ impl Demands {
         let Some(package) = package else {
             return Ok(());
         };
-        for Minimum {
+        for Limit {
             name,
             applies,
-            least,
+            limit,
             found,
-        } in self.minimums()
+        } in self.limits()
         {
-            let Some(least) = least else { continue };
+            let Some(limit) = limit else { continue };
             if !applies(purpose) {
                 let task = purpose.name();
                 return Err(Unfit::FloorDoesNotApply { floor: name, task });
@@ -166,10 +186,14 @@ impl Demands {
                 });
             }
             let found = found(quality).ok_or(Unfit::NoRecord { floor: name })?;
-            if found < least {
+            let met = match name.starts_with("max_") {
+                true => found <= limit,
+                false => found >= limit,
+            };
+            if !met {
                 return Err(Unfit::BelowFloor {
                     floor: name,
-                    least,
+                    limit,
                     found,
                 });
             }
@@ -177,40 +201,58 @@ impl Demands {
         Ok(())
     }
 
-    fn minimums(&self) -> [Minimum; 5] {
+    fn limits(&self) -> [Limit; 8] {
         [
-            Minimum {
+            Limit {
                 name: "min_cosine",
                 applies: |purpose| matches!(purpose, Purpose::Encoder(Task::Embedding { .. })),
-                least: self.quality.min_cosine,
+                limit: self.quality.min_cosine,
                 found: |record| record.cosine.map(|cosine| cosine.min),
             },
-            Minimum {
+            Limit {
                 name: "min_spearman",
                 applies: |purpose| match purpose {
                     Purpose::Encoder(task) => !matches!(task, Task::Classification { .. }),
-                    Purpose::Seq2Seq => false,
+                    Purpose::Decoder | Purpose::Seq2Seq => false,
                 },
-                least: self.quality.min_spearman,
+                limit: self.quality.min_spearman,
                 found: |record| record.spearman,
             },
-            Minimum {
+            Limit {
                 name: "min_agreement",
                 applies: |purpose| matches!(purpose, Purpose::Encoder(Task::Classification { .. })),
-                least: self.quality.min_agreement,
+                limit: self.quality.min_agreement,
                 found: |record| record.agreement,
             },
-            Minimum {
+            Limit {
                 name: "min_exact_match",
                 applies: |purpose| matches!(purpose, Purpose::Seq2Seq),
-                least: self.quality.min_exact_match,
+                limit: self.quality.min_exact_match,
                 found: |record| record.exact_match,
             },
-            Minimum {
+            Limit {
                 name: "min_chrf",
                 applies: |purpose| matches!(purpose, Purpose::Seq2Seq),
-                least: self.quality.min_chrf,
+                limit: self.quality.min_chrf,
                 found: |record| record.chrf,
+            },
+            Limit {
+                name: "min_same_top",
+                applies: |purpose| matches!(purpose, Purpose::Decoder),
+                limit: self.quality.min_same_top,
+                found: |record| record.same_top,
+            },
+            Limit {
+                name: "max_kl_divergence",
+                applies: |purpose| matches!(purpose, Purpose::Decoder),
+                limit: self.quality.max_kl_divergence,
+                found: |record| record.kl_divergence,
+            },
+            Limit {
+                name: "max_perplexity_ratio",
+                applies: |purpose| matches!(purpose, Purpose::Decoder),
+                limit: self.quality.max_perplexity_ratio,
+                found: |record| record.perplexity_ratio,
             },
         ]
     }
@@ -220,6 +262,7 @@ impl Demands {
 #[derive(Clone, Copy)]
 enum Purpose<'a> {
     Encoder(&'a Task),
+    Decoder,
     Seq2Seq,
 }
 
@@ -227,15 +270,17 @@ impl Purpose<'_> {
     fn name(self) -> &'static str {
         match self {
             Purpose::Encoder(task) => task.name(),
+            Purpose::Decoder => "model that generates text",
             Purpose::Seq2Seq => "sequence-to-sequence model",
         }
     }
 }
 
-/// A least value, the models that have it, and where a record says what was found.
-struct Minimum {
+/// A limit, the models that have it, and where a record says what was found. What is named `max_` is
+/// the most, all else the least.
+struct Limit {
     name: &'static str,
     applies: fn(Purpose<'_>) -> bool,
-    least: Option<f64>,
+    limit: Option<f64>,
     found: fn(&Quality) -> Option<f64>,
 }

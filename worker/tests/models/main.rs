@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod decoder_commands;
 mod decoders;
 mod directories;
 mod families;

@@ -10,6 +10,7 @@ mod fake_hub;
 mod fake_metadata;
 mod fake_proxy;
 mod fake_s3;
+mod floors;
 mod heartbeats;
 mod hub;
 mod notices;

@@ -1,7 +1,7 @@
 //! The network from its tensors.
 
 use tidegate_kernels::{
-    BlockLinear, Decoder, DecoderLayer, DecoderParts, DecoderShape, Isa, RawWeights, RmsNorm,
+    BlockLinear, Decoder, DecoderLayer, DecoderParts, DecoderShape, Isa, RmsNorm,
 };
 
 use super::config::{Config, Family};
@@ -180,17 +180,6 @@ impl Builder<'_> {
         match self.tensors.shape(&format!("{name}.weight")) {
             Some(_) => self.norm(name, len).map(Some),
             None => Ok(None),
-        }
-    }
-}
-
-impl Raw {
-    fn weights(&self) -> RawWeights<'_> {
-        RawWeights {
-            kind: self.kind,
-            rows: self.rows,
-            cols: self.cols,
-            bytes: &self.bytes,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What a decoder is, whichever file says it.
 
+use serde::{Deserialize, Serialize};
 use tidegate_kernels::{Activation, RopePairs};
 
 use super::rope::Scaling;
 
 /// Decoders that are known, by how they differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
     /// Llama, Mistral, SmolLM 2, TinyLlama.
     Llama,
@@ -26,7 +27,7 @@ pub const KNOWN: &str = "llama (Mistral, SmolLM2, TinyLlama), qwen2, qwen3, gemm
 const GEMMA_PATTERN: usize = 6;
 
 /// Sizes and constants.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     pub family: Family,
     pub layers: usize,
@@ -38,6 +39,7 @@ pub struct Config {
     pub vocabulary: usize,
     pub context: usize,
     pub eps: f32,
+    #[serde(with = "pairs")]
     pub pairs: RopePairs,
     /// Values of a head that are rotated.
     pub rope_dims: usize,
@@ -145,5 +147,32 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// How pairs are written down.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tidegate_kernels::RopePairs;
+
+    #[derive(Serialize, Deserialize)]
+    enum Written {
+        Adjacent,
+        Halves,
+    }
+
+    pub fn serialize<S: Serializer>(pairs: &RopePairs, out: S) -> Result<S::Ok, S::Error> {
+        let written = match pairs {
+            RopePairs::Adjacent => Written::Adjacent,
+            RopePairs::Halves => Written::Halves,
+        };
+        written.serialize(out)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RopePairs, D::Error> {
+        Ok(match Written::deserialize(from)? {
+            Written::Adjacent => RopePairs::Adjacent,
+            Written::Halves => RopePairs::Halves,
+        })
     }
 }

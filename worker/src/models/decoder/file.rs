@@ -5,16 +5,25 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tidegate_generation::{ChatTemplate, JSON_KEY, Named, Tokenizer};
 use tidegate_gguf::{Gguf, Value};
 use tidegate_kernels::{BlockType, RopePairs};
 
 use super::config::{Config, Family, KNOWN};
 use super::rope::{Scaling, long_magnitude};
-use super::{Opened, Raw, Tensors};
-use crate::models::ModelError;
+use super::{Opened, Raw, Tensors, package};
+use crate::models::{ModelError, hex};
 
 const MAGIC: &[u8] = b"GGUF";
+
+/// What the model is, in a file that was made of a directory.
+pub(super) const CONFIG: &str = "tidegate.config";
+
+/// The texts of the tokens of beginning and end there, and the ids of all that end an answer.
+pub(super) const BEGIN: &str = "tidegate.begin";
+pub(super) const END: &str = "tidegate.end";
+pub(super) const ENDS: &str = "tidegate.ends";
 
 pub(super) struct File {
     path: PathBuf,
@@ -56,6 +65,7 @@ impl File {
         let tokenizer = self.tokenizer(config.vocabulary)?;
         let template = self.template(&tokenizer)?;
         Ok(Opened {
+            package: package::read(&self, &self.gguf)?,
             file_bytes: self.bytes,
             config,
             tokenizer,
@@ -75,10 +85,16 @@ impl File {
             value.map(str::to_owned)
         };
         let named = Named {
-            begin: text("tidegate.begin"),
-            ends: text("tidegate.end").into_iter().collect(),
+            begin: text(BEGIN),
+            ends: text(END).into_iter().collect(),
         };
-        Tokenizer::from_json(json.as_bytes(), vocabulary, &named).map_err(invalid)
+        let tokenizer = Tokenizer::from_json(json.as_bytes(), vocabulary, &named);
+        let mut tokenizer = tokenizer.map_err(invalid)?;
+        let ends = self.gguf.attribute(ENDS).and_then(Value::as_numbers);
+        let ids = ends.iter().flat_map(|ends| ends.iter());
+        let ids: Vec<u32> = ids.filter_map(|id| id.as_u64()?.try_into().ok()).collect();
+        tokenizer.also_ends(&ids);
+        Ok(tokenizer)
     }
 
     fn template(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, ModelError> {
@@ -112,7 +128,15 @@ impl File {
         value.map(|value| value as f32)
     }
 
+    pub fn gguf(&self) -> &Gguf {
+        &self.gguf
+    }
+
     fn config(&self) -> Result<Config, ModelError> {
+        if let Some(json) = self.gguf.attribute(CONFIG).and_then(Value::as_str) {
+            let read = serde_json::from_str(json);
+            return read.map_err(|error| self.invalid(format!("{CONFIG}: {error}")));
+        }
         let architecture = self.gguf.attribute("general.architecture");
         let architecture = architecture.and_then(Value::as_str).unwrap_or_default();
         let family = Family::named(architecture).ok_or_else(|| {
@@ -264,5 +288,26 @@ impl Tensors for File {
             file: self.path.clone(),
             problem,
         }
+    }
+
+    fn sha256(&self) -> Result<String, ModelError> {
+        let mut hash = Sha256::new();
+        for (name, _) in self.gguf.tensors() {
+            hash.update(name);
+            hash.update(self.read(name)?.bytes);
+        }
+        Ok(hex(hash))
+    }
+
+    fn names(&self, _: &Config) -> Vec<String> {
+        let names = self.gguf.tensors().map(|(name, _)| name.to_owned());
+        names.collect()
+    }
+
+    fn attributes(&self, _: &Config) -> Result<Vec<(String, Value)>, ModelError> {
+        let attributes = self.gguf.attributes();
+        Ok(attributes
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect())
     }
 }

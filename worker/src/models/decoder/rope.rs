@@ -3,10 +3,11 @@
 
 use std::f32::consts::PI;
 
+use serde::{Deserialize, Serialize};
 use tidegate_kernels::{Rope, RopePairs};
 
 /// How frequencies are changed for a context longer than the first training's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Scaling {
     None,
     /// All divided by one factor.

@@ -1,6 +1,8 @@
 //! A model over texts, on some threads: the results, and how long they took. What `bench` and
 //! `compare` have in common.
 
+pub mod decoder;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use crate::models::{
 use crate::threads;
 
 /// What is measured with where no inputs are given: 512 passages, 45 tokens on average.
-const SENTENCES: &str = include_str!("sentences.txt");
+const SENTENCES: &str = include_str!("../sentences.txt");
 
 /// Texts that a thread computes at once.
 const BATCH_TEXTS: usize = 8;
@@ -85,6 +87,12 @@ impl Inputs {
             }),
             false => Ok(Inputs::new(items)),
         }
+    }
+
+    /// The first so many.
+    pub fn first(mut self, count: usize) -> Inputs {
+        self.items.truncate(count);
+        Inputs::new(self.items)
     }
 
     fn new(items: Vec<Input>) -> Inputs {
@@ -157,6 +165,13 @@ impl Input {
                 None => self.clone(),
             },
             Input::Pair(..) => self.clone(),
+        }
+    }
+
+    /// The text, of a pair its first.
+    pub fn first(&self) -> &str {
+        match self {
+            Input::One(text) | Input::Pair(text, _) => text,
         }
     }
 
