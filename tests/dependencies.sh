@@ -28,6 +28,7 @@ done
 forbid tidegate-worker 'tidegate_(queue|control)' "it knows the protocol alone"
 forbid tidegate-agent 'tidegate_(queue|control|kernels)|candle_.*' "it knows the protocol, and no model"
 forbid tidegate-http 'tidegate_(agent|config|control|generation|gguf|kernels|policy|queue|seq2seq)' "it serves whatever routes it is given"
+forbid tidegate-telemetry 'tidegate_.*|tonic|axum' "it knows OpenTelemetry and no daemon"
 forbid tidegate-policy "$runtime" "it is read by the daemon and by the backtest"
 forbid tidegate-backtest "$runtime|tidegate_scaler|aws_.*" "it reaches no proxy, fleet or clock"
 forbid tidegate-scaler tidegate_backtest "the simulator is no part of the daemon"

@@ -65,6 +65,11 @@ impl Answers {
         RouteId(0)
     }
 
+    /// Method and path of a row, or the word for what belongs to none.
+    pub fn name(&self, route: RouteId) -> String {
+        self.rows.get(route.0).map(Row::name).unwrap_or_default()
+    }
+
     pub fn count(&self, route: RouteId, status: StatusCode) {
         let status = usize::from(status.as_u16()).saturating_sub(100);
         let count = self

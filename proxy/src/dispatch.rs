@@ -217,6 +217,14 @@ impl Place {
         state.hand_out(now, queue);
     }
 
+    pub fn model(&self) -> &str {
+        &self.labels.model
+    }
+
+    pub fn class(&self) -> &str {
+        &self.labels.class
+    }
+
     /// Time that the client still waits.
     pub fn left(&self) -> Duration {
         self.ask.deadline.saturating_sub(self.dispatcher.now())

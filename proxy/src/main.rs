@@ -28,6 +28,7 @@ use tidegate_config::{BAD_CONFIG, ConfigError, TokenError};
 
 use crate::command::{Command, Verb};
 use tidegate_keys::KeyError;
+use tidegate_telemetry::TelemetryError;
 
 /// Requests allocate small pieces on one thread and free them on another, which it is made for.
 #[global_allocator]
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let bad_file = error.is::<TokenError>() || error.is::<KeyError>();
-            if error.is::<ConfigError>() || bad_file {
+            if error.is::<ConfigError>() || error.is::<TelemetryError>() || bad_file {
                 eprintln!("tidegate-proxy: {error}");
                 return ExitCode::from(BAD_CONFIG);
             }

@@ -27,6 +27,7 @@ use crate::drain::{Drain, StopSignal};
 use crate::frontend::Frontend;
 use crate::metrics;
 use tidegate_keys::{self as keys, KeyRing};
+use tidegate_telemetry::Telemetry;
 
 /// How long a connection to the admin port may be silent: far longer than between heartbeats.
 const ADMIN_IDLE: Duration = Duration::from_secs(30);
@@ -42,6 +43,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
         );
         return Ok(());
     }
+    let telemetry = tidegate_telemetry::start("tidegate-proxy")?;
     let worker_tokens = Tokens::read(&config.tokens.worker)?;
     let operator_tokens = Tokens::read(&config.tokens.operator)?;
     let keys = config.clients.api_keys_file.as_deref();
@@ -75,6 +77,7 @@ pub fn serve(command: &Command) -> anyhow::Result<()> {
         },
         drain_limit: *config.drain_limit,
         keys: keys.clone(),
+        telemetry: Mutex::new(telemetry),
         pool: Mutex::new(Some(Box::pin(frontend.backend().keep_fresh()))),
         admin: Arc::new(Admin {
             proxy: config.name.clone(),
@@ -132,6 +135,7 @@ struct Backstage {
     admin_limits: Limits,
     drain_limit: Duration,
     keys: Option<Arc<KeyRing>>,
+    telemetry: Mutex<Telemetry>,
     admin: Arc<Admin>,
 }
 
@@ -171,6 +175,9 @@ impl BackgroundService for Backstage {
         self.admin.drain.begin();
         let cut = self.admin.drain.finish(self.drain_limit).await;
         self.admin.dispatcher.flush();
+        (self.telemetry.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .finish();
         match cut {
             0 => std::process::exit(0),
             cut => {

@@ -105,6 +105,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(after_help = "Examples:\n  tidegate-scaler top --fleet embeddings")]
+    /// Show the status page in the terminal: fleet, workers, queue, batches, decisions. Prints it once
+    /// where standard output is not a terminal.
+    Top {
+        /// The scaler's own port (scaler.listen).
+        #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
+        listen: SocketAddr,
+        /// Which of several fleets: the name of its policy file, without its extension.
+        #[arg(long, value_name = "NAME")]
+        fleet: Option<String>,
+    },
     #[command(after_help = "Examples:\n  tidegate-scaler explain /var/lib/tidegate/ledger.jsonl")]
     /// Print from a ledger what happened to the fleet, which signals caused it, and the cost.
     Explain {

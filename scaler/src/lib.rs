@@ -30,4 +30,5 @@ pub mod server;
 pub mod sources;
 pub mod standing;
 pub mod status;
+pub mod top;
 pub mod up;

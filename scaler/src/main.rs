@@ -14,7 +14,8 @@ use tidegate_protocol::Order;
 use tidegate_scaler::cli::{Cli, Command, CostArgs};
 use tidegate_scaler::explain::{Form, Prices};
 use tidegate_scaler::run::{Mode, Unusable};
-use tidegate_scaler::{aws, backtest, check, explain, overrides, probe, run, standing, up};
+use tidegate_scaler::{aws, backtest, check, explain, overrides, probe, run, standing, top, up};
+use tidegate_telemetry::TelemetryError;
 
 fn main() -> ExitCode {
     let cli: Cli = match tidegate_process::parse() {
@@ -36,6 +37,12 @@ fn execute(command: Command) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
+    let _telemetry = match command {
+        Command::Up { .. } | Command::Run { .. } => {
+            Some(tidegate_telemetry::start("tidegate-scaler")?)
+        }
+        _ => None,
+    };
     runtime.block_on(async {
         match command {
             Command::Up { config } => up::up(&config).await,
@@ -57,6 +64,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 overrides::send_about(&at, worker, Order::Undrain).await
             }
             Command::Status { listen, json } => standing::status(listen, form(json)).await,
+            Command::Top { listen, fleet } => top::top(listen, fleet).await,
             Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
             Command::Cost(args) => cost(&args),
             Command::Probe { listen } => probe::probe(listen).await,
@@ -102,7 +110,7 @@ fn check_files(files: &[PathBuf]) -> anyhow::Result<()> {
 
 fn exit_code(failure: &anyhow::Error) -> ExitCode {
     let bad_config = failure.is::<ConfigError>() || failure.is::<TokenError>();
-    match bad_config || failure.is::<Unusable>() {
+    match bad_config || failure.is::<Unusable>() || failure.is::<TelemetryError>() {
         true => BAD_CONFIG.into(),
         false => ExitCode::FAILURE,
     }

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::overrides::{self, Inbox};
-use crate::status::{self, Board};
+use crate::status::{self, Batches, Board};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -38,6 +39,14 @@ pub enum ServerError {
     },
 }
 
+/// Base URLs of other daemons, for the status page.
+pub struct Others {
+    /// Where clients reach the proxies.
+    pub clients: Option<String>,
+    /// The batch service.
+    pub batch: Option<String>,
+}
+
 /// When the last tick ended.
 pub type LastTick = watch::Sender<Option<Instant>>;
 
@@ -67,8 +76,9 @@ pub fn serve(
     last_ticks: Vec<watch::Receiver<Option<Instant>>>,
     inboxes: Vec<Inbox>,
     boards: Vec<Board>,
-    clients: Option<String>,
+    others: Others,
 ) -> JoinHandle<()> {
+    let batches = others.batch.map(|url| Arc::new(Batches::new(&url)));
     let own = Own {
         metrics,
         last_ticks,
@@ -81,11 +91,16 @@ pub fn serve(
         )
         .with_state(own.clone())
         .merge(overrides::routes(inboxes))
-        .merge(status::routes(boards, clients));
+        .merge(status::routes(boards, others.clients, batches.as_ref()));
     tokio::spawn(async move {
         // Ends with this task.
         let _server = Server::on(listener, routes, &Limits::default());
-        upkeep(&own.metrics).await;
+        let follow = async {
+            if let Some(batches) = &batches {
+                batches.follow().await;
+            }
+        };
+        tokio::join!(upkeep(&own.metrics), follow);
     })
 }
 

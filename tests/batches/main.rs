@@ -10,4 +10,5 @@ mod run;
 mod sagemaker;
 mod service;
 mod shared;
+mod traces;
 mod up;

@@ -17,5 +17,7 @@ mod raw;
 mod retries;
 mod scaling;
 mod simulated;
+mod top;
+mod traces;
 mod two_proxies;
 mod unreachable;

@@ -27,6 +27,7 @@ pub struct Harness {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub proxy: Process,
+    environment: Vec<(&'static str, String)>,
     http: reqwest::Client,
     /// Last, so that the proxy is ended and has printed before it goes.
     pub dir: TempDir,
@@ -34,6 +35,14 @@ pub struct Harness {
 
 impl Harness {
     pub async fn start(config: HarnessConfig) -> Self {
+        Self::start_with(config, Vec::new()).await
+    }
+
+    /// With variables for the proxy and its workers.
+    pub async fn start_with(
+        config: HarnessConfig,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let dir = TempDir::new().expect("a directory for the test");
         write_secret(&dir.path().join("worker.token"), WORKER_TOKEN);
         write_secret(&dir.path().join("operator.token"), OPERATOR_TOKEN);
@@ -42,13 +51,14 @@ impl Harness {
         let http = reqwest::Client::new();
         loop {
             let (listen, admin) = (free_address(), free_address());
-            let mut proxy = start_proxy(dir.path(), listen, admin);
+            let mut proxy = start_proxy(dir.path(), listen, admin, &environment);
             if serves(&mut proxy, &http, listen, admin).await {
                 return Harness {
                     dir,
                     listen,
                     admin,
                     proxy,
+                    environment,
                     http,
                 };
             }
@@ -59,7 +69,8 @@ impl Harness {
 
     /// Starts the proxy again where it was, after it has ended.
     pub async fn restart_proxy(&mut self) {
-        self.proxy = start_proxy(self.dir.path(), self.listen, self.admin);
+        let (dir, environment) = (self.dir.path(), &self.environment);
+        self.proxy = start_proxy(dir, self.listen, self.admin, environment);
         let serves = serves(&mut self.proxy, &self.http, self.listen, self.admin).await;
         assert!(serves, "the proxy ended: {}", self.proxy.output());
     }
@@ -100,6 +111,7 @@ impl Harness {
         command.args(["--proxy", &format!("http://{}", self.admin)]);
         command.arg("--model").arg(model).args(options);
         command.arg("--token-file").arg(self.worker_token_file());
+        command.envs(self.environment.iter().cloned());
         let worker = Process::start(id, &mut command, self.dir.path().join(format!("{id}.log")));
         self.worker_is(id, WorkerState::Ready).await;
         worker
@@ -215,8 +227,14 @@ pub(crate) fn free_address() -> SocketAddr {
     socket.local_addr().expect("a bound socket has an address")
 }
 
-fn start_proxy(dir: &Path, listen: SocketAddr, admin: SocketAddr) -> Process {
+fn start_proxy(
+    dir: &Path,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    environment: &[(&'static str, String)],
+) -> Process {
     let mut command = Command::new(binary("tidegate-proxy"));
+    command.envs(environment.iter().cloned());
     command.arg("--config").arg(dir.join("proxy.toml"));
     command.args([
         "--listen",

@@ -1,12 +1,14 @@
 //! The tests' harness: starts the real binaries on free ports of this machine, for each test its own,
 //! and ends them with the test, whatever its outcome.
 
+mod collector;
 mod daemons;
 mod load;
 mod moto;
 mod process;
 mod up;
 
+pub use collector::{Collector, Received, environment as trace_environment};
 pub use daemons::{Harness, HarnessConfig, default_model};
 pub use load::{Answer, Client, Dice, Timed};
 pub use moto::{ENVIRONMENT, Moto, REGION, python as clients_python};

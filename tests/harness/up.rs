@@ -23,7 +23,12 @@ impl Up {
     /// Starts with `policy`, which leaves `[up]`, `[scaler]` and the worker's binary to the
     /// harness, and waits until clients are answered. Workers are those with set service times.
     pub async fn start(policy: &str) -> Self {
-        let launch = || Self::launch(policy, &binary("timed-worker"));
+        Self::start_with(policy, &[]).await
+    }
+
+    /// As [`Up::start`], with variables for all daemons.
+    pub async fn start_with(policy: &str, environment: &[(&'static str, String)]) -> Self {
+        let launch = || Self::launch_with(policy, &binary("timed-worker"), environment);
         Self::serving(launch, &serde_json::json!({})).await
     }
 
@@ -57,6 +62,14 @@ impl Up {
 
     /// Starts with a worker binary of the test's choice and waits for nothing.
     pub fn launch(policy: &str, worker: &std::path::Path) -> Self {
+        Self::launch_with(policy, worker, &[])
+    }
+
+    fn launch_with(
+        policy: &str,
+        worker: &std::path::Path,
+        environment: &[(&'static str, String)],
+    ) -> Self {
         let dir = TempDir::new().expect("a directory for the test");
         let path = |name: &str| dir.path().join(name);
         let (listen, admin, own) = (free_address(), free_address(), free_address());
@@ -75,6 +88,7 @@ impl Up {
         let mut command = Command::new(binary("tidegate-scaler"));
         command.arg("up").arg("--config").arg(path("up.toml"));
         command.env("TMPDIR", dir.path());
+        command.envs(environment.iter().cloned());
         let scaler = Process::start("scaler", &mut command, path("scaler.log"));
         Up {
             scaler,

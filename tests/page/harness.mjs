@@ -15,7 +15,7 @@ import { chromium } from "playwright-core";
 export const bin = process.env.TIDEGATE_BIN;
 const patience = 30_000;
 
-async function free() {
+export async function free() {
   const server = createServer().listen(0, "127.0.0.1");
   await new Promise((ready) => server.once("listening", ready));
   const { port } = server.address();
@@ -33,9 +33,9 @@ export async function eventually(what, probe) {
   assert.fail(`not within ${patience} ms: ${what}`);
 }
 
-/** A fleet, or several, by `up`. Each policy is a text made of the addresses and the folder. */
+/** A fleet, or several, by `up`. Each policy is a text made of the addresses and the folder, and so is `more`. */
 export class Up {
-  static async start(policies, environment = {}) {
+  static async start(policies, environment = {}, more = () => "") {
     const up = new Up();
     up.directory = mkdtempSync(join(tmpdir(), "tidegate-page-"));
     up.clients = await free();
@@ -44,7 +44,7 @@ export class Up {
     writeFileSync(join(up.directory, "proxy.toml"), "threads = 1\n");
     const files = Object.entries(policies).map(([name, policy]) => {
       const file = join(up.directory, `${name}.toml`);
-      writeFileSync(file, policy(up) + up.addresses());
+      writeFileSync(file, policy(up) + up.addresses() + more(up));
       return ["--config", file];
     });
     const log = openSync(join(up.directory, "scaler.log"), "w");

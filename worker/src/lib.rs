@@ -19,4 +19,5 @@ pub mod probe;
 pub mod quantize;
 pub mod serve;
 mod threads;
+mod trace;
 mod units;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use serde::Serialize;
 use tidegate_config::{BAD_CONFIG, ConfigError};
+use tidegate_telemetry::TelemetryError;
 use tidegate_worker::cli::{Cli, Command, ServeArgs};
 use tidegate_worker::config::WorkerConfig;
 use tidegate_worker::serve::{self, ServeError, StandardInput, Stop};
@@ -75,6 +76,7 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 }
 
 async fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    let _telemetry = tidegate_telemetry::start("tidegate-worker")?;
     let input = match args.watch_stdin {
         true => StandardInput::Watched,
         false => StandardInput::Ignored,
@@ -89,6 +91,7 @@ async fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
 
 fn exit_code(failure: &anyhow::Error) -> ExitCode {
     let bad_config = failure.is::<ConfigError>()
+        || failure.is::<TelemetryError>()
         || failure
             .downcast_ref::<ServeError>()
             .is_some_and(ServeError::is_bad_config);

@@ -12,6 +12,7 @@ use anyhow::Context;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
+use tidegate_telemetry::{Kind, Span};
 use tracing::{error, warn};
 
 use crate::answer::{Answer, NoAnswer};
@@ -19,10 +20,11 @@ use crate::config::{ProxyRules, Unusable, read_private};
 use crate::input::Line;
 use crate::metrics;
 use crate::pace::Gate;
+use crate::trace;
 
 /// On a request: the class in which the proxy queues it.
 const CLASS_HEADER: &str = "x-priority";
-const CLASS: &str = "batch";
+pub const CLASS: &str = "batch";
 
 /// On a request: how long the proxy may take, in milliseconds.
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
@@ -96,6 +98,7 @@ impl Asker {
         if is_stream(line) {
             return Some(Answer::none(line, batch, NoAnswer::Streamed));
         }
+        let span = trace::line(line, batch);
         self.budget(Budget::earn);
         let (mut failures, mut has_waited) = (0, false);
         let mut stop = std::pin::pin!(stop);
@@ -105,7 +108,7 @@ impl Asker {
                 () = &mut stop => return None,
                 permit = self.gate.enter() => permit,
             };
-            match self.try_once(line, batch).await {
+            match self.try_once(line, batch, &span).await {
                 Tried::Answered(answer) => {
                     permit.answered();
                     return Some(answer);
@@ -133,7 +136,7 @@ impl Asker {
         }
     }
 
-    async fn try_once(&self, line: &Line, batch: &str) -> Tried {
+    async fn try_once(&self, line: &Line, batch: &str, span: &Span) -> Tried {
         let mut url = self.url.clone();
         url.set_path(line.endpoint.path());
         let mut request = (self.http.post(url))
@@ -144,12 +147,20 @@ impl Asker {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
+        let mut attempt = span.child(Kind::Client, "POST");
+        request = trace::told(request, &attempt);
         let response = match request.send().await {
             Ok(response) => response,
-            // Not even connected: nothing was begun.
-            Err(error) if error.is_connect() => return Tried::Refused { retry_after: None },
-            Err(_) => return Tried::Failed(Answer::none(line, batch, NoAnswer::Broken)),
+            Err(error) => {
+                attempt.fail("no_answer");
+                // Not even connected: nothing was begun.
+                return match error.is_connect() {
+                    true => Tried::Refused { retry_after: None },
+                    false => Tried::Failed(Answer::none(line, batch, NoAnswer::Broken)),
+                };
+            }
         };
+        trace::answered(&mut attempt, response.status());
         if let Some(refused) = refusal(&response) {
             return refused;
         }

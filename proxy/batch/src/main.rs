@@ -21,12 +21,14 @@ mod sagemaker;
 mod serve;
 mod shared;
 mod store;
+mod trace;
 mod work;
 
 use std::process::ExitCode;
 
 use tidegate_config::{BAD_CONFIG, ConfigError};
 use tidegate_keys::KeyError;
+use tidegate_telemetry::TelemetryError;
 
 use crate::command::{Command, RunArgs, Verb};
 use crate::config::Unusable;
@@ -60,6 +62,10 @@ fn on_runtime(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn act(command: Command) -> anyhow::Result<ExitCode> {
+    let _telemetry = match command.verb {
+        Verb::Probe { .. } => None,
+        _ => Some(tidegate_telemetry::start("tidegate-batch")?),
+    };
     match command.verb {
         Verb::Serve(args) => serve::serve(&args).await?,
         Verb::Run(args) => return run_once(&args).await,
@@ -79,8 +85,10 @@ async fn run_once(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let store = error.downcast_ref::<StoreError>();
-    let is_bad_config =
-        error.is::<ConfigError>() || error.is::<Unusable>() || error.is::<KeyError>();
+    let is_bad_config = error.is::<ConfigError>()
+        || error.is::<Unusable>()
+        || error.is::<KeyError>()
+        || error.is::<TelemetryError>();
     if is_bad_config || store.is_some_and(StoreError::is_bad_config) {
         return BAD_CONFIG.into();
     }

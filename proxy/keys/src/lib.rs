@@ -89,6 +89,13 @@ impl KeyRing {
         keys.get(found as usize).map(|key| Arc::clone(&key.name))
     }
 
+    /// The name of the key whose hash, in hexadecimal digits, begins like this.
+    pub fn name_of_hash(&self, begin: &str) -> Option<Arc<str>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let found = keys.iter().find(|key| hex(&key.hash).starts_with(begin));
+        found.map(|key| Arc::clone(&key.name))
+    }
+
     /// Reads the file again whenever it changed. A mistake is logged once and the file read again;
     /// meanwhile the previous keys stay.
     pub async fn keep_fresh(self: Arc<Self>) {

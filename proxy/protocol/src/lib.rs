@@ -1,14 +1,16 @@
-//! What the three daemons say to each other: heartbeats from workers to proxies,
-//! signals from proxies to the scaler, and orders back to workers.
+//! What the daemons say to each other: heartbeats from workers to proxies, signals from proxies to
+//! the scaler, orders back to workers, and how far batches are.
 //!
 //! Serde types and the arithmetic of their histograms, nothing else: no IO, no clock.
 //! Readers ignore fields they do not know; writers of version N are read by N-1 and N+1.
 
 pub mod api;
+mod batches;
 mod heartbeat;
 mod histogram;
 mod signal;
 
+pub use batches::{BatchProgress, BatchesReport};
 pub use heartbeat::{Heartbeat, HeartbeatReply, Order, WorkerState};
 pub use histogram::{Histogram, bound_ms, bounds};
 pub use signal::{ClassSignal, ModelSignal, Signal, WorkerSignal};
@@ -21,6 +23,9 @@ pub const OLDEST_VERSION: u32 = 1;
 
 /// Where a worker posts its [`Heartbeat`] on a proxy's admin port.
 pub const HEARTBEAT_PATH: &str = "/beat";
+
+/// Where the batch service serves its [`BatchesReport`].
+pub const BATCHES_PATH: &str = "/api/batches";
 
 /// Where a proxy serves its [`Signal`] on its admin port.
 pub const SIGNAL_PATH: &str = "/signal";

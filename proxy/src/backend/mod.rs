@@ -14,11 +14,12 @@ use std::time::Duration;
 use http::StatusCode;
 use tidegate_protocol::{REFUSED_FULL, REFUSED_HEADER};
 use tidegate_queue::AttemptError;
+use tidegate_telemetry::Span;
 
 pub use self::answer::Answer;
 use self::exchange::{Exchange, NoAnswer};
 use self::outgoing::Introduction;
-pub use self::outgoing::Outgoing;
+pub use self::outgoing::{Outgoing, REQUEST_ID};
 pub use self::passage::Passage;
 use self::pool::{NoConnection, Pool, PoolConfig};
 use crate::config::WorkerRules;
@@ -65,8 +66,9 @@ impl Backend {
         worker: SocketAddr,
         request: &Outgoing,
         left: Duration,
+        attempt: &Span,
     ) -> Result<Answer, AttemptError> {
-        let head = request.head(&self.introduction, worker, left);
+        let head = request.head(&self.introduction, worker, left, attempt);
         let mut answer = self.exchange(worker, &head, request.body()).await?;
         match refusal(&answer) {
             Some(attempt_error) => {

@@ -8,15 +8,19 @@ use bytes::Bytes;
 use http::Method;
 use tidegate_http1::Fields;
 use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER};
+use tidegate_telemetry::{Span, TRACE_PARENT, TRACE_STATE};
 
 /// The only fields of a client that reach a worker.
 const PASSED_ON: [&str; 5] = [
     "accept",
     "content-type",
-    "x-request-id",
-    "traceparent",
-    "tracestate",
+    REQUEST_ID,
+    TRACE_PARENT,
+    TRACE_STATE,
 ];
+
+/// By which client, proxy and worker name a request.
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// A longer value of one of them is left out, so that waiting requests stay as small as the queue
 /// counts them.
@@ -33,8 +37,10 @@ pub struct Outgoing {
 pub struct Introduction(Vec<u8>);
 
 impl Outgoing {
-    /// Takes over what is meant for the worker and nothing else. `HEAD` is asked as `GET`.
-    pub fn new(method: &Method, path: &str, client: Fields, body: Bytes) -> Self {
+    /// Takes over what is meant for the worker and nothing else. `HEAD` is asked as `GET`. While
+    /// traces are on, each attempt has a span of its own in place of the client's, and no request is
+    /// without an id.
+    pub fn new(method: &Method, path: &str, client: Fields, body: Bytes, span: &Span) -> Self {
         let method = match *method {
             Method::HEAD => &Method::GET,
             _ => method,
@@ -52,9 +58,15 @@ impl Outgoing {
             let Some(listed) = listed.filter(|_| value.len() <= FIELD_BYTES) else {
                 continue;
             };
-            if !client.is_of_this_hop(name) {
+            let replaced = span.is_on() && [TRACE_PARENT, TRACE_STATE].contains(&listed);
+            if !replaced && !client.is_of_this_hop(name) {
                 add(&mut head, listed, value);
             }
+        }
+        if let Some(id) = span.trace_id()
+            && client.get(REQUEST_ID).is_none()
+        {
+            add(&mut head, REQUEST_ID, id.as_bytes());
         }
         Outgoing { head, body }
     }
@@ -64,10 +76,22 @@ impl Outgoing {
     }
 
     /// The whole head for one worker, whose client waits for `left`.
-    pub(super) fn head(&self, by: &Introduction, worker: SocketAddr, left: Duration) -> Vec<u8> {
+    pub(super) fn head(
+        &self,
+        by: &Introduction,
+        worker: SocketAddr,
+        left: Duration,
+        attempt: &Span,
+    ) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.head.len() + by.0.len() + 96);
         head.extend_from_slice(&self.head);
         head.extend_from_slice(&by.0);
+        if let Some(trace) = attempt.headers() {
+            add(&mut head, TRACE_PARENT, trace.parent.as_bytes());
+            if let Some(state) = trace.state {
+                add(&mut head, TRACE_STATE, state.as_bytes());
+            }
+        }
         let left = left.as_millis();
         let _ = write!(head, "host: {worker}\r\n{TIMEOUT_HEADER}: {left}\r\n\r\n");
         head

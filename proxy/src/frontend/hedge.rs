@@ -6,8 +6,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tidegate_queue::{AttemptError, Placement};
+use tidegate_telemetry::{Kind, Span};
 
 use super::Frontend;
+use super::trace::Attempt;
 use crate::backend::{Answer, Outgoing};
 use crate::dispatch::Place;
 
@@ -19,12 +21,15 @@ impl Frontend {
         place: &mut Place,
         request: &Outgoing,
         deaths: &mut u32,
+        span: &Span,
     ) -> Result<Answer, AttemptError> {
+        let waiting = span.child(Kind::Internal, "queue");
         let first = place.turn().await;
+        drop(waiting);
         let Some(after) = first.hedge_after else {
-            return self.ask(first, request, place.left()).await;
+            return self.ask(first, request, place.left(), span).await;
         };
-        let mut first_try = pin!(self.ask(first, request, place.left()));
+        let mut first_try = pin!(self.ask(first, request, place.left(), span));
         let second = loop {
             tokio::select! {
                 answer = &mut first_try => return answer,
@@ -34,7 +39,7 @@ impl Frontend {
                 break second;
             }
         };
-        let mut second_try = pin!(self.ask(second, request, place.left()));
+        let mut second_try = pin!(self.ask(second, request, place.left(), span));
         let (answer, by, other) = tokio::select! {
             answer = &mut first_try => (answer, first, second),
             answer = &mut second_try => (answer, second, first),
@@ -61,11 +66,18 @@ impl Frontend {
         Placement { address, .. }: Placement,
         request: &Outgoing,
         left: Duration,
+        span: &Span,
     ) -> Result<Answer, AttemptError> {
-        let answer = self.backend.ask(address, request, left).await;
+        let mut attempt = Attempt::begin(span, address);
+        let answer = self
+            .backend
+            .ask(address, request, left, attempt.span())
+            .await;
         if let Err(attempt_error) = &answer {
-            tracing::debug!(%address, ?attempt_error, "an attempt failed");
+            let request = span.trace_id();
+            tracing::debug!(%address, ?attempt_error, request, "an attempt failed");
         }
+        attempt.ended(&answer);
         answer
     }
 }

@@ -10,6 +10,7 @@ mod relay;
 mod reply;
 mod request;
 mod routes;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ use crate::demand::{Classes, cost_of};
 use crate::dispatch::{Dispatcher, NotEntered, Place};
 use crate::drain::Drain;
 use tidegate_keys::KeyRing;
+use tidegate_telemetry::Span;
 
 /// How long a new connection waits for one that is closed in its favour.
 const MAKING_ROOM: Duration = Duration::from_millis(500);
@@ -66,6 +68,7 @@ struct Exchange<'c> {
     route: RouteId,
     terms: Terms,
     arrived: Duration,
+    span: Span,
 }
 
 /// What is left of a connection after a request.
@@ -162,7 +165,9 @@ impl Frontend {
     async fn serve(&self, client: &mut Client, request: Request) -> Connection {
         let _unfinished = self.drain.request();
         let Routed { route, destination } = self.route(&request);
+        let span = trace::begin(&request, route, &self.answers);
         let mut exchange = Exchange {
+            span,
             terms: Terms {
                 version: request.version(),
                 head_only: request.method() == http::Method::HEAD,
@@ -185,8 +190,13 @@ impl Frontend {
             client,
             mut request,
             terms,
+            mut span,
             ..
         } = exchange;
+        if served.is_err() {
+            span.fail("client_left");
+        }
+        drop(span);
         match served {
             Err(Gone) => Connection::Broken,
             Ok(()) if !self.bodies.skip(client, &mut request).await => Connection::Ending,
@@ -214,6 +224,7 @@ impl Frontend {
         terms.persistent &= !exchange.request.owes_continue && !self.drain.has_begun();
         let (status, answer) = reply.render(exchange.request.path(), terms);
         self.answers.count(exchange.route, status);
+        trace::answered(&mut exchange.span, status);
         (status, answer)
     }
 
@@ -259,7 +270,8 @@ impl Frontend {
         let model = model_of(&body.bytes).map_err(NoBody::Refused)?;
         let request = &exchange.request;
         let bytes = body.bytes.clone();
-        let request = Outgoing::new(request.method(), path, request.fields(), bytes);
+        let span = &mut exchange.span;
+        let request = Outgoing::new(request.method(), path, request.fields(), bytes, span);
         let ask = Ask {
             arrived: exchange.arrived,
             deadline: exchange.arrived + timeout,
@@ -276,6 +288,7 @@ impl Frontend {
             }
             NotEntered::Refused(refusal) => NoBody::Shed(Reply::refused(refusal)),
         })?;
+        trace::entered(span, &place);
         Ok((place, request, body))
     }
 
@@ -304,7 +317,7 @@ impl Frontend {
     ) -> Result<(), Gone> {
         let left = place.left();
         let answer = tokio::select! {
-            answer = tokio::time::timeout(left, self.answer(&mut place, request)) => answer,
+            answer = tokio::time::timeout(left, self.answer(&mut place, request, &exchange.span)) => answer,
             () = exchange.client.has_left() => return Err(Gone),
         };
         match answer {
@@ -327,10 +340,10 @@ impl Frontend {
     }
 
     /// Tries worker after worker until one answers; `None` when the request is given up.
-    async fn answer(&self, place: &mut Place, request: &Outgoing) -> Option<Answer> {
+    async fn answer(&self, place: &mut Place, request: &Outgoing, span: &Span) -> Option<Answer> {
         let mut deaths = 0;
         loop {
-            match self.try_once(place, request, &mut deaths).await {
+            match self.try_once(place, request, &mut deaths, span).await {
                 Ok(answer) => return Some(answer),
                 Err(attempt_error) => {
                     deaths += u32::from(attempt_error == AttemptError::Died);
@@ -361,6 +374,10 @@ impl Frontend {
         let passed = relay.run(&mut exchange.terms).await;
         if passed != Err(Cut::NotBegun) {
             self.answers.count(exchange.route, status);
+            trace::answered(&mut exchange.span, status);
+        }
+        if passed == Err(Cut::ByWorker) {
+            exchange.span.fail("worker_broke_off");
         }
         passed
     }

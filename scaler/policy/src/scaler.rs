@@ -25,6 +25,9 @@ pub struct ScalerRules {
     /// Base URL at which clients reach the proxies, for the requests that people send from the
     /// status page. None are sent when absent; `up` knows it.
     pub clients: Option<String>,
+    /// Base URL of the batch service, for the batches on the status page. None are shown when absent;
+    /// `up` knows it.
+    pub batch: Option<String>,
     /// One JSON line a tick; a restarted scaler goes on from it. [`DEFAULT_LEDGER`] when absent;
     /// `up` then keeps it only while it runs.
     pub ledger: Option<PathBuf>,
@@ -39,6 +42,7 @@ impl Default for ScalerRules {
         ScalerRules {
             listen: DEFAULT_LISTEN,
             clients: None,
+            batch: None,
             ledger: None,
             ledger_bytes: 64 << 20,
             ledgers_kept: 4,
@@ -56,13 +60,17 @@ impl ScalerRules {
             let expected = "1048576 or more";
             return Err(Problem::new("ledger_bytes", self.ledger_bytes, expected));
         }
-        match &self.clients {
-            Some(url) if !is_base_url(url) => {
-                let expected = "a base URL such as \"http://10.0.0.5:8080\"";
-                Err(Problem::new("clients", quoted(url), expected))
+        let urls = [
+            ("clients", &self.clients, "http://10.0.0.5:8080"),
+            ("batch", &self.batch, "http://10.0.0.5:8081"),
+        ];
+        for (key, url, example) in urls {
+            if let Some(url) = url.as_deref().filter(|url| !is_base_url(url)) {
+                let expected = format!("a base URL such as \"{example}\"");
+                return Err(Problem::new(key, quoted(url), expected));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 

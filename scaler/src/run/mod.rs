@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::metrics;
 use crate::overrides::{Inbox, Requests};
 use crate::scaler::Scaler;
-use crate::server::{self, LastTick};
+use crate::server::{self, LastTick, Others};
 use crate::status::Board;
 use accepted::AcceptedPolicies;
 use policies::Policy;
@@ -83,7 +83,10 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
     let Some(first) = policies.first() else {
         return Ok(());
     };
-    let clients = first.file.scaler.clients.clone();
+    let others = Others {
+        clients: first.file.scaler.clients.clone(),
+        batch: first.file.scaler.batch.clone(),
+    };
     let clock = Clock::start();
     let listen = first.file.scaler.listen;
     let files = policies
@@ -103,7 +106,7 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
         boards.push(fleet_loop.setup.board.clone());
         loops.push(of_fleet(label, fleet_loop.work()));
     }
-    let server = server::serve(listener, handle, ticks, inboxes, boards, clients);
+    let server = server::serve(listener, handle, ticks, inboxes, boards, others);
     tracing::info!(
         "tidegate-scaler {} runs {} on {}",
         env!("CARGO_PKG_VERSION"),

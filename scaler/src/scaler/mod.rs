@@ -6,6 +6,7 @@ mod by_hand;
 mod leadership;
 mod notices;
 mod starts;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tidegate_control::{
     Action, Bounds, Decision, Fleet as FleetView, FleetKind, Law, Observation, Observer, Override,
     Policy, Roster, Size, Stage, Time, Worker,
 };
+use tidegate_telemetry::{Kind, Span};
 
 use crate::clock::Set;
 use crate::event::{Death, Event, EventSink, Stopped};
@@ -198,8 +200,11 @@ impl Scaler {
     /// One tick. Takes at most two timeouts of the proxies, and what the fleet takes to act.
     pub async fn tick(&mut self, now: Time) {
         let began = Instant::now();
+        let mut span = Span::begin(Kind::Internal, "scaler tick", None);
         self.leadership.follow(&self.roster, &self.orders);
+        let asking = span.child(Kind::Internal, "signals");
         let (replies, change) = tokio::join!(self.proxies.signals(), self.leadership.renew());
+        drop(asking);
         self.follow_lease(now, change);
         self.notices.proxies(&replies);
         let mut answers = proxies::answers(&replies);
@@ -223,6 +228,7 @@ impl Scaler {
         self.notices.ends(&Condition::FleetUnknown);
         self.observer = observer;
         let decision = self.decide(now, &seen, &fleet);
+        trace::decided(&mut span, &decision, self.law.policy());
         metrics::decision(&seen, &fleet, &decision);
         self.asked.set(&decision.reason.asks);
         let snapshot = Snapshot {
@@ -242,7 +248,9 @@ impl Scaler {
             decision: decision.clone(),
         };
         self.write(now, Entry::Tick(Box::new(tick)));
+        let acting = span.child(Kind::Internal, "act");
         self.act(now, &decision, &seen).await;
+        drop(acting);
         metrics::tick(began.elapsed());
     }
 

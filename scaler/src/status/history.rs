@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_control::{Stage, Tally, Time};
 use tidegate_policy::PolicyFile;
 
@@ -27,7 +27,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 const LONGEST_TICK: Duration = Duration::from_secs(60);
 
 /// One step of the plots. Gauges are of its last tick, rates and percentiles of the last minute.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Milliseconds since 1970.
     pub at: u64,
@@ -48,19 +48,19 @@ pub struct Point {
 }
 
 /// Something that was done to the fleet, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Milliseconds since 1970.
     pub at: u64,
     pub by: By,
     /// Workers before and after; absent for an order, which changes the size by later ticks.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<(u32, u32)>,
     pub reason: String,
 }
 
 /// Who decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     Policy,

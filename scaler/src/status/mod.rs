@@ -3,6 +3,7 @@
 //! The page is one document with everything in it; it fetches nothing but these routes. It shows no
 //! content of requests, and anybody who reaches the scaler's port may read it, as with `/metrics`.
 
+mod batches;
 mod board;
 mod history;
 mod queues;
@@ -23,8 +24,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::WatchStream;
 
+pub use self::batches::{Batches, BatchesView};
 pub use self::board::{Board, ShownLedger, ShownProxies};
-use self::view::View;
+pub use self::history::{By, Change, Point};
+pub use self::view::View;
 
 /// The whole page.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
@@ -35,6 +38,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
     let scripts = [
         include_str!("page/page.js"),
         include_str!("page/fleet.js"),
+        include_str!("page/batches.js"),
         include_str!("page/plots.js"),
         include_str!("page/orders.js"),
         include_str!("page/playground.js"),
@@ -52,10 +56,13 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
                       frame-ancestors 'none'";
 
 /// What `/api/status` answers.
-#[derive(Serialize)]
-struct Status {
-    version: &'static str,
-    fleets: Vec<View>,
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub version: String,
+    pub fleets: Vec<View>,
+    /// `None` without a batch service.
+    pub batches: Option<BatchesView>,
 }
 
 /// Who follows the status at once, each with a connection of its own.
@@ -64,13 +71,19 @@ const MOST_VIEWERS: usize = 64;
 #[derive(Clone)]
 struct Boards {
     all: Arc<[Board]>,
+    batches: Option<Arc<Batches>>,
     viewers: Arc<Semaphore>,
 }
 
-/// The page of these fleets; `clients` is where clients reach the proxies.
-pub fn routes(boards: Vec<Board>, clients: Option<String>) -> Router {
+/// The page of these fleets and of the batch service; `clients` is where clients reach the proxies.
+pub fn routes(
+    boards: Vec<Board>,
+    clients: Option<String>,
+    batches: Option<&Arc<Batches>>,
+) -> Router {
     let boards = Boards {
         all: Arc::from(boards),
+        batches: batches.cloned(),
         viewers: Arc::new(Semaphore::new(MOST_VIEWERS)),
     };
     Router::new()
@@ -90,15 +103,18 @@ async fn page() -> impl IntoResponse {
     (headers, Html(PAGE.as_str()))
 }
 
-fn all(boards: &[Board]) -> Status {
-    Status {
-        version: env!("CARGO_PKG_VERSION"),
-        fleets: boards.iter().filter_map(Board::now).collect(),
+impl Boards {
+    fn now(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            fleets: self.all.iter().filter_map(Board::now).collect(),
+            batches: self.batches.as_deref().map(Batches::latest),
+        }
     }
 }
 
 async fn status(State(boards): State<Boards>) -> impl IntoResponse {
-    Json(all(&boards.all))
+    Json(boards.now())
 }
 
 #[derive(Deserialize)]
@@ -126,18 +142,15 @@ async fn past(State(boards): State<Boards>, Query(which): Query<Which>) -> Respo
 
 /// The status after each tick of any fleet.
 async fn events(State(boards): State<Boards>) -> Response {
-    let Ok(place) = boards.viewers.try_acquire_owned() else {
+    let Ok(place) = boards.viewers.clone().try_acquire_owned() else {
         let why = format!("{MOST_VIEWERS} follow the status already\n");
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     };
-    let fleets = boards.all;
-    let ticks = fleets
-        .iter()
-        .map(|board| WatchStream::new(board.subscribe()));
+    let ticks = (boards.all.iter()).map(|board| WatchStream::new(board.subscribe()));
     let ticks = futures_util::stream::select_all(ticks);
     let events = ticks.map(move |_| {
         let _place = &place;
-        let event = Event::default().json_data(all(&fleets));
+        let event = Event::default().json_data(boards.now());
         let unreadable = || Event::default().comment("the status cannot be written");
         Ok::<_, Infallible>(event.unwrap_or_else(|_| unreadable()))
     });

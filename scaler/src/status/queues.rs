@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_protocol::{ClassSignal, ModelSignal};
 
 use crate::proxies::Reply;
 
 /// One class of a model's queue. What ends in `_total` is counted since the proxies started.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct QueueView {
     pub model: String,
     /// Empty where the proxies know no classes.

@@ -1,6 +1,6 @@
 //! One fleet at its last tick, as the page and `/api/status` show it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_control::{Basis, Decision, Guard, Stage, Time, WorkerObservation};
 
 use super::history::in_stage;
@@ -8,7 +8,8 @@ use super::queues::QueueView;
 use crate::ledger::Tick;
 
 /// Times are milliseconds, moments milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct View {
     pub fleet: String,
     pub at: u64,
@@ -50,10 +51,11 @@ pub struct View {
     pub proxies: Vec<ProxyView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WorkerView {
     pub id: String,
-    pub state: &'static str,
+    pub state: String,
     pub launched: u64,
     pub slots: u32,
     /// Slots taken, through all proxies and from elsewhere.
@@ -62,7 +64,8 @@ pub struct WorkerView {
     pub heartbeat_age_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProxyView {
     pub address: String,
     pub up: bool,
@@ -146,7 +149,7 @@ fn workers(tick: &Tick) -> Vec<WorkerView> {
             .max();
         WorkerView {
             id: worker.id.clone(),
-            state: state(&worker.stage),
+            state: state(&worker.stage).to_owned(),
             launched: worker.launched.as_ms(),
             slots: known.iter().map(|worker| worker.slots).max().unwrap_or(0),
             busy: most.unwrap_or(0).max(permits),

@@ -31,7 +31,7 @@ use crate::by_fleet::of_fleet;
 use crate::clock::Clock;
 use crate::fleet::process::cores;
 use crate::run::Stop;
-use crate::server;
+use crate::server::{self, Others};
 use crate::{metrics, paths};
 use daemon::{Daemon, DaemonError};
 use directory::RunDirectory;
@@ -114,9 +114,12 @@ pub async fn up(configs: &[PathBuf]) -> anyhow::Result<()> {
     }
     let ticks = served.iter().map(|(_, one)| one.ticks.subscribe());
     let boards = served.iter().map(|(_, one)| one.board.clone());
-    let clients = Some(format!("http://{}", rules.listen));
+    let others = Others {
+        clients: Some(format!("http://{}", rules.listen)),
+        batch: (rules.batch.as_ref()).map(|batch| format!("http://{}", batch.listen)),
+    };
     let (ticks, boards) = (ticks.collect(), boards.collect());
-    let server = server::serve(listener, handle, ticks, inboxes, boards, clients);
+    let server = server::serve(listener, handle, ticks, inboxes, boards, others);
 
     terminal.say(&format!("starting the proxy on {}", rules.listen));
     let started = tokio::select! {

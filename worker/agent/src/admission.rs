@@ -4,9 +4,10 @@
 //! The work on a request holds its slot; a client that leaves does not free it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use tidegate_telemetry::Parent;
 use tokio::sync::watch;
 
 /// What a worker takes at once.
@@ -52,6 +53,7 @@ struct Place {
     admission: Arc<Admission>,
     proxy: String,
     tokens: AtomicU64,
+    trace: OnceLock<Parent>,
 }
 
 /// Every slot is taken, or too few tokens are left.
@@ -91,6 +93,7 @@ impl Admission {
             admission: self.clone(),
             proxy: proxy.to_owned(),
             tokens: AtomicU64::new(0),
+            trace: OnceLock::new(),
         })))
     }
 
@@ -130,6 +133,17 @@ impl Admission {
 }
 
 impl Slot {
+    /// From now on the work on the request is traced as a part of this.
+    pub fn trace_as(&self, parent: Parent) {
+        // It is said once.
+        let _ = self.0.trace.set(parent);
+    }
+
+    /// What the work on the request is traced as a part of.
+    pub fn trace(&self) -> Option<&Parent> {
+        self.0.trace.get()
+    }
+
     /// Takes tokens for this request, once it is known how many it needs.
     pub fn charge(&self, tokens: u64) -> Result<(), Full> {
         let Place {

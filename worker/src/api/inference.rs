@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 use tidegate_agent::Slot;
+use tidegate_telemetry::Span;
 use tokio::sync::mpsc::Receiver;
 
 use super::admit::{Admitted, admit};
@@ -26,6 +27,7 @@ use crate::engine::encoder::{self, Rows};
 use crate::engine::{Engine as _, Event, Failure, Request, Usage};
 use crate::metrics;
 use crate::models::Want;
+use crate::trace;
 
 /// Bodies of up to this many bytes are read where they arrive.
 const INLINE_BYTES: usize = 4096;
@@ -129,8 +131,10 @@ impl Call {
     /// Answers a request to `route`.
     pub async fn compute<T: Send + 'static>(self, route: &Route<T>) -> Response {
         let Route { method, refuse, .. } = *route;
-        self.answer(method, refuse, async |call| call.infer(route).await)
-            .await
+        self.answer(method, refuse, async |call, span| {
+            call.infer(route, span).await
+        })
+        .await
     }
 
     /// Answers a request that needs a body read and nothing computed.
@@ -140,7 +144,7 @@ impl Call {
         refuse: Refuse,
         reply: fn(&App, &Arrived) -> Result<Reply, ApiError>,
     ) -> Response {
-        self.answer(method, refuse, async |call| {
+        self.answer(method, refuse, async |call, _| {
             let admitted = admit(&call.app, &call.headers, call.body, call.begun).await?;
             let (reply, admitted) = read(&call.app, admitted, reply).await?;
             reply.send(admitted).await
@@ -156,8 +160,9 @@ impl Call {
         reading: fn(&App, &Arrived) -> Result<T, ApiError>,
         reply: impl AsyncFnOnce(T, Arc<App>, Slot, Option<Instant>) -> Result<Response, ApiError>,
     ) -> Response {
-        self.answer(method, refuse, async |call| {
+        self.answer(method, refuse, async |call, span| {
             let admitted = admit(&call.app, &call.headers, call.body, call.begun).await?;
+            follow(&admitted, span);
             let (asked, admitted) = read(&call.app, admitted, reading).await?;
             let slot = admitted.slot.clone();
             reply(asked, call.app, slot, admitted.deadline).await
@@ -170,30 +175,41 @@ impl Call {
         self,
         method: &'static str,
         refuse: Refuse,
-        work: impl AsyncFnOnce(Call) -> Result<Response, ApiError>,
+        work: impl AsyncFnOnce(Call, &Span) -> Result<Response, ApiError>,
     ) -> Response {
         let begun = self.begun;
+        let mut span = trace::begin(method, &self.app.name, &self.headers);
         metrics::request_begun(method);
-        match work(self).await {
+        let response = match work(self, &span).await {
             Ok(response) => {
                 metrics::request_answered(method, begun.elapsed());
                 response
             }
             Err(error) => {
                 metrics::request_failed(error.fault.label());
+                span.fail(error.fault.label());
                 refuse(error)
             }
-        }
+        };
+        let status = i64::from(response.status().as_u16());
+        span.set("http.response.status_code", status);
+        response
     }
 
-    async fn infer<T: Send + 'static>(self, route: &Route<T>) -> Result<Response, ApiError> {
+    async fn infer<T: Send + 'static>(
+        self,
+        route: &Route<T>,
+        span: &Span,
+    ) -> Result<Response, ApiError> {
         let app = self.app;
         let admitted = admit(&app, &self.headers, self.body, self.begun).await?;
+        follow(&admitted, span);
         let served = app.served()?;
         let coming = served.engine.expect();
         let (asked, admitted) = read(&app, admitted, route.read).await?;
         let Asked { texts, want, form } = asked;
         let (tokens, characters) = (texts.tokens(), texts.characters);
+        trace::tokenized(span, tokens, texts.tokenization);
         let numbers = served.numbers(want, texts.sequences.len(), tokens);
         let results = app.take_results(numbers)?;
         let deadline = admitted.deadline;
@@ -252,6 +268,15 @@ impl Cost {
         for (name, value) in values {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
         }
+    }
+}
+
+/// The work on an admitted request is traced as a part of its span.
+fn follow(admitted: &Admitted, span: &Span) {
+    if span.is_recording()
+        && let Some(parent) = span.as_parent()
+    {
+        admitted.slot.trace_as(parent);
     }
 }
 

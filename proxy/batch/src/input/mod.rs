@@ -5,6 +5,7 @@
 
 mod check;
 mod endpoint;
+mod model;
 mod reader;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use serde_json::value::RawValue;
 
 pub use check::{BadFile, Checked, check};
 pub use endpoint::{Endpoint, NoEndpoint};
+pub use model::first_model;
 pub use reader::{LineReader, RawLine};
 
 /// What a file may hold.

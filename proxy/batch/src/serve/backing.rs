@@ -19,6 +19,9 @@ use crate::work::Shared;
 /// Pieces in which contents are sent.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Ended batches of an overview.
+const ENDED_LISTED: usize = 10;
+
 pub enum Backing {
     Local {
         store: Arc<Store>,
@@ -221,6 +224,31 @@ impl Backing {
             }
             Backing::Shared { store, .. } => store.cancel(&owner, &id).await,
         }
+    }
+
+    /// The unfinished batches of all owners, oldest first, then some that ended; with their owners.
+    /// A shared store lists no ended ones, and is looked at every few seconds.
+    pub async fn all_batches(&self) -> Result<Vec<(String, Batch)>, StoreError> {
+        match self {
+            Backing::Local { store, schedule } => {
+                let mut all = store.call(|store| store.all_batches(ENDED_LISTED)).await?;
+                for (_, batch) in &mut all {
+                    schedule.count(batch);
+                }
+                Ok(all)
+            }
+            Backing::Shared { store, .. } => store.all_batches().await,
+        }
+    }
+
+    /// The model that a batch's first line names, where the input is on this machine.
+    pub async fn model(&self, batch: &Batch) -> Option<String> {
+        let Backing::Local { store, .. } = self else {
+            return None;
+        };
+        let path = store.input_path(batch);
+        let read = move || crate::input::first_model(&path).ok().flatten();
+        tokio::task::spawn_blocking(read).await.ok().flatten()
     }
 
     /// What is left to do.

@@ -11,9 +11,11 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tidegate_keys::KeyRing;
+use tidegate_protocol::BATCHES_PATH;
 
 use super::backing::Backing;
 use super::error::ApiError;
+use super::overview::{self, Overview};
 use super::{batches, files};
 use crate::config::Config;
 use crate::id;
@@ -25,6 +27,7 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// `None`: any key is taken.
     pub keys: Option<Arc<KeyRing>>,
+    pub overview: Overview,
 }
 
 /// The name that a path ends with, if it can be one.
@@ -59,6 +62,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/readyz", get(alive))
         .route("/healthz", get(alive))
         .route("/metrics", get(show_metrics))
+        .route(BATCHES_PATH, get(overview::report))
         .fallback(async |uri: Uri| {
             let message = format!("there is nothing at {}", uri.path());
             ApiError::new(StatusCode::NOT_FOUND, "not_found", message)

@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod http;
 mod listed;
+mod overview;
 mod owner;
 mod schedule;
 mod upload;
@@ -29,6 +30,7 @@ use tracing::{info, warn};
 
 use self::backing::Backing;
 use self::http::App;
+use self::overview::Overview;
 pub use self::schedule::Schedule;
 use crate::ask::Asker;
 use crate::command::ServeArgs;
@@ -74,6 +76,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         config: config.clone(),
         metrics,
         keys: keys.clone(),
+        overview: Overview::default(),
     });
     if let Some(keys) = keys {
         // Ends with the runtime.

@@ -36,6 +36,13 @@ impl Owner {
     }
 }
 
+/// The name that the file of keys gives an owner's key.
+pub fn key_name(owner: &str, ring: Option<&KeyRing>) -> Option<String> {
+    // The begin of the same hash that the file has.
+    let name = ring?.name_of_hash(owner)?;
+    (!name.is_empty()).then(|| name.to_string())
+}
+
 impl FromRequestParts<Arc<App>> for Owner {
     type Rejection = ApiError;
 

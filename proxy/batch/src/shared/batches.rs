@@ -22,7 +22,14 @@ use crate::store::{
 };
 
 /// How long what is left to do is not looked at again: it takes a list of each batch.
-const BACKLOG_FRESH: Duration = Duration::from_secs(5);
+const LOOK_FRESH: Duration = Duration::from_secs(5);
+
+/// What there is to do, when it was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    backlog: Backlog,
+    batches: Vec<(String, Batch)>,
+}
 
 /// A batch as it was asked for, and how its input is cut.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -202,15 +209,25 @@ impl SharedStore {
 
     /// What is left to do, of all machines.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let last = *self.last_backlog();
-        if let Some((at, backlog)) = last
-            && at.elapsed() < BACKLOG_FRESH
+        Ok(self.looked_at().await?.backlog)
+    }
+
+    /// The unfinished batches of all owners, oldest first, with their owners.
+    pub async fn all_batches(&self) -> Result<Vec<(String, Batch)>, StoreError> {
+        Ok(self.looked_at().await?.batches)
+    }
+
+    /// All unfinished batches, as they were a few seconds ago at most.
+    async fn looked_at(&self) -> Result<Look, StoreError> {
+        if let Some((at, look)) = &*self.last_look()
+            && at.elapsed() < LOOK_FRESH
         {
-            return Ok(backlog);
+            return Ok(look.clone());
         }
         let now = unix_seconds();
-        let mut backlog = Backlog::default();
-        for (_, asked) in self.all_open("open/").await? {
+        let mut look = Look::default();
+        for (owner, asked) in self.all_open("open/").await? {
+            let backlog = &mut look.backlog;
             let mut batch = asked.row.batch;
             self.progress(&batch.id).await?.apply(&mut batch);
             let counts = batch.request_counts;
@@ -221,13 +238,15 @@ impl SharedStore {
             backlog.tokens += asked.input_bytes / BYTES_PER_TOKEN * left / total.max(1);
             let age = now.saturating_sub(batch.created_at);
             backlog.oldest_seconds = backlog.oldest_seconds.max(age);
+            look.batches.push((owner, batch));
         }
-        *self.last_backlog() = Some((Instant::now(), backlog));
-        Ok(backlog)
+        look.batches.sort_by_key(|(_, batch)| batch.created_at);
+        *self.last_look() = Some((Instant::now(), look.clone()));
+        Ok(look)
     }
 
-    fn last_backlog(&self) -> MutexGuard<'_, Option<(Instant, Backlog)>> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_look(&self) -> MutexGuard<'_, Option<(Instant, Look)>> {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

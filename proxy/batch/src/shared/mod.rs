@@ -36,13 +36,13 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use self::aws::Aws;
+use self::batches::Look;
 use self::bucket::Bucket;
 pub use self::error::SharedError;
 use self::queue::Queue;
 pub use self::runner::Runner;
 use self::scratch::Scratch;
 use crate::config::{Config, Quota};
-use crate::metrics::Backlog;
 
 pub struct SharedStore {
     bucket: Bucket,
@@ -52,7 +52,7 @@ pub struct SharedStore {
     part_lines: u32,
     part_bytes: u64,
     /// What was left to do when it was last looked at.
-    backlog: Mutex<Option<(Instant, Backlog)>>,
+    look: Mutex<Option<(Instant, Look)>>,
 }
 
 impl SharedStore {
@@ -72,7 +72,7 @@ impl SharedStore {
             quota: config.quota.clone(),
             part_lines: rules.part_lines,
             part_bytes: rules.part_bytes,
-            backlog: Mutex::default(),
+            look: Mutex::default(),
         }))
     }
 

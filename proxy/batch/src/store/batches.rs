@@ -22,6 +22,9 @@ pub const BYTES_PER_TOKEN: u64 = 4;
 /// More than can be at work at once; those behind them wait.
 const MOST_UNFINISHED: u32 = 2000;
 
+/// Among the newest that ended, deferred requests may be many.
+const ENDED_LOOKED_AT: u32 = 200;
+
 /// What a client asks for.
 #[derive(Clone, Debug)]
 pub struct NewBatch {
@@ -113,17 +116,29 @@ impl Store {
             let mut query = database.prepare_cached(
                 "SELECT owner, body FROM batches WHERE ended = 0 ORDER BY seq LIMIT ?",
             )?;
-            let rows = query.query_map([MOST_UNFINISHED], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-            })?;
-            let mut unfinished = Vec::new();
-            for row in rows {
-                let (owner, body) = row?;
-                let row = parse(&body)?;
-                unfinished.push(Unfinished { owner, row });
-            }
-            Ok(unfinished)
+            let rows = read_rows(query.query_map([MOST_UNFINISHED], owner_and_body)?)?;
+            let unfinished = |(owner, row)| Unfinished { owner, row };
+            Ok(rows.into_iter().map(unfinished).collect())
         })
+    }
+
+    /// The unfinished batches of all owners, oldest first, then the newest that ended; with their
+    /// owners. Deferred requests are left out.
+    pub fn all_batches(&self, ended: usize) -> Result<Vec<(String, Batch)>, StoreError> {
+        let unfinished = self.unfinished()?.into_iter();
+        let newest = self.with(|database| {
+            let mut query = database.prepare_cached(
+                "SELECT owner, body FROM batches WHERE ended = 1 ORDER BY seq DESC LIMIT ?",
+            )?;
+            read_rows(query.query_map([ENDED_LOOKED_AT], owner_and_body)?)
+        })?;
+        let of_file =
+            |(owner, row): (String, Row)| (!row.is_deferred).then_some((owner, row.batch));
+        let unfinished = unfinished
+            .map(|one| (one.owner, one.row))
+            .filter_map(of_file);
+        let newest = newest.into_iter().filter_map(of_file).take(ended);
+        Ok(unfinished.chain(newest).collect())
     }
 
     /// Moves a batch on, and gives it as it is then.
@@ -365,6 +380,20 @@ fn write(transaction: &Transaction, row: &Row) -> Result<(), StoreError> {
         params![body, ended, row.batch.id],
     )?;
     Ok(())
+}
+
+fn owner_and_body(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+fn read_rows(
+    rows: impl Iterator<Item = rusqlite::Result<(String, String)>>,
+) -> Result<Vec<(String, Row)>, StoreError> {
+    let read = |row: rusqlite::Result<(String, String)>| {
+        let (owner, body) = row?;
+        Ok((owner, parse(&body)?))
+    };
+    rows.map(read).collect()
 }
 
 fn parse(body: &str) -> Result<Row, StoreError> {

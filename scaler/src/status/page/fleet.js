@@ -100,9 +100,12 @@ function showWorkers(view) {
 }
 
 function showQueues(view) {
-  showRows(by("queues"), view.queues, (queue) => `${queue.model} ${queue.class}`, cells(9, true), (row, queue) => fillCells(row, [
-    queue.model, queue.class || none, String(queue.waiting), duration(queue.oldest_waiting_ms), String(queue.in_flight),
-    String(queue.arrivals_total), String(queue.answered_total), String(queue.refused_total), String(queue.failed_total + queue.aborted_total),
+  const rows = [...view.queues, ...batchLinesAsQueue(status)];
+  const whole = (value) => value == null ? none : String(value);
+  showRows(by("queues"), rows, (queue) => `${queue.model} ${queue.class}`, cells(9, true), (row, queue) => fillCells(row, [
+    queue.model, queue.class || none, String(queue.waiting), duration(queue.oldest_waiting_ms), whole(queue.in_flight),
+    whole(queue.arrivals_total), whole(queue.answered_total), whole(queue.refused_total),
+    queue.failed_total == null ? none : String(queue.failed_total + queue.aborted_total),
   ]), "no requests yet");
 }
 
@@ -113,6 +116,7 @@ function show() {
   showNow(view);
   showWorkers(view);
   showQueues(view);
+  showBatches(status);
 }
 
 function showConnection(state, text) {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::Rows;
 use crate::engine::{Event, Failure, Usage};
 use crate::models::{Sequence, Want};
+use crate::trace;
 
 /// A request's events: started, its rows, finished.
 const EVENTS: usize = 3;
@@ -48,6 +49,8 @@ struct Progress {
 pub struct Piece {
     pub job: Arc<Job>,
     pub texts: Range<usize>,
+    /// Texts of the batch that it was computed in, once that is known.
+    pub batch_texts: usize,
 }
 
 impl Job {
@@ -127,7 +130,11 @@ impl Piece {
             }
             progress.computing += 1;
         }
-        Piece { job, texts }
+        Piece {
+            job,
+            texts,
+            batch_texts: 0,
+        }
     }
 
     pub fn sequences(&self) -> impl Iterator<Item = &Sequence> {
@@ -151,19 +158,23 @@ impl Piece {
         if !over || progress.computing > 0 {
             return;
         }
-        drop(progress.slot.take());
+        let slot = progress.slot.take();
+        let trace = slot.as_ref().and_then(Slot::trace).cloned();
+        drop(slot);
         match progress.failure.clone() {
             Some(problem) => progress.tell(Event::Failed(Failure::Compute(problem))),
             None => {
                 let begun = progress.begun.unwrap_or(now);
                 let rows = std::mem::take(&mut progress.rows);
                 progress.tell(Event::Output(rows));
-                progress.tell(Event::Finished(Usage {
+                let usage = Usage {
                     read: self.job.texts.iter().map(Sequence::len).sum(),
                     written: 0,
                     waited: begun.saturating_duration_since(self.job.queued),
                     computed: now.saturating_duration_since(begun),
-                }));
+                };
+                trace::computed(trace.as_ref(), &usage, Some(self.batch_texts));
+                progress.tell(Event::Finished(usage));
             }
         }
         progress.events = None;

@@ -256,17 +256,18 @@ impl<N: Compute> Cores<N> {
             Ok(Err(problem)) => Err(problem.to_string()),
             Err(_) => Err("the model panicked".to_owned()),
         };
-        let now = Instant::now();
+        let (now, batch_texts) = (Instant::now(), texts.len());
         match results {
             Ok(results) => {
                 let mut results = results.into_iter();
-                for piece in pieces {
+                for mut piece in pieces {
+                    piece.batch_texts = batch_texts;
                     let own = results.by_ref().take(piece.texts.len()).collect();
                     piece.finish(finite(own), now);
                 }
             }
             Err(problem) => {
-                error!(problem, texts = texts.len(), "a batch failed");
+                error!(problem, texts = batch_texts, "a batch failed");
                 for piece in pieces {
                     piece.finish(Err(problem.clone()), now);
                 }

@@ -12,6 +12,7 @@ use tracing::error;
 use super::{Delta, End, Model, Numbers, Piece, Task};
 use crate::engine::{Event, Failure, Usage};
 use crate::metrics;
+use crate::trace;
 
 /// A request on its way.
 pub(super) struct Job<M: Model> {
@@ -19,7 +20,7 @@ pub(super) struct Job<M: Model> {
     events: Sender<Event<Piece<M::Delta>>>,
     deadline: Option<Instant>,
     /// Given back when the job is dropped.
-    _slot: Slot,
+    slot: Slot,
     submitted: Instant,
     begun: Option<Instant>,
     /// Answers that have not ended.
@@ -41,7 +42,7 @@ impl<M: Model> Job<M> {
             left: tasks.len(),
             events,
             deadline,
-            _slot: slot,
+            slot,
             submitted: now,
             begun: None,
             usage: Usage {
@@ -228,6 +229,7 @@ impl<M: Model> Turn<M> {
                     job.usage.computed =
                         job.begun.map_or_else(Default::default, |begun| now - begun);
                     let usage = job.usage;
+                    trace::computed(job.slot.trace(), &usage, None);
                     self.end(id, Event::Finished(usage));
                 }
             }
