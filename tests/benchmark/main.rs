@@ -3,23 +3,31 @@
 mod batches;
 mod departures;
 mod encoders;
+mod generation;
 mod overhead;
 mod peers;
+mod table;
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
+use tidegate_tests::binary;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Names the Python that has the peers installed.
+const PYTHON: &str = "TIDEGATE_PEERS_PYTHON";
 
 /// The command line cannot be used, as the daemons say it.
 const USAGE: u8 = 78;
 
-/// Measures the daemons beside nginx, HAProxy, ONNX Runtime and PyTorch, where they are installed.
+/// Measures the daemons beside nginx, HAProxy, ONNX Runtime, PyTorch, llama.cpp and CTranslate2, where
+/// they are installed.
 ///
 /// Takes minutes and wants the machine for itself. Exits with 2 when a promise is missed.
 #[derive(Parser)]
 #[command(name = "tidegate-bench", version)]
-struct Command {
+struct Arguments {
     /// What to measure; everything when nothing is named.
     #[arg(value_enum)]
     parts: Vec<Part>,
@@ -29,6 +37,8 @@ struct Command {
 enum Part {
     /// Tokens a second of an encoder, beside ONNX Runtime and PyTorch.
     Encoders,
+    /// Tokens a second of decoders and of T5, beside llama.cpp and CTranslate2.
+    Generation,
     /// The processor time of a proxied request, beside nginx and HAProxy.
     Overhead,
     /// What the fastest published settings of the peers reach.
@@ -41,7 +51,7 @@ enum Part {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let command = match Command::try_parse() {
+    let command = match Arguments::try_parse() {
         Ok(command) => command,
         Err(usage) => {
             // Help and version come this way as well, and are no mistake.
@@ -83,6 +93,9 @@ async fn measure(parts: &[Part]) -> bool {
     if wanted(Part::Encoders) {
         held &= encoders::measure().await;
     }
+    if wanted(Part::Generation) {
+        held &= generation::measure();
+    }
     if wanted(Part::Overhead) {
         overhead::measure().await;
     }
@@ -103,4 +116,17 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let rank = (q * values.len() as f64).ceil() as usize;
     values[rank.clamp(1, values.len()) - 1]
+}
+
+/// Runs the worker to its end and returns what it printed.
+fn worker(options: &[&str], paths: &[(&str, &Path)]) -> Vec<u8> {
+    let mut command = Command::new(binary("tidegate-worker"));
+    command.args(options);
+    for (option, path) in paths {
+        command.arg(option).arg(path);
+    }
+    let output = command.output().expect("the worker runs");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{options:?}: {log}");
+    output.stdout
 }

@@ -207,15 +207,25 @@ impl Harness {
     }
 }
 
-/// The model that `make up` serves.
+/// The model that `make up` serves embeddings with.
 pub fn default_model() -> PathBuf {
+    fetched("all-MiniLM-L6-v2")
+}
+
+/// The one that it chats with.
+pub fn chat_model() -> PathBuf {
+    fetched("SmolLM2-135M-Instruct.gguf")
+}
+
+fn fetched(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     let model = root
         .expect("tests/ is in the workspace")
-        .join("models/all-MiniLM-L6-v2");
+        .join("models")
+        .join(name);
     assert!(
         model.exists(),
-        "{} is missing; `make test` fetches it",
+        "{} is missing; `make up` fetches it",
         model.display()
     );
     model

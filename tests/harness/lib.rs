@@ -9,7 +9,7 @@ mod process;
 mod up;
 
 pub use collector::{Collector, Received, environment as trace_environment};
-pub use daemons::{Harness, HarnessConfig, default_model};
+pub use daemons::{Harness, HarnessConfig, chat_model, default_model};
 pub use load::{Answer, Client, Dice, Timed};
 pub use moto::{ENVIRONMENT, Moto, REGION, python as clients_python};
 pub use process::{Process, binary};

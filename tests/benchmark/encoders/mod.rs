@@ -1,20 +1,21 @@
 //! int8 encoders beside ONNX Runtime and PyTorch: the same texts, the same threads, in turns, so
 //! that what disturbs the machine disturbs all of them.
 
+mod figures;
 mod peer;
 mod service;
-mod table;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate_tests::{binary, default_model};
+use tidegate_tests::default_model;
 
 use self::peer::Peer;
-use self::table::Table;
+use crate::table::Bound::{AtLeast, AtMost};
+use crate::table::Table;
+use crate::worker;
 
 const THREADS: usize = 2;
 const ROUNDS: usize = 5;
@@ -60,12 +61,16 @@ pub async fn measure() -> bool {
             show(onnx.as_ref()),
             show(torch.as_ref())
         );
-        table.add_round(&ours, &ours_f32, onnx.as_ref(), torch.as_ref());
+        figures::add_round(&mut table, &ours, &ours_f32, onnx.as_ref(), torch.as_ref());
     }
     drop((int8, f32));
-    table.add_model(&models.compare());
-    table.add_start(service::start_to_ready(&models.int8, models.home.path()));
-    table.add_service(service::through_the_proxy(&models.int8, || run(&models.int8)).await);
+    figures::add_model(&mut table, &models.compare());
+    for seconds in service::start_to_ready(&models.int8, models.home.path()) {
+        table.add("start to ready, seconds", seconds, AtMost(0.5));
+    }
+    for share in service::through_the_proxy(&models.int8, || run(&models.int8)).await {
+        table.add("through the proxy / in process", share, AtLeast(0.85));
+    }
     print!("{table}");
     table.all_met()
 }
@@ -120,17 +125,4 @@ fn run(model: &Path) -> Round {
         tokens_per_second: figures.tokens_per_second,
         p50_ms: [figures.by_length[0].p50_ms, figures.by_length[1].p50_ms],
     }
-}
-
-/// Runs the worker to its end and returns what it printed.
-fn worker(options: &[&str], paths: &[(&str, &Path)]) -> Vec<u8> {
-    let mut command = Command::new(binary("tidegate-worker"));
-    command.args(options);
-    for (option, path) in paths {
-        command.arg(option).arg(path);
-    }
-    let output = command.output().expect("the worker runs");
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{options:?}: {log}");
-    output.stdout
 }

@@ -9,9 +9,7 @@ use tempfile::TempDir;
 use tidegate_tests::default_model;
 
 use super::{LENGTHS, Round, THREADS};
-
-/// The Python that has the peers installed.
-const PYTHON: &str = "TIDEGATE_PEERS_PYTHON";
+use crate::PYTHON;
 
 pub struct Peer {
     child: Child,
