@@ -14,14 +14,14 @@ use super::fitness::Demands;
 use super::seq2seq;
 use crate::api::{App, Served};
 use crate::config::{S3Config, WorkerConfig};
-use crate::engine::encoder::{Encoder, Lane};
+use crate::engine::encoder::{ComputeThread, Encoder};
 use crate::engine::{Deaths, Engine as _};
 use crate::memory::Shares;
 use crate::models::{self, Model, ModelError, Overlong, Source, Text, Want, Workspace};
 
 /// What computes the model.
 pub enum Threads {
-    Encoder(Vec<Lane>),
+    Encoder(Vec<ComputeThread>),
     /// The decoder's one thread; its team is as many again less one.
     Decoder(#[allow(dead_code, reason = "held while the process lives")] JoinHandle<()>),
     /// As a decoder's.
@@ -31,13 +31,13 @@ pub enum Threads {
 impl Threads {
     pub fn len(&self) -> usize {
         match self {
-            Threads::Encoder(lanes) => lanes.len(),
+            Threads::Encoder(threads) => threads.len(),
             Threads::Decoder(_) | Threads::Seq2Seq(_) => 1,
         }
     }
 }
 
-/// Computed once by each lane before it takes requests.
+/// Computed once by each compute thread before it takes requests.
 const WARM_UP: &str = "The first computation is slower than those after it.";
 
 /// Gets the model to where it answers, and returns what computes it.
@@ -82,7 +82,7 @@ pub async fn load(
     } = model;
     let (dimensions, width) = (network.dimensions(), network.width());
     let started = Encoder::start(network, workspaces, &config.batch, deaths);
-    let (engine, lanes) = started.map_err(ServeError::Thread)?;
+    let (engine, threads) = started.map_err(ServeError::Thread)?;
     let capacity = engine.capacity(config.slots.get());
     app.admission.set_capacity(capacity);
     // Set once, here.
@@ -93,7 +93,7 @@ pub async fn load(
         width,
         engine,
     });
-    Ok(Threads::Encoder(lanes))
+    Ok(Threads::Encoder(threads))
 }
 
 /// Where the model is on this machine, once it is there.

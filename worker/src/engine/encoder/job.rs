@@ -1,6 +1,6 @@
-//! One accepted request on its way through the queue and the lanes.
+//! One accepted request on its way through the queue and the compute threads.
 //!
-//! Its texts may be computed in several batches by several lanes; the last of them hands the
+//! Its texts may be computed in several batches by several threads; the last of them hands the
 //! whole answer over. The slot is given back before the answer leaves, so that whoever waited
 //! for the answer finds the slot free.
 
@@ -35,7 +35,7 @@ struct Progress {
     rows: Rows,
     /// Texts whose results are not there yet.
     missing: usize,
-    /// Pieces in the lanes now.
+    /// Pieces that are computed now.
     computing: usize,
     begun: Option<Instant>,
     failure: Option<String>,

@@ -1,10 +1,10 @@
 //! The engine of encoders: texts of several requests in one batch, whole answers.
 //!
-//! [`queue`] keeps what waits, [`lanes`] are the threads that compute it, [`job`] is one request on
+//! [`queue`] keeps what waits, [`compute`] has the threads that compute it, [`job`] is one request on
 //! its way through both.
 
+mod compute;
 mod job;
-mod lanes;
 mod queue;
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::time::Instant;
 use tidegate_agent::Capacity;
 use tokio::sync::mpsc;
 
+use self::compute::Intake;
+pub use self::compute::{Coming, ComputeThread};
 use self::job::Job;
-use self::lanes::Intake;
-pub use self::lanes::{Coming, Lane};
 use super::{Deaths, Engine, Event, Request};
 use crate::config::BatchConfig;
 use crate::models::{Network, Sequence, Want, Workspace};
@@ -46,10 +46,10 @@ impl Encoder {
         workspaces: Vec<Workspace>,
         config: &BatchConfig,
         deaths: &Deaths,
-    ) -> std::io::Result<(Encoder, Vec<Lane>)> {
+    ) -> std::io::Result<(Encoder, Vec<ComputeThread>)> {
         let intake = Intake::new(config);
-        let lanes = lanes::start(&intake, network, workspaces, deaths)?;
-        Ok((Encoder { intake }, lanes))
+        let threads = compute::start(&intake, network, workspaces, deaths)?;
+        Ok((Encoder { intake }, threads))
     }
 
     /// Announces a request that is being read into tokens: a batch may be held back a little for

@@ -1,12 +1,12 @@
-//! Lanes: threads that take batches from the queue and compute them.
+//! Threads that take batches from the queue and compute them.
 //!
-//! A free lane takes what waits; nothing is held back to fill a batch, except for requests that
-//! are already being read into tokens, and only while no other lane is free to take those.
-//! Batches therefore form by themselves: while the lanes compute, requests gather.
+//! A free thread takes what waits; nothing is held back to fill a batch, except for requests that
+//! are already being read into tokens, and only while no other thread is free to take those.
+//! Batches therefore form by themselves: while the threads compute, requests gather.
 //!
-//! A workspace stands for a core. Under load each lane computes a batch of its own with one, so
+//! A workspace stands for a core. Under load each thread computes a batch of its own with one, so
 //! nothing is split and nothing waits for the slowest part. Where one batch is all there is, its
-//! lane borrows the others' workspaces, and the batch is computed on all cores.
+//! thread borrows the others' workspaces, and the batch is computed on all cores.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ use crate::engine::Deaths;
 use crate::models::{self, ModelError, Network, Sequence, Want, Workspace};
 use crate::{metrics, threads};
 
-/// What the lanes and those who fill the queue share.
+/// What the threads and those who fill the queue share.
 #[derive(Debug)]
 pub struct Intake {
     shared: Mutex<Shared>,
@@ -43,7 +43,7 @@ struct Shared {
     closed: bool,
 }
 
-/// What a lane computes next, and how many workspaces it has taken for it.
+/// What a thread computes next, and how many workspaces it has taken for it.
 struct Batch {
     pieces: Vec<Piece>,
     cores: usize,
@@ -79,7 +79,7 @@ impl Intake {
         self.shared().queue.len()
     }
 
-    /// Ends the lanes once the queue is empty.
+    /// Ends the threads once the queue is empty.
     pub fn close(&self) {
         self.shared().closed = true;
         self.changed.notify_all();
@@ -145,7 +145,7 @@ impl Coming {
     /// Puts the announced job in the queue.
     pub fn arrive(self, job: Arc<Job>) {
         self.0.shared().queue.push(job);
-        // Dropping `self` wakes the lanes.
+        // Dropping `self` wakes the threads.
     }
 }
 
@@ -188,32 +188,32 @@ struct Cores<N: Compute> {
     workspaces: Mutex<Vec<N::Workspace>>,
 }
 
-/// A lane's thread.
-pub type Lane = JoinHandle<()>;
+/// A thread that computes batches.
+pub type ComputeThread = JoinHandle<()>;
 
-/// Starts a lane for each workspace; they end when the intake is closed.
+/// Starts a thread for each workspace; they end when the intake is closed.
 pub fn start<N: Compute>(
     intake: &Arc<Intake>,
     network: N,
     workspaces: Vec<N::Workspace>,
     deaths: &Deaths,
-) -> std::io::Result<Vec<Lane>> {
+) -> std::io::Result<Vec<ComputeThread>> {
     let count = workspaces.len();
     let cores = Arc::new(Cores {
         network,
         workspaces: Mutex::new(workspaces),
     });
     intake.free(count);
-    let lanes = (0..count).map(|number| {
+    let threads = (0..count).map(|number| {
         let (intake, cores) = (intake.clone(), cores.clone());
-        deaths.spawn(format!("lane-{number}"), move || {
+        deaths.spawn(format!("compute-{number}"), move || {
             threads::stay_on_this_one();
             while let Some(batch) = intake.next_batch() {
                 cores.compute(&intake, batch);
             }
         })
     });
-    lanes.collect()
+    threads.collect()
 }
 
 impl<N: Compute> Cores<N> {
@@ -340,10 +340,10 @@ mod tests {
         let intake = Intake::new(&BatchConfig::default());
         let (job, mut events) = job(&admission, &[1, 1]);
         intake.expect().arrive(job);
-        let lanes = start(&intake, Forgetful, vec![()], &deaths().0).expect("threads start");
+        let threads = start(&intake, Forgetful, vec![()], &deaths().0).expect("threads start");
         intake.close();
-        for lane in lanes {
-            lane.join().expect("a lane ends");
+        for thread in threads {
+            thread.join().expect("it ends");
         }
         assert_eq!(events.try_recv(), Ok(Event::Started));
         let failure = "the model gave 1 results for 2 texts".to_owned();
