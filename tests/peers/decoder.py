@@ -34,7 +34,7 @@ def write_settings(writer):
 
 
 def write_vocabulary(writer):
-    tokens = byte_characters()
+    tokens = byte_characters() + ["wo"]
     tokens += [f"word{n}" for n in range(len(tokens), END)] + ["<|endoftext|>"]
     types = [gguf.TokenType.NORMAL] * END + [gguf.TokenType.CONTROL]
     writer.add_tokenizer_model("gpt2")
