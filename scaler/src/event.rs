@@ -64,6 +64,14 @@ pub enum Event {
     LedgerFailed {
         why: String,
     },
+    /// What the law has learned cannot be kept for the next run.
+    LearnedUnkept {
+        why: String,
+    },
+    /// What an earlier run's law has learned cannot be used.
+    LearnedUnread {
+        why: String,
+    },
     /// This scaler acts, as nobody else does any more.
     Leads {
         /// Workers that the one before has left draining.
@@ -158,6 +166,8 @@ impl Event {
             | Event::ProxySilent { .. }
             | Event::OrderFailed { .. }
             | Event::LedgerFailed { .. }
+            | Event::LearnedUnkept { .. }
+            | Event::LearnedUnread { .. }
             | Event::MemoryUnread { .. }
             | Event::LeaseUnreached { .. }
             | Event::PolicyRefused { .. } => Severity::Warning,
@@ -207,6 +217,13 @@ impl fmt::Display for Event {
             Event::ProxyLeft { proxy } => write!(f, "{proxy} is no longer one of the proxies"),
             Event::OrderFailed { proxy, why } => write!(f, "{proxy} accepts no orders: {why}"),
             Event::LedgerFailed { why } => write!(f, "the ledger cannot be written: {why}"),
+            Event::LearnedUnkept { why } => {
+                write!(f, "what was learned cannot be kept for the next run: {why}")
+            }
+            Event::LearnedUnread { why } => write!(
+                f,
+                "what an earlier run has learned is not used, and is learned anew: {why}"
+            ),
             Event::Leads { draining: 0 } => f.write_str("holds the lease and acts"),
             Event::Leads { draining } => {
                 write!(

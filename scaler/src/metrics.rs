@@ -193,6 +193,8 @@ pub fn event(event: &Event) {
         Event::LaunchFailed { .. } => "launch_failed",
         Event::HeartbeatsLost => "beats_lost",
         Event::LedgerFailed { .. } => "ledger_failed",
+        Event::LearnedUnkept { .. } => "learned_unkept",
+        Event::LearnedUnread { .. } => "learned_unread",
         Event::LeaseUnreached { .. } => "lease_unreached",
         Event::MemoryUnread { .. } => "memory_unread",
         Event::OrderFailed { .. } => "order_failed",

@@ -1,6 +1,6 @@
 //! Outcomes of launches: how long they took to serve, and how likely a running launch will be in time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::{Fleet, Stage, Time, Worker};
@@ -26,7 +26,8 @@ const LAST_MOMENT: f64 = 0.02;
 /// Follows each launch from when it is first seen to its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Boots {
-    booting: BTreeMap<String, Time>,
+    /// Looked up for each worker at each tick; never read in its own order.
+    booting: HashMap<String, Time>,
     /// Seconds from launch to ready; infinite for those that never were.
     took: VecDeque<f64>,
 }
@@ -50,7 +51,20 @@ impl Boots {
                 self.note(now.since(launched).as_secs_f64());
             }
         }
-        before.iter().for_each(|_| self.note(f64::INFINITY));
+        (0..before.len()).for_each(|_| self.note(f64::INFINITY));
+    }
+
+    /// How long the last launches took, in seconds; nothing for those that never served.
+    pub fn took(&self) -> Vec<Option<f64>> {
+        let took = self.took.iter();
+        took.map(|took| took.is_finite().then_some(*took)).collect()
+    }
+
+    /// Goes on with the launches that an earlier run has seen.
+    pub fn take_up(&mut self, took: &[Option<f64>]) {
+        self.took.clear();
+        let took = took.iter().map(|took| took.unwrap_or(f64::INFINITY));
+        took.for_each(|took| self.note(took));
     }
 
     /// Within this time most launches serve; never more than the policy says.

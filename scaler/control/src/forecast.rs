@@ -9,10 +9,10 @@ use std::time::Duration;
 use tidegate_queue::Moment;
 
 use crate::decision::{Ask, Basis};
-use crate::staffing::{Ended, Need, Reading, Staffing, StaffingRules};
+use crate::staffing::{Need, Reading, Staffing, StaffingRules, Traffic};
 use crate::{
-    ForecastRules, Health, Measure, Metric, Observation, Policy, Quantity, Slo, Statistic, Time,
-    Window,
+    ForecastRules, Health, Measure, Metric, Observation, Policy, Quantity, Slo, Statistic, Tally,
+    Time, Window,
 };
 
 /// What p95 latency is taken over.
@@ -39,8 +39,8 @@ pub(crate) struct Forecaster {
     hold: Duration,
     staffing: Staffing,
     reading: Reading,
-    /// Since the last complete tick.
-    ended: Ended,
+    /// How long answered requests took since the last complete tick.
+    services: Tally,
     last: Option<Time>,
     /// What the proxies that answer come to, since one does not.
     partial: Option<Box<Staffing>>,
@@ -76,7 +76,7 @@ impl Forecaster {
             slo: policy.slo,
             hold,
             reading: Reading::default(),
-            ended: Ended::default(),
+            services: Tally::default(),
             last: None,
             partial: None,
             need: None,
@@ -100,10 +100,17 @@ impl Forecaster {
         Some(earlier)
     }
 
+    pub fn learned(&self) -> Traffic {
+        self.staffing.learned()
+    }
+
+    pub fn take_up(&mut self, traffic: Traffic) {
+        self.staffing.take_up(traffic);
+    }
+
     pub fn take(&mut self, look: &Look) {
-        let ended = self.count(look);
-        self.ended.service.add(&ended.service);
-        self.ended.waits.add(&ended.waits);
+        let services = self.count(look);
+        self.services.add(&services);
         self.occupied = self.occupied(look);
         match look.window.health() {
             Health::Blind => self.need = None,
@@ -112,7 +119,7 @@ impl Forecaster {
                 let partial = self
                     .partial
                     .get_or_insert_with(|| Box::new(staffing.clone()));
-                self.need = partial.read(self.reading, &ended);
+                self.need = partial.read(self.reading, &services);
             }
             Health::Complete => self.learn(look),
         }
@@ -123,8 +130,8 @@ impl Forecaster {
         if look.lead_time != self.lead_time {
             self.set_lead_time(look.lead_time);
         }
-        let ended = std::mem::take(&mut self.ended);
-        self.need = self.staffing.read(self.reading, &ended);
+        let services = std::mem::take(&mut self.services);
+        self.need = self.staffing.read(self.reading, &services);
         let seconds = self
             .last
             .replace(look.now)
@@ -207,9 +214,10 @@ impl Forecaster {
         }
     }
 
-    /// Adds up what the proxies counted since the tick before. Returns what has ended since.
-    fn count(&mut self, look: &Look) -> Ended {
-        let (reading, mut ended) = (&mut self.reading, Ended::default());
+    /// Adds up what the proxies counted since the tick before. Returns how long
+    /// answered requests took.
+    fn count(&mut self, look: &Look) -> Tally {
+        let (reading, mut services) = (&mut self.reading, Tally::default());
         reading.at = Moment::from_millis(look.now.as_ms());
         reading.serving = look.serving;
         (reading.waiting, reading.in_flight) = (0, 0);
@@ -218,8 +226,7 @@ impl Forecaster {
             reading.arrivals_total += seen.arrivals;
             reading.served_total += seen.served;
             reading.service_s += seen.service_ms / 1000.0;
-            ended.service.add(&seen.service);
-            ended.waits.add(&seen.waits);
+            services.add(&seen.service);
             reading.waiting += seen.waiting;
             reading.in_flight += seen.in_flight;
             for worker in seen.workers.iter().filter(|w| w.ready && w.slots > 0) {
@@ -230,7 +237,7 @@ impl Forecaster {
         if let Some(mean) = slots.checked_div(workers) {
             reading.slots = mean as u32;
         }
-        ended
+        services
     }
 
     /// While a busy fleet is too slow, more is asked for, little by little. It is not while one

@@ -19,6 +19,7 @@ mod decision;
 mod fleet;
 mod forecast;
 mod law;
+mod learned;
 mod observe;
 mod pace;
 mod plan;
@@ -35,6 +36,7 @@ pub use by_hand::{Override, Size};
 pub use decision::{Action, Ask, Basis, Decision, Guard, Reason, Replacement, WhyReplaced};
 pub use fleet::{Fleet, Member, Roster, Stage, Worker};
 pub use law::Law;
+pub use learned::{BadLearned, Learned};
 pub use observe::{Answer, Observation, Observer, ProxyObservation, Seen, WorkerObservation};
 pub use policy::{
     Behaviour, Bounds, CostRules, FleetKind, FleetRules, ForecastRules, Formula, Metric, OnMissing,

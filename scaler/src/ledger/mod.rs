@@ -4,14 +4,16 @@
 //! Lines carry a version, files are rotated by size, and no line holds a secret or a request.
 
 mod fold;
+mod learned;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tidegate_control::Time;
+use tidegate_control::{Learned, Time};
 
 pub use fold::{Folded, Recalled, fold};
+pub use learned::{Unread, learned};
 pub use tidegate_control::record::{
     ByHand, Entry, Line, Note, Outcome, Tick, VERSION, WorkerByHand,
 };
@@ -23,11 +25,24 @@ pub trait Record: Send {
     /// # Errors
     /// When the entry is not kept.
     fn record(&mut self, at: Time, entry: Entry) -> io::Result<()>;
+
+    /// Keeps what the law has learned, in place of what was kept before. One that keeps none forgets
+    /// it.
+    ///
+    /// # Errors
+    /// When it is not kept.
+    fn keep(&mut self, _learned: &Learned) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Record for Ledger {
     fn record(&mut self, at: Time, entry: Entry) -> io::Result<()> {
         self.write(at, entry)
+    }
+
+    fn keep(&mut self, learned: &Learned) -> io::Result<()> {
+        learned::keep(&self.rules.file, learned)
     }
 }
 

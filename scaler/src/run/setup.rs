@@ -29,7 +29,7 @@ use crate::sources::Sources;
 use crate::status::{Board, ShownLedger, ShownProxies};
 use tidegate_policy::{DEFAULT_LEDGER, LeaseKind, LeaseRules, PolicyFile};
 
-/// As far back as any policy's windows look; what the forecast learned before is learned anew.
+/// As far back as any policy's windows look; what was learned before is kept beside the ledger.
 const LOOK_BACK: Duration = Duration::from_secs(3600);
 
 /// What a scaler is assembled from, whoever asks for it.
@@ -93,6 +93,14 @@ impl Setup {
         };
         let (mut law, mut roster) = (Law::new(self.file.policy()), Roster::default());
         folded.recall(&mut law, &mut roster);
+        match ledger::learned(file) {
+            Ok(Some(learned)) => law.take_up(learned),
+            Ok(None) => {}
+            Err(error) => {
+                let why = error.to_string();
+                self.events.emit(&Event::LearnedUnread { why });
+            }
+        }
         self.board.follow(&self.file);
         for recalled in &folded.ticks {
             self.board.show(recalled.at, &recalled.tick);

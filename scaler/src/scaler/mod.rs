@@ -3,6 +3,7 @@
 
 mod acting;
 mod by_hand;
+mod keeping;
 mod leadership;
 mod notices;
 mod starts;
@@ -76,6 +77,8 @@ pub struct Scaler {
     /// Who drains because the fleet says so.
     drained_by_fleet: BTreeSet<String>,
     asked: metrics::Asked,
+    /// When what was learned is to be kept again.
+    next_kept: Option<Time>,
 }
 
 impl Scaler {
@@ -100,6 +103,7 @@ impl Scaler {
             stages: BTreeMap::new(),
             drained_by_fleet: BTreeSet::new(),
             asked: metrics::Asked::default(),
+            next_kept: None,
         };
         scaler.keep_within_limits();
         scaler
@@ -248,15 +252,17 @@ impl Scaler {
             decision: decision.clone(),
         };
         self.write(now, Entry::Tick(Box::new(tick)));
+        self.keep_now_and_then(now);
         let acting = span.child(Kind::Internal, "act");
         self.act(now, &decision, &seen).await;
         drop(acting);
         metrics::tick(began.elapsed());
     }
 
-    /// Lets the next scaler act, ends the fleet, if it is one that ends with the scaler, and
+    /// Keeps what was learned, lets the next scaler act, ends the fleet, if it is one that ends with the scaler, and
     /// publishes what is left.
     pub async fn close(&mut self) {
+        self.keep();
         self.leadership.follow(&self.roster, &self.orders);
         if let Err(error) = self.leadership.give_up().await {
             let why = error.to_string();

@@ -17,6 +17,7 @@ pub enum Condition {
     StartsFail,
     HeartbeatsLost,
     LedgerFailed,
+    LearnedUnkept,
     LeaseUnreached,
     Watches,
     ProxySilent(String),

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tidegate_control::Time;
+use tidegate_control::{Learned, Time};
 use tidegate_policy::PolicyFile;
 use tidegate_protocol::Order;
 use tokio::sync::watch;
@@ -73,6 +73,10 @@ impl Record for ShownLedger {
             Entry::Outcome(_) => {}
         }
         self.ledger.record(at, entry)
+    }
+
+    fn keep(&mut self, learned: &Learned) -> io::Result<()> {
+        self.ledger.keep(learned)
     }
 }
 

@@ -11,6 +11,7 @@ mod cost;
 mod daemon;
 mod fake_engine;
 mod harness;
+mod learned;
 mod lease;
 mod ledger;
 mod mistakes;

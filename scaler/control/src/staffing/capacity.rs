@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Reading;
 
 /// Requests after which half of the mean is theirs.
@@ -41,13 +43,15 @@ impl Default for Worker {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Capacity {
+    #[serde(skip)]
     last: Option<Reading>,
     served: f64,
     service_s: f64,
     /// Requests that workers were at, summed over the answered ones.
     beside: f64,
+    #[serde(skip)]
     span: Span,
     curve: Curve,
 }
@@ -64,7 +68,7 @@ struct Span {
 }
 
 /// Weighted moments of arrivals per worker, concurrency and service time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Curve {
     points: f64,
     arrivals: f64,

@@ -1,33 +1,29 @@
 //! How many workers demand asks for, one lead time from now.
 //!
-//! A launch decided now serves a lead time later. So workers are bought for as long as one more
-//! saves enough requests from missing the promise because they wait ([`sizing`], [`strain`]): by
-//! chance with the rate now, over the longest span that still has the same rate ([`rate`]), and by
-//! what the traffic did within a lead time so far ([`growth`]); but none for growth that was not seen
-//! from such a rate ([`ceiling`]). What a worker can do is learned ([`capacity`]), and so is what a
-//! miss is worth ([`caution`]).
+//! A launch decided now serves a lead time later. So the fleet is the load, by the rate over the
+//! longest span that still has the same rate ([`rate`]), times a margin. The margin is the one that
+//! would have been cheapest so far: simulated fleets try each on the real arrivals ([`simulated`]),
+//! sized by the rule that sizes the real one ([`size`]). What a wait costs ([`lateness`]) and what a
+//! worker can do ([`capacity`]) are learned.
 //!
 //! Pure as all of this crate: it sees monotone counters, and answers with a number and its terms.
 
 mod capacity;
-mod caution;
-mod ceiling;
-mod growth;
+mod lateness;
 mod rate;
-mod sizing;
-mod strain;
+mod simulated;
+mod size;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tidegate_queue::Moment;
 
-use capacity::Capacity;
-use caution::Caution;
-use ceiling::Ceiling;
-use growth::{Growth, Sight};
+use capacity::{Capacity, Worker};
+use lateness::Lateness;
 use rate::{Estimate, Rate};
-use sizing::Sizing;
-use strain::Strain;
+use simulated::{Sight, Simulated};
+use size::{Margin, Rule};
 
 use crate::Tally;
 
@@ -66,13 +62,12 @@ pub struct Reading {
     pub slots: u32,
 }
 
-/// Requests that came to an end since the reading before.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Ended {
-    /// How long workers were at those that they answered.
-    pub service: Tally,
-    /// How long those were in line whose wait is over.
-    pub waits: Tally,
+/// What was learned of traffic and workers, to outlive a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    capacity: Capacity,
+    services: lateness::Services,
+    outcomes: simulated::Outcomes,
 }
 
 /// What a tick came to.
@@ -117,12 +112,9 @@ impl Need {
 pub struct Staffing {
     rules: StaffingRules,
     rate: Rate,
-    growth: Growth,
-    ceiling: Ceiling,
-    strain: Strain,
-    caution: Caution,
+    simulated: Simulated,
+    lateness: Lateness,
     capacity: Capacity,
-    last: Moment,
     arrivals_total: u64,
     held: u32,
 }
@@ -132,12 +124,9 @@ impl Staffing {
         Staffing {
             rules,
             rate: Rate::default(),
-            growth: Growth::new(rules.lead_time, rules.hold),
-            ceiling: Ceiling::new(rules.lead_time),
-            strain: Strain::new(rules.promised_s),
-            caution: Caution::default(),
+            simulated: Simulated::new(rules.lead_time, rules.hold),
+            lateness: Lateness::new(rules.promised_s),
             capacity: Capacity::default(),
-            last: Moment::MAX,
             arrivals_total: 0,
             held: 0,
         }
@@ -146,9 +135,23 @@ impl Staffing {
     /// Goes on by other rules, with all that was learned.
     pub fn set_rules(&mut self, rules: StaffingRules) {
         self.rules = rules;
-        self.growth.set_times(rules.lead_time, rules.hold);
-        self.ceiling.set_lead_time(rules.lead_time);
-        self.strain.promise(rules.promised_s);
+        self.simulated.set_times(rules.lead_time, rules.hold);
+        self.lateness.promise(rules.promised_s);
+    }
+
+    pub fn learned(&self) -> Traffic {
+        Traffic {
+            capacity: self.capacity.clone(),
+            services: self.lateness.services().clone(),
+            outcomes: self.simulated.outcomes(),
+        }
+    }
+
+    /// Goes on with what an earlier run has learned, in place of what this one has.
+    pub fn take_up(&mut self, traffic: Traffic) {
+        self.capacity = traffic.capacity;
+        self.lateness.take_up(traffic.services);
+        self.simulated.take_up(&traffic.outcomes);
     }
 
     /// So many workers are kept at this tick; what is held shrinks only when the next smaller size
@@ -157,90 +160,95 @@ impl Staffing {
         self.held = workers;
     }
 
-    /// Takes in a reading; `None` until there are enough to know rate and service time.
-    pub fn read(&mut self, reading: Reading, ended: &Ended) -> Option<Need> {
+    /// Takes in a reading, and how long workers were at the requests that they answered since the one
+    /// before; `None` until there are enough to know rate and service time.
+    pub fn read(&mut self, reading: Reading, services: &Tally) -> Option<Need> {
         self.rate.push(reading.at, reading.arrivals_total);
         self.capacity.push(&reading);
-        self.strain.learn(&ended.service);
-        self.look_back(reading.at, &ended.waits);
+        self.lateness.learn(services);
         let arrived = reading.arrivals_total.saturating_sub(self.arrivals_total);
         self.arrivals_total = reading.arrivals_total;
         let estimate = self.rate.estimate()?;
-        self.look_ahead(reading.at, arrived as f64, &estimate);
         let limit_s = self.rules.service_limit_s;
         let worker = match self.capacity.worker(reading.slots, limit_s) {
             Some(worker) => worker,
             // Of no demand it is known what it needs.
             None if estimate.per_s == 0.0 && reading.waiting + reading.in_flight == 0 => {
-                capacity::Worker::default()
+                Worker::default()
             }
             None => return None,
         };
-        let mut need = Need {
+        let rule = self.rule(&estimate, worker);
+        self.simulated.push(&Sight {
+            now: reading.at,
+            arrived: arrived as f64,
+            rule,
+            service_s: worker.service_s,
+            drain_s: self.drain_s(),
+            lateness: &self.lateness,
+        });
+        let draining = reading.waiting as f64 * worker.service_s / self.drain_s();
+        let need = self.need(&estimate, worker, &rule, draining);
+        Some(Need {
+            panic: self.panic(&need, reading.serving),
+            ..need
+        })
+    }
+
+    /// What every fleet is sized by now.
+    fn rule(&self, estimate: &Estimate, worker: Worker) -> Rule {
+        let load = estimate.per_s * worker.service_s;
+        Rule {
+            load,
+            rise: self.rate.rise(self.rules.lead_time) * worker.service_s,
+            spare: self.lateness.spare(load, worker.service_s, self.allowed()),
+            concurrency: worker.concurrency,
+        }
+    }
+
+    fn need(&self, estimate: &Estimate, worker: Worker, rule: &Rule, draining: f64) -> Need {
+        let margin = self.simulated.margin(estimate.per_s, self.allowed());
+        let forecast = rule.workers(margin, 0.0, self.held);
+        let load = rule.load(margin);
+        let missed = |workers: u32| match load > 0.0 {
+            true => {
+                let factor = f64::from(workers) * rule.concurrency / load;
+                let margin = Margin { factor, ..margin };
+                // What comes beyond all slots is refused, however long it was not seen.
+                let refused = 1.0 - factor;
+                (self.simulated.missed(margin, estimate.per_s)).max(refused)
+            }
+            false => 0.0,
+        };
+        let slots = f64::from(forecast) * rule.concurrency;
+        Need {
+            forecast,
+            drain: rule.workers(margin, draining, self.held),
             per_s: estimate.per_s,
-            aim: self.aim(),
-            growth: 1.0,
+            aim: self.allowed(),
+            missed: missed(forecast),
+            missed_with_fewer: missed(forecast.saturating_sub(1)),
+            growth: match rule.load >= rule.concurrency {
+                true => (slots / rule.load).max(1.0),
+                false => 1.0,
+            },
             dispersion: estimate.dispersion,
             service_s: worker.service_s,
             concurrency: worker.concurrency,
-            draining: self.draining(reading.waiting, worker.service_s),
+            draining,
             ..Need::default()
-        };
-        need.forecast = self.kept(&need, 0.0);
-        let missed = |workers| self.sizing(&need).missed_by(workers);
-        let fewer = need.forecast.saturating_sub(1);
-        (need.missed, need.missed_with_fewer) = (missed(need.forecast), missed(fewer));
-        need.drain = match need.draining > 0.0 {
-            true => self.kept(&need, need.draining),
-            false => need.forecast,
-        };
-        need.panic = self.panic(&need, reading.serving);
-        if need.load() >= need.concurrency {
-            let slots = f64::from(need.forecast) * need.concurrency;
-            need.growth = (slots / need.load()).max(1.0);
         }
-        Some(need)
-    }
-
-    /// Learns what the rate does within a lead time.
-    fn look_ahead(&mut self, now: Moment, arrived: f64, estimate: &Estimate) {
-        self.growth.push(&Sight {
-            now,
-            arrived,
-            per_s: estimate.per_s,
-            strain: &self.strain,
-        });
-        self.ceiling.push(now, estimate.per_s, self.rules.misses);
-    }
-
-    /// Learns from what waiting cost since the reading before.
-    fn look_back(&mut self, now: Moment, waits: &Tally) {
-        let seconds = now.saturating_sub(self.last).as_secs_f64();
-        self.last = now;
-        let (missed, requests) = (self.strain.missed(waits), waits.count() as f64);
-        let allowed = self.allowed();
-        self.caution.push(seconds, missed, requests, allowed);
     }
 
     /// Share of requests that may miss the promise because they wait.
     fn allowed(&self) -> f64 {
         let misses = self.rules.misses;
-        (misses - self.strain.hopeless()).max(LEAST_ALLOWED * misses)
+        (misses - self.lateness.hopeless()).max(LEAST_ALLOWED * misses)
     }
 
-    /// Share of requests that is to miss the promise because they wait.
-    fn aim(&self) -> f64 {
-        self.allowed() * self.caution.aim()
-    }
-
-    /// Requests that a miss is worth.
-    fn price(&self) -> f64 {
-        WORTH / self.aim()
-    }
-
-    fn draining(&self, waiting: u64, service_s: f64) -> f64 {
-        let within = self.rules.lead_time.max(self.rules.drain).as_secs_f64();
-        waiting as f64 * service_s / within
+    /// What waits is worked off within so many seconds.
+    fn drain_s(&self) -> f64 {
+        self.rules.lead_time.max(self.rules.drain).as_secs_f64()
     }
 
     /// What the last seconds' arrivals keep busy, when that is twice the fleet (as Knative panics).
@@ -252,36 +260,10 @@ impl Staffing {
             false => 0,
         }
     }
-
-    fn sizing<'a>(&'a self, need: &'a Need) -> Sizing<'a> {
-        Sizing {
-            need,
-            price: self.price(),
-            strain: &self.strain,
-            growth: &self.growth,
-            ceiling: &self.ceiling,
-        }
-    }
-
-    /// What is asked for, unless fewer would do only just.
-    fn kept(&self, need: &Need, draining: f64) -> u32 {
-        let sizing = self.sizing(need);
-        let asked = sizing.workers(1.0, draining);
-        if asked >= self.held {
-            return asked;
-        }
-        (sizing.workers(ROOM_TO_SHRINK, draining)).clamp(asked, self.held)
-    }
 }
 
 /// Even where hardly a request can keep the promise, this part of the misses is left to waiting.
 const LEAST_ALLOWED: f64 = 0.05;
-
-/// As many misses as are aimed at are worth so many slots, as a share of the load.
-const WORTH: f64 = 0.1;
-
-/// Demand may be so much more before a worker fewer would be too few.
-const ROOM_TO_SHRINK: f64 = 1.06;
 
 /// A burst is met at once when it would keep so many times the fleet busy.
 const PANIC: f64 = 2.0;

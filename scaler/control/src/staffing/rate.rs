@@ -27,6 +27,15 @@ const BURST: Duration = Duration::from_secs(4);
 /// A burst is at least so many times the rate (Knative's panic threshold).
 const BURST_FACTOR: f64 = 2.0;
 
+/// A rise is looked for between two spans of this length.
+const RISE: Duration = Duration::from_secs(60);
+
+/// Standard errors by which a rise differs from none.
+const SIGNIFICANT: f64 = 2.0;
+
+/// Share of a rise that goes on.
+const GOES_ON: f64 = 0.5;
+
 /// Share of the newest pair of spans in the running mean of the dispersion.
 const NEWEST: f64 = 0.02;
 
@@ -40,8 +49,6 @@ const MOST_DISPERSION: f64 = 25.0;
 pub(super) struct Estimate {
     pub per_s: f64,
     pub dispersion: f64,
-    /// Standard error of the rate, as a share of it.
-    pub error: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +120,6 @@ impl Rate {
         Some(Estimate {
             per_s: newer.per_s(),
             dispersion: self.dispersion,
-            error: (self.dispersion / newer.arrivals.max(1.0)).sqrt(),
         })
     }
 
@@ -125,6 +131,28 @@ impl Rate {
         let older = self.count(begin.saturating_sub(SHORTEST), begin)?;
         let bursts = newer.per_s() >= BURST_FACTOR * older.per_s();
         (bursts && self.differ(newer, older)).then(|| newer.per_s())
+    }
+
+    /// By how much the rate will have risen at the end of this time, if half of its rise over the last
+    /// two minutes goes on; 0 where it does not rise beyond chance.
+    pub fn rise(&self, ahead: Duration) -> f64 {
+        let Some((now, _)) = self.totals.back().copied() else {
+            return 0.0;
+        };
+        let middle = now.saturating_sub(RISE);
+        let begin = middle.checked_sub(RISE);
+        let older = begin.and_then(|begin| self.count(begin, middle));
+        let (Some(newer), Some(older)) = (self.count(middle, now), older) else {
+            return 0.0;
+        };
+        let risen = newer.per_s() - older.per_s();
+        let variance = |count: Count| self.dispersion * count.arrivals / count.seconds.powi(2);
+        let error = (variance(newer) + variance(older)).sqrt();
+        match older.arrivals > 0.0 && risen > SIGNIFICANT * error {
+            // The rate is taken in the middle of the newer span.
+            true => GOES_ON * risen * ((ahead + RISE / 2).as_secs_f64() / RISE.as_secs_f64()),
+            false => 0.0,
+        }
     }
 
     fn differ(&self, newer: Count, older: Count) -> bool {

@@ -5,6 +5,8 @@
 //! costs, and what more workers would save. Short waits cost little and long ones nearly everything,
 //! so it is this curve that staffing has to know, and not the mean wait.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Tally;
 use crate::chance::normal_tail;
 
@@ -31,12 +33,17 @@ const UNKNOWN: fn(f64) -> f64 = |share| share * share;
 /// is closer is taken to be so far from it.
 const NEAREST_SLOTS: f64 = 0.5;
 
+/// Standard deviations of busy slots that are kept spare at most.
+const MOST_DEVIATIONS: f64 = 1.5;
+
+/// How often the interval is halved that the spare slots are looked for in.
+const HALVINGS: usize = 10;
+
 /// What a wait costs, and what it is known from.
 #[derive(Clone, Debug)]
-pub(super) struct Strain {
+pub(super) struct Lateness {
     promised_s: f64,
-    counts: Tally,
-    known: Known,
+    services: Services,
     /// Requests that were known when the curve was drawn.
     drawn: f64,
     /// Share of requests that a wait of `i` steps costs.
@@ -45,8 +52,15 @@ pub(super) struct Strain {
     hopeless: f64,
 }
 
+/// The service times that were seen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Services {
+    counts: Tally,
+    known: Known,
+}
+
 /// Moments of the service times, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Known {
     requests: f64,
     sum: f64,
@@ -76,12 +90,11 @@ impl Known {
     }
 }
 
-impl Strain {
-    pub fn new(promised_s: f64) -> Strain {
-        Strain {
+impl Lateness {
+    pub fn new(promised_s: f64) -> Lateness {
+        Lateness {
             promised_s,
-            counts: Tally::default(),
-            known: Known::default(),
+            services: Services::default(),
             drawn: 0.0,
             costs: std::array::from_fn(|step| UNKNOWN(step as f64 / STEPS as f64)),
             hopeless: 0.0,
@@ -95,6 +108,16 @@ impl Strain {
         }
     }
 
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Goes on with the service times that an earlier run has seen.
+    pub fn take_up(&mut self, services: Services) {
+        self.services = services;
+        self.draw();
+    }
+
     /// Takes in how long workers were at the requests that they answered since the last call.
     pub fn learn(&mut self, service: &Tally) {
         if service.count() == 0 {
@@ -102,31 +125,31 @@ impl Strain {
         }
         for (lower_ms, upper_ms, count) in service.spans() {
             let (seconds, count) = ((lower_ms + upper_ms) / 2000.0, count as f64);
-            self.known.requests += count;
-            self.known.sum += count * seconds;
-            self.known.squares += count * seconds * seconds;
+            self.services.known.requests += count;
+            self.services.known.sum += count * seconds;
+            self.services.known.squares += count * seconds * seconds;
         }
-        self.counts.add(service);
-        if self.counts.count() as f64 >= MEMORY {
-            self.counts.halve();
+        self.services.counts.add(service);
+        if self.services.counts.count() as f64 >= MEMORY {
+            self.services.counts.halve();
             let Known {
                 requests,
                 sum,
                 squares,
-            } = &mut self.known;
+            } = &mut self.services.known;
             [requests, sum, squares].into_iter().for_each(|v| *v /= 2.0);
             self.drawn /= 2.0;
         }
-        if self.known.requests >= self.drawn * REDRAWN {
+        if self.services.known.requests >= self.drawn * REDRAWN {
             self.draw();
         }
     }
 
     fn draw(&mut self) {
-        if self.known.requests < FEWEST {
+        if self.services.known.requests < FEWEST {
             return;
         }
-        self.drawn = self.known.requests;
+        self.drawn = self.services.known.requests;
         let step_s = self.promised_s / STEPS as f64;
         let left_s = |step: usize| self.promised_s - step as f64 * step_s;
         self.hopeless = self.longer(self.promised_s);
@@ -137,14 +160,14 @@ impl Strain {
     /// That a request takes a worker longer.
     fn longer(&self, seconds: f64) -> f64 {
         let ms = seconds * 1000.0;
-        let counted: f64 = (self.counts.spans())
+        let counted: f64 = (self.services.counts.spans())
             .map(|(lower, upper, count)| {
                 count as f64 * ((upper - ms) / (upper - lower)).clamp(0.0, 1.0)
             })
             .sum();
-        let requests = self.counts.count() as f64;
+        let requests = self.services.counts.count() as f64;
         let weight = FITTED * FITTED / (FITTED + requests);
-        (counted + self.known.longer(seconds) * weight) / (requests + weight)
+        (counted + self.services.known.longer(seconds) * weight) / (requests + weight)
     }
 
     /// Share of requests that miss the promise whatever the fleet.
@@ -154,18 +177,10 @@ impl Strain {
 
     /// Squared coefficient of variation of service times.
     pub fn variation(&self) -> f64 {
-        match self.known.requests >= FEWEST {
-            true => self.known.variation(),
+        match self.services.known.requests >= FEWEST {
+            true => self.services.known.variation(),
             false => 1.0,
         }
-    }
-
-    /// Of the requests whose wait ended, how many missed the promise for it, in the mean.
-    pub fn missed(&self, waits: &Tally) -> f64 {
-        let missed = waits.spans().map(|(lower_ms, upper_ms, count)| {
-            count as f64 * self.cost((lower_ms + upper_ms) / 2000.0)
-        });
-        missed.sum()
     }
 
     pub fn promised_s(&self) -> f64 {
@@ -182,10 +197,27 @@ impl Strain {
         }
     }
 
+    /// Slots over the `load` at which a steady load makes no more than this share miss the promise.
+    pub fn spare(&self, load: f64, service_s: f64, allowed: f64) -> f64 {
+        // Poisson arrivals: what is burstier, simulated fleets see.
+        let peakedness = (1.0 + self.variation()) / 2.0;
+        let is_enough =
+            |spare: f64| self.steady(load, load + spare, service_s, peakedness) <= allowed;
+        let (mut low, mut high) = (0.0, MOST_DEVIATIONS * (load * peakedness).sqrt());
+        for _ in 0..HALVINGS {
+            let middle = (low + high) / 2.0;
+            match is_enough(middle) {
+                true => high = middle,
+                false => low = middle,
+            }
+        }
+        high
+    }
+
     /// Share of requests that wait costs with a steady `load` on so many `slots`, by the
     /// approximations of Halfin and Whitt (1981) for the chance to wait and of Kingman for how
     /// long. `peakedness` is the mean of the squared variations of arrivals and services.
-    pub fn steady(&self, load: f64, slots: f64, service_s: f64, peakedness: f64) -> f64 {
+    fn steady(&self, load: f64, slots: f64, service_s: f64, peakedness: f64) -> f64 {
         if load <= 0.0 {
             return 0.0;
         }
@@ -214,47 +246,47 @@ mod tests {
     use crate::chance::Chance;
 
     /// A promise of ten seconds, and log-normal services of two with a variation of one.
-    fn learned() -> Strain {
-        let (mut chance, mut histogram) = (Chance::new(1, "strain"), Histogram::default());
+    fn learned() -> Lateness {
+        let (mut chance, mut histogram) = (Chance::new(1, "lateness"), Histogram::default());
         for _ in 0..100_000 {
             let seconds = (0.346_57 + 0.832_55 * chance.normal()).exp();
             histogram.record(Duration::from_secs_f64(seconds));
         }
-        let mut strain = Strain::new(10.0);
-        strain.learn(&Tally::from(&histogram));
-        strain
+        let mut lateness = Lateness::new(10.0);
+        lateness.learn(&Tally::from(&histogram));
+        lateness
     }
 
     #[test]
     fn a_wait_costs_what_the_services_that_are_too_long_after_it_make() {
-        let strain = learned();
+        let lateness = learned();
         assert!(
-            (strain.hopeless() - 0.0093).abs() < 0.001,
+            (lateness.hopeless() - 0.0093).abs() < 0.001,
             "{}",
-            strain.hopeless()
+            lateness.hopeless()
         );
         // P(S > 5) = 6.5 %, P(S > 9) = 1.3 %.
         assert!(
-            (strain.cost(5.0) - 0.056).abs() < 0.004,
+            (lateness.cost(5.0) - 0.056).abs() < 0.004,
             "{}",
-            strain.cost(5.0)
+            lateness.cost(5.0)
         );
         assert!(
-            (strain.cost(1.0) - 0.0038).abs() < 0.001,
+            (lateness.cost(1.0) - 0.0038).abs() < 0.001,
             "{}",
-            strain.cost(1.0)
+            lateness.cost(1.0)
         );
         assert!(
-            (strain.cost(60.0) - 0.99).abs() < 0.01,
+            (lateness.cost(60.0) - 0.99).abs() < 0.01,
             "{}",
-            strain.cost(60.0)
+            lateness.cost(60.0)
         );
     }
 
     #[test]
     fn more_slots_cost_fewer_misses() {
-        let strain = learned();
-        let steady = |slots: f64| strain.steady(80.0, slots, 2.0, 1.0);
+        let lateness = learned();
+        let steady = |slots: f64| lateness.steady(80.0, slots, 2.0, 1.0);
         assert!(steady(82.0) > 3.0 * steady(86.0) && steady(86.0) > 3.0 * steady(96.0));
         // Erlang's formula: mean wait 0.11 s on 86 slots.
         assert!((0.0002..0.0008).contains(&steady(86.0)), "{}", steady(86.0));

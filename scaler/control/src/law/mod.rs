@@ -3,6 +3,8 @@
 //! Terms ask for workers and the largest wins; windows, steps and bounds say how far the fleet may
 //! follow; guards keep it from shrinking on less than full knowledge.
 
+mod approach;
+
 use std::time::Duration;
 
 use crate::boots::Boots;
@@ -14,7 +16,8 @@ use crate::plan::Plan;
 use crate::supply::{Supply, Watched};
 use crate::terms::{self, Scene};
 use crate::{
-    Bounds, CostRules, Fleet, Health, Observation, Override, Policy, Size, Stage, Time, Window,
+    Bounds, CostRules, Fleet, Health, Learned, Observation, Override, Policy, Size, Stage, Time,
+    Window,
 };
 
 /// A pause between two ticks beyond which what lay before no longer vouches for what comes after.
@@ -104,6 +107,21 @@ impl Law {
         self.watch(at);
         self.learn(at, seen, fleet);
         self.remember(at, decision);
+    }
+
+    /// What was learned so far.
+    pub fn learned(&self) -> Learned {
+        let traffic = self.forecaster.as_ref().map(Forecaster::learned);
+        Learned::new(self.boots.took(), traffic)
+    }
+
+    /// Goes on with what an earlier run has learned, in place of what this one has.
+    pub fn take_up(&mut self, learned: Learned) {
+        let (launches_s, traffic) = learned.into_parts();
+        self.boots.take_up(&launches_s);
+        if let (Some(forecaster), Some(traffic)) = (&mut self.forecaster, traffic) {
+            forecaster.take_up(traffic);
+        }
     }
 
     /// Decides this tick. Same calls, same decisions; never panics.
@@ -241,88 +259,6 @@ impl Law {
         plan.guards.clear();
         plan.guard(Guard::Override { by_hand });
         Some(by_hand.size)
-    }
-
-    /// Grows or shrinks towards `to`.
-    fn approach(&self, plan: &mut Plan, to: u32, asks: &[Ask], seen: &Observation) {
-        let (counted, expected) = (plan.supply.counted(), plan.supply.expected());
-        if to > expected {
-            if expected < counted {
-                let workers = counted - expected;
-                plan.guard(Guard::Unlikely { workers });
-            }
-            plan.grow(to - expected, self.policy.fleet.max);
-        } else if to < counted {
-            // What boots may never come: those that serve must be enough by themselves.
-            let spare = (plan.supply.serving.len() as u32).saturating_sub(to);
-            if plan.supply.booting > 0 {
-                plan.guard(Guard::Booting);
-            }
-            match self.why_not_shrink(plan, asks) {
-                Some(guard) => plan.guard(guard),
-                None => plan.shrink(spare.min(counted - to), seen),
-            }
-        }
-    }
-
-    /// What forbids to remove a worker at this tick, if anything does.
-    fn why_not_shrink(&self, plan: &Plan, asks: &[Ask]) -> Option<Guard> {
-        let now = plan.now;
-        match self.window.health() {
-            Health::Blind => return Some(Guard::Blind),
-            Health::Partial { missing } => {
-                let missing = missing.clone();
-                return Some(Guard::Partial { missing });
-            }
-            Health::Complete => {}
-        }
-        if let Some(guard) = &plan.supply.mass_silence {
-            return Some(guard.clone());
-        }
-        if let Some(why) = plan.scale_in_held.clone() {
-            return Some(Guard::FleetHolds { why });
-        }
-        if let Some(ask) = asks.iter().find(|ask| ask.workers.is_none()) {
-            let signal = ask.term.clone();
-            return Some(Guard::Missing { signal });
-        }
-        let watched = now.since(self.watched_since);
-        let looks_back = self
-            .policy
-            .down()
-            .longest_period()
-            .max(longest_window(&self.policy));
-        if let Some(left) = looks_back.checked_sub(watched)
-            && !left.is_zero()
-        {
-            let for_ms = left.as_millis() as u64;
-            return Some(Guard::Watching { for_ms });
-        }
-        let until = self.drains_held_until.filter(|until| now < *until)?;
-        let for_ms = until.since(now).as_millis() as u64;
-        Some(Guard::DrainsHeld { for_ms })
-    }
-
-    /// Lets go of workers that have drained, and takes back those that took too long.
-    fn finish_drains(&mut self, plan: &mut Plan, seen: &Observation) {
-        let limit = *self.policy.fleet.drain_limit;
-        let kept = plan.supply.kept_draining.iter();
-        let drained = kept.filter(|id| seen.is_drained(id));
-        (plan.action.remove).extend(drained.map(|id| (*id).to_owned()));
-        for (id, since) in &plan.supply.draining {
-            let id = (*id).to_owned();
-            if plan.action.undrain.contains(&id) {
-                continue;
-            }
-            if seen.is_drained(&id) {
-                plan.action.remove.push(id);
-            } else if plan.now.since(*since) > limit {
-                plan.action.undrain.push(id.clone());
-                plan.guard(Guard::DrainGaveUp { id });
-                let pause = self.policy.down().stabilization.max(limit);
-                self.drains_held_until = Some(plan.now + pause);
-            }
-        }
     }
 
     /// Counts these changes against step limits, as those that were made: when, workers added,
