@@ -38,6 +38,8 @@ CASES = [
     ("up", "post", "/v1/chat/completions", CHAT, 200),
     ("up", "post", "/v1/chat/completions", {**CHAT, "logprobs": True, "top_logprobs": 2, "stop": ["x"], "seed": 1}, 200),
     ("up", "post", "/v1/completions", {"model": CHAT["model"], "prompt": "hi", "max_tokens": 4, "logprobs": 1}, 200),
+    ("up", "post", "/generate",
+     {"model": CHAT["model"], "inputs": "hi", "parameters": {"max_new_tokens": 4, "details": True, "seed": 1}}, 200),
     ("up", "post", "/v1/embeddings", EMBEDDINGS, 200),
     ("up", "post", "/v1/embeddings", {**EMBEDDINGS, "encoding_format": "base64", "dimensions": 8}, 200),
     ("up", "post", "/v1/embeddings", {"model": "unknown", "input": "x"}, 404),

@@ -105,6 +105,33 @@ async fn the_unmodified_client_of_langchain_chats_and_parses() {
     assert_eq!(seen["tools"], json!(["Tide"]));
 }
 
+#[tokio::test]
+async fn the_unmodified_client_of_text_generation_inference_generates_and_chats() {
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.worker_with("w", &model(), &["--name", MODEL]).await;
+    let url = format!("http://{}", harness.listen);
+    let seen = run_client("tgi_generate.py", &[&url], &[]).await;
+    let plain = seen["plain"].as_str().expect("text");
+    assert!(!plain.is_empty());
+    for same in ["details", "streamed", "last"] {
+        assert_eq!(seen[same], plain, "{same}");
+    }
+    let joined = |name: &str| -> String {
+        let texts = seen[name].as_array().expect("tokens").iter();
+        texts.filter_map(Value::as_str).collect()
+    };
+    assert_eq!(
+        (joined("tokens"), joined("lines")),
+        (plain.to_owned(), plain.to_owned())
+    );
+    assert_eq!(seen["full"], format!("The tide{plain}"));
+    assert!(["length", "eos_token"].contains(&seen["reason"].as_str().expect("a reason")));
+    let written = seen["generated_tokens"].as_u64().expect("a number") as usize;
+    assert_eq!(written, seen["tokens"].as_array().expect("tokens").len());
+    assert!(seen["held"]["high"].is_boolean(), "{seen}");
+    assert_eq!(seen["chat_streamed"], seen["chat"]);
+}
+
 /// The slots that are held, as the workers count them.
 async fn held(harness: &Harness) -> u32 {
     let signal = harness.signal().await;

@@ -353,3 +353,42 @@ fn hostile_schemas_are_refused_or_held_in_bounded_time() {
         assert!(each < TOKEN, "{what}: {each:?} a token, {finish:?}, {text}");
     }
 }
+
+#[test]
+fn a_text_matches_its_expression_as_a_whole() {
+    let grammar = made(Form::Pattern("(high|low) at [0-2][0-9]h".to_owned())).unwrap();
+    for seed in 0..20 {
+        let (text, finish) = answer(&grammar, seed, 60);
+        assert_eq!(finish, Some(Finish::End), "{text}");
+        let (tide, hour) = text.split_once(" at ").expect(&text);
+        assert!(["high", "low"].contains(&tide), "{text}");
+        assert!(hour.len() == 3 && hour.ends_with('h'), "{text}");
+    }
+}
+
+#[test]
+fn hostile_expressions_are_refused_or_held_in_bounded_time() {
+    for pattern in [
+        "(".to_owned(),
+        "a".repeat(2000),
+        "((((a{1,99}){1,99}){1,99}){1,99}){1,99}".to_owned(),
+        "(a|b|ab)*".repeat(100) + "c",
+        "[\\s\\S]*a[\\s\\S]{900}".to_owned(),
+        "(\\w+\\s?)+$".to_owned(),
+        "a{999999999}".to_owned(),
+    ] {
+        let begun = Instant::now();
+        let grammar = made(Form::Pattern(pattern.clone()));
+        let took = begun.elapsed();
+        assert!(took < MAKING, "{pattern}: made in {took:?}");
+        let Ok(grammar) = grammar else {
+            println!("{pattern}: refused in {took:?}");
+            continue;
+        };
+        let begun = Instant::now();
+        answer(&grammar, 1, 50);
+        let each = begun.elapsed() / 50;
+        println!("{pattern}: made in {took:?}, {each:?} a token");
+        assert!(each < TOKEN, "{pattern}: {each:?} a token");
+    }
+}

@@ -124,7 +124,7 @@ impl App {
         let is = if let Some(served) = self.served.get() {
             served.purpose()
         } else if self.generating.get().is_some() {
-            "a model that generates text: use /v1/chat/completions or /v1/completions"
+            "a model that generates text: use /v1/chat/completions, /v1/completions or /generate"
         } else if self.writing.get().is_some() {
             "a sequence-to-sequence model: use /v1/completions, /generate or /translate"
         } else {

@@ -22,6 +22,7 @@ mod slash;
 mod sse;
 mod tei;
 mod texts;
+mod tgi;
 
 pub use self::app::{App, Generating, Served, Writing};
 pub use self::memory::Pool;

@@ -12,13 +12,14 @@ use tidegate_protocol::WorkerState;
 
 use super::app::{App, word};
 use super::error::{ApiError, Refuse};
-use super::{openai, rerank, sagemaker, seq2seq, slash, tei};
+use super::{openai, rerank, sagemaker, seq2seq, slash, tei, tgi};
 
 pub fn routes(app: Arc<App>) -> Router {
     let answers = Router::new()
         .merge(openai::routes())
         .merge(seq2seq::routes())
         .merge(tei::routes())
+        .merge(tgi::routes())
         .merge(slash::with([
             ("/rerank", post(rerank::rerank)),
             ("/livez", get(alive)),

@@ -22,5 +22,6 @@ mod seq2seq;
 mod shutdown;
 mod structured;
 mod tei;
+mod tgi;
 mod tiny_model;
 mod worker;

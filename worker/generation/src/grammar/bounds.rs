@@ -108,7 +108,6 @@ fn keyword(root: &Value, name: &str, value: &Value) -> Result<(), String> {
                 items.len()
             ))
         }
-
         // What matches several expressions at once takes as many states as their product.
         ("allOf", Value::Array(items)) if held(root, items) > 1 => {
             Err("several of its schemas have a pattern; one may".to_owned())
@@ -122,11 +121,18 @@ fn keyword(root: &Value, name: &str, value: &Value) -> Result<(), String> {
             }
             _ => Ok(()),
         },
-        ("pattern", Value::String(pattern)) if pattern.len() > MOST_PATTERN_BYTES => Err(format!(
-            "a pattern of {} bytes; at most {MOST_PATTERN_BYTES} are taken",
-            pattern.len()
-        )),
+        ("pattern", Value::String(pattern)) => check_pattern(pattern),
         _ => Ok(()),
+    }
+}
+
+/// What is wrong with a regular expression.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    match pattern.len() {
+        0..=MOST_PATTERN_BYTES => Ok(()),
+        bytes => Err(format!(
+            "a pattern of {bytes} bytes; at most {MOST_PATTERN_BYTES} are taken"
+        )),
     }
 }
 

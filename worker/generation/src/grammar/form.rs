@@ -12,6 +12,8 @@ use super::{GrammarError, bounds};
 pub enum Form {
     /// JSON that a schema allows.
     Json(Schema),
+    /// What a regular expression matches as a whole.
+    Pattern(String),
     /// Calls of functions, each as `{"name": NAME, "arguments": OBJECT}`.
     Calls(Calls),
 }
@@ -84,6 +86,7 @@ impl Form {
     pub fn schemas(&self) -> impl Iterator<Item = (Option<&str>, &Schema)> {
         let (own, functions) = match self {
             Form::Json(schema) => (Some(schema), &[][..]),
+            Form::Pattern(_) => (None, &[][..]),
             Form::Calls(calls) => {
                 let own = match &calls.besides {
                     Besides::Json(schema) => Some(schema),
@@ -100,10 +103,10 @@ impl Form {
             .chain(of_functions)
     }
 
-    /// Whether its schemas are within the bounds of what is read at all.
+    /// Whether its schemas, or its pattern, are within the bounds of what is read at all.
     ///
     /// # Errors
-    /// The first schema that is not.
+    /// The first that is not.
     pub fn check(&self) -> Result<(), GrammarError> {
         for (function, schema) in self.schemas() {
             bounds::check(&schema.schema).map_err(|problem| GrammarError::Schema {
@@ -111,12 +114,22 @@ impl Form {
                 problem,
             })?;
         }
-        Ok(())
+        match self {
+            Form::Pattern(pattern) => {
+                let checked = bounds::check_pattern(pattern);
+                checked.map_err(|problem| GrammarError::Schema {
+                    function: None,
+                    problem,
+                })
+            }
+            Form::Json(_) | Form::Calls(_) => Ok(()),
+        }
     }
 
     pub(super) fn grammar(&self) -> TopLevelGrammar {
         match self {
             Form::Json(schema) => TopLevelGrammar::from_json_schema(schema.marked()),
+            Form::Pattern(pattern) => TopLevelGrammar::from_regex(pattern),
             Form::Calls(calls) => calls.grammar(),
         }
     }

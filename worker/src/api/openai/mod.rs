@@ -6,7 +6,7 @@ mod chat;
 mod completions;
 mod embeddings;
 mod error;
-mod generation;
+pub mod generation;
 pub mod rerank;
 
 use std::sync::Arc;

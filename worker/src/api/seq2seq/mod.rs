@@ -1,8 +1,7 @@
-//! Routes of sequence-to-sequence models: [`completions`] as OpenAI's clients speak it,
-//! [`generate`] as text-generation-inference's do, and [`translate`], with languages by name.
+//! Routes of sequence-to-sequence models: [`completions`] as OpenAI's clients speak it, and
+//! [`translate`], with languages by name. [`super::tgi`] has those of text-generation-inference.
 
 mod completions;
-mod generate;
 mod growing;
 mod options;
 mod translate;
@@ -18,7 +17,7 @@ use tidegate_seq2seq::{Finish, Scheduler, Task};
 use tokio::sync::mpsc::Receiver;
 
 pub use self::completions::{Completion, read as read_completion};
-use self::growing::Growing;
+pub use self::growing::Growing;
 pub use self::options::{Asked, Options};
 use super::app::{App, Writing};
 use super::error::{ApiError, Fault};
@@ -29,36 +28,7 @@ use crate::engine::{Engine as _, Event, Failure, Request};
 use crate::models::{Overlong, Text, TokenizeError};
 
 pub fn routes() -> Router<Arc<App>> {
-    slash::with([
-        ("/generate", post(generate)),
-        ("/generate_stream", post(generate_stream)),
-        ("/translate", post(translate)),
-    ])
-}
-
-/// `POST /`.
-pub async fn root(call: Call) -> Response {
-    let reply = async |asked: generate::Generate, app, slot, deadline| {
-        asked.reply(app, slot, deadline).await
-    };
-    call.generate("generate", tei::refuse, generate::read, reply)
-        .await
-}
-
-async fn generate(call: Call) -> Response {
-    let reply = async |asked: generate::Generate, app, slot, deadline| {
-        asked.whole(app, slot, deadline).await
-    };
-    call.generate("generate", tei::refuse, generate::read, reply)
-        .await
-}
-
-async fn generate_stream(call: Call) -> Response {
-    let reply = async |asked: generate::Generate, app, slot, deadline| {
-        asked.stream(app, slot, deadline).await
-    };
-    call.generate("generate_stream", tei::refuse, generate::read, reply)
-        .await
+    slash::with([("/translate", post(translate))])
 }
 
 async fn translate(call: Call) -> Response {
@@ -93,7 +63,7 @@ fn empty(field: &'static str) -> ApiError {
 }
 
 /// Submits what was asked, and waits until it is begun.
-async fn begin(
+pub async fn begin(
     app: &App,
     tasks: Vec<Task>,
     slot: Slot,
@@ -136,7 +106,7 @@ fn cost(task: &Task) -> usize {
     task.source.len() + task.max_tokens * task.search.width()
 }
 
-fn failed(failure: &Failure) -> ApiError {
+pub fn failed(failure: &Failure) -> ApiError {
     match failure {
         Failure::Expired => ApiError::expired(),
         failure => ApiError::internal(failure.to_string()),
@@ -144,7 +114,7 @@ fn failed(failure: &Failure) -> ApiError {
 }
 
 /// Waits for all texts.
-async fn whole(
+pub async fn whole(
     app: &App,
     mut events: Receiver<Event<Piece>>,
     mut texts: Vec<Growing>,
@@ -167,7 +137,7 @@ async fn whole(
 
 /// Why a text ended, for those who answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
+pub enum Reason {
     End,
     Length,
     Stop,

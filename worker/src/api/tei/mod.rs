@@ -1,6 +1,6 @@
 //! The routes of text-embeddings-inference, so that its clients work unchanged: `/embed`,
 //! `/embed_all`, `/similarity`, `/predict`, `/rerank` (see [`super::rerank`]), `/tokenize`, `/info`, and
-//! `/`, which is whichever of embed, predict, rerank and [generate](super::seq2seq) the model is for.
+//! `/`, which is whichever of embed, predict, rerank and [generate](super::tgi) the model is for.
 //!
 //! What differs: texts that are too long are cut unless `"truncate": false` is sent, which `/info`
 //! says as `auto_truncate`; token ids are never cut; no sparse embeddings.
@@ -23,7 +23,7 @@ use serde::Deserialize;
 pub use self::error::refuse;
 use super::app::App;
 use super::inference::Call;
-use super::{seq2seq, slash};
+use super::{slash, tgi};
 use crate::models::{Overlong, Task};
 
 pub fn routes() -> Router<Arc<App>> {
@@ -65,8 +65,8 @@ impl Truncation {
 }
 
 async fn root(call: Call) -> Response {
-    if call.app.writing.get().is_some() {
-        return seq2seq::root(call).await;
+    if call.app.writing.get().is_some() || call.app.generating.get().is_some() {
+        return tgi::root(call).await;
     }
     let task = call.app.served().map(|served| served.card.task.clone());
     match task {

@@ -18,7 +18,7 @@ use tokio::sync::mpsc::Receiver;
 
 pub use calls::{CallReader, Part};
 pub use logprobs::{chat_logprobs, completion_logprobs};
-pub use options::{Options, Streaming, any_seed};
+pub use options::{Options, Stop, Streaming, any_seed};
 pub use prompt::tokens;
 pub use stream::{Shape, stream};
 pub use tools::Tools;

@@ -1,34 +1,22 @@
-//! `POST /generate` and `POST /generate_stream`, as text-generation-inference has them, and `POST /`,
-//! which is whichever of them `stream` says.
+//! Sequence-to-sequence models.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_agent::Slot;
 
-use super::{Asked, Growing, Options, Reason, begin, failed, whole};
+use super::shapes::{self, Reason};
+use super::{ANSWER_TOKENS, Request};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::inference::Arrived;
+use crate::api::seq2seq::{self, Asked, Growing, Options, begin, failed};
 use crate::api::sse::{self, Lines, Script};
 use crate::engine::Event;
 use crate::engine::seq2seq::Piece;
-
-/// text-generation-inference's default.
-const ANSWER_TOKENS: usize = 100;
-
-#[derive(Deserialize)]
-struct Request {
-    inputs: String,
-    #[serde(default)]
-    parameters: Option<Parameters>,
-    /// Known to `/` alone.
-    stream: Option<bool>,
-}
 
 #[derive(Default, Deserialize)]
 struct Parameters {
@@ -41,11 +29,11 @@ struct Parameters {
 pub struct Generate {
     asked: Asked,
     details: bool,
-    stream: bool,
+    pub stream: bool,
 }
 
 pub fn read(app: &App, body: &Arrived) -> Result<Generate, ApiError> {
-    let request: Request = body.json()?;
+    let request: Request<Parameters> = body.json()?;
     let Parameters { details, options } = request.parameters.unwrap_or_default();
     let texts = ("inputs", std::iter::once(request.inputs.as_str()));
     let mut asked = options.tasks(app, texts, ANSWER_TOKENS)?;
@@ -63,43 +51,23 @@ impl Generate {
         app: Arc<App>,
         slot: Slot,
         deadline: Option<Instant>,
-    ) -> Result<Response, ApiError> {
-        Ok(Json(self.made(app, slot, deadline).await?).into_response())
-    }
-
-    /// What text-generation-inference answers at `/`: a list where it is not streamed.
-    pub async fn reply(
-        self,
-        app: Arc<App>,
-        slot: Slot,
-        deadline: Option<Instant>,
-    ) -> Result<Response, ApiError> {
-        match self.stream {
-            true => self.stream(app, slot, deadline).await,
-            false => Ok(Json(json!([self.made(app, slot, deadline).await?])).into_response()),
-        }
-    }
-
-    async fn made(
-        self,
-        app: Arc<App>,
-        slot: Slot,
-        deadline: Option<Instant>,
     ) -> Result<Value, ApiError> {
         let Asked { tasks, stops, .. } = self.asked;
         let events = begin(&app, tasks, slot, deadline).await?;
-        let texts = whole(&app, events, vec![Growing::new(stops)]).await?;
-        let mut reply = json!({});
-        for text in &texts {
-            reply["generated_text"] = json!(text.text());
-            if self.details {
+        let texts = seq2seq::whole(&app, events, vec![Growing::new(stops)]).await?;
+        let Some(text) = texts.first() else {
+            return Err(ApiError::internal("there is no text"));
+        };
+        let details = match self.details {
+            true => {
                 let mut details = details(text);
                 details["prefill"] = json!([]);
                 details["tokens"] = json!(tokens(&app, text)?);
-                reply["details"] = details;
+                Some(details)
             }
-        }
-        Ok(reply)
+            false => None,
+        };
+        Ok(shapes::whole(text.text(), details))
     }
 
     pub async fn stream(
@@ -122,16 +90,13 @@ impl Generate {
 
 fn details(text: &Growing) -> Value {
     let reason = text.finish().map(|reason| match reason {
-        Reason::End => "eos_token",
-        Reason::Length => "length",
-        Reason::Stop => "stop_sequence",
+        seq2seq::Reason::End => Reason::End,
+        seq2seq::Reason::Length => Reason::Length,
+        seq2seq::Reason::Stop => Reason::Stop,
     });
-    json!({
-        "finish_reason": reason,
-        "generated_tokens": text.tokens().len(),
-        "seed": null,
-        "score": text.score(),
-    })
+    let mut details = shapes::details(reason, text.tokens().len(), None);
+    details["score"] = json!(text.score());
+    details
 }
 
 fn tokens(app: &App, text: &Growing) -> Result<Vec<Value>, ApiError> {
@@ -148,12 +113,14 @@ fn token(app: &App, text: &Growing, at: usize) -> Result<Value, ApiError> {
     };
     let (before, after) = (read(at)?, read(at + 1)?);
     let id = text.tokens()[at];
-    Ok(json!({
-        "id": id,
-        "text": after.strip_prefix(before.as_str()).unwrap_or_default(),
-        "logprob": text.logprobs().get(at),
-        "special": writing.ends.contains(&id),
-    }))
+    let text_of = after.strip_prefix(before.as_str()).unwrap_or_default();
+    let logprob = text.logprobs().get(at).copied();
+    Ok(shapes::token(
+        id,
+        text_of,
+        logprob,
+        writing.ends.contains(&id),
+    ))
 }
 
 /// A line for each token.
@@ -176,12 +143,9 @@ impl Tokens {
         let count = self.text.tokens().len();
         for at in self.sent..count {
             let is_last = lines.last && at + 1 == count;
-            let line = json!({
-                "index": at + 1,
-                "token": token(&self.app, &self.text, at)?,
-                "generated_text": is_last.then(|| self.text.text()),
-                "details": is_last.then(|| self.details()),
-            });
+            let token = token(&self.app, &self.text, at)?;
+            let end = is_last.then(|| (self.text.text(), self.details()));
+            let line = shapes::line(at + 1, token, end);
             lines.lines.push(sse::data(&line));
         }
         self.sent = count;
@@ -205,12 +169,6 @@ impl Script for Tokens {
             Some(Event::Failed(failure)) => Err(failed(&failure)),
             None => Err(ApiError::internal("the engine has ended")),
         };
-        made.unwrap_or_else(|error| {
-            let line = json!({ "error": error.message, "error_type": "generation" });
-            Lines {
-                lines: vec![sse::data(&line)],
-                last: true,
-            }
-        })
+        made.unwrap_or_else(shapes::failed)
     }
 }
