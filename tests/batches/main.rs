@@ -3,7 +3,9 @@
 mod chat;
 mod disk;
 mod files;
+mod fairness;
 mod front;
+mod invocations;
 mod keys;
 mod kills;
 mod run;

@@ -15,13 +15,13 @@ const ENDPOINT: Option<&str> = Some("/v1/embeddings");
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A bucket and a queue.
-struct Aws {
+pub struct Aws {
     moto: Moto,
     queue: String,
 }
 
 impl Aws {
-    fn start() -> Aws {
+    pub fn start() -> Aws {
         let moto = Moto::start();
         let place = json!({"LocationConstraint": REGION});
         let bucket = json!({"Bucket": BUCKET, "CreateBucketConfiguration": place});
@@ -31,7 +31,7 @@ impl Aws {
         Aws { moto, queue }
     }
 
-    async fn runner(&self, name: &str, harness: &Harness, more: &str) -> Batches {
+    pub async fn runner(&self, name: &str, harness: &Harness, more: &str) -> Batches {
         let config = format!(
             "{more}\n[shared]\nbucket = '{BUCKET}'\nprefix = 'of/tests'\nqueue = '{}'\n\
              region = '{REGION}'\nendpoint = '{}'\npart_lines = 250\nvisibility = '10s'\n",

@@ -16,9 +16,9 @@ use tracing::{error, warn};
 
 use crate::answer::{Answer, NoAnswer};
 use crate::config::{ProxyRules, Unusable, read_private};
+use crate::gate::Gate;
 use crate::input::Line;
 use crate::metrics;
-use crate::pace::Gate;
 
 /// On a request: the class in which the proxy queues it.
 const CLASS_HEADER: &str = "x-priority";
@@ -47,6 +47,17 @@ pub struct Asker {
     rules: ProxyRules,
     pub gate: Gate,
     budget: Mutex<Budget>,
+}
+
+/// For whom a line is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The batch that it is of; part of the answer's id.
+    pub batch: &'a str,
+    /// Whose batch it is: keys take turns.
+    pub owner: &'a str,
+    /// How long a try may take, where that is less than `proxy.line_timeout`.
+    pub timeout: Option<Duration>,
 }
 
 /// What one try came to.
@@ -90,11 +101,11 @@ impl Asker {
     pub async fn ask(
         &self,
         line: &Line,
-        batch: &str,
+        asking: Asking<'_>,
         stop: impl Future<Output = ()>,
     ) -> Option<Answer> {
         if is_stream(line) {
-            return Some(Answer::none(line, batch, NoAnswer::Streamed));
+            return Some(Answer::none(line, asking.batch, NoAnswer::Streamed));
         }
         self.budget(Budget::earn);
         let (mut failures, mut has_waited) = (0, false);
@@ -103,9 +114,9 @@ impl Asker {
             let permit = tokio::select! {
                 biased;
                 () = &mut stop => return None,
-                permit = self.gate.enter() => permit,
+                permit = self.gate.enter(asking.owner) => permit,
             };
-            match self.try_once(line, batch).await {
+            match self.try_once(line, asking).await {
                 Tried::Answered(answer) => {
                     permit.answered();
                     return Some(answer);
@@ -133,13 +144,17 @@ impl Asker {
         }
     }
 
-    async fn try_once(&self, line: &Line, batch: &str) -> Tried {
+    async fn try_once(&self, line: &Line, asking: Asking<'_>) -> Tried {
+        let Asking { batch, timeout, .. } = asking;
+        let most = *self.rules.line_timeout;
+        let timeout = timeout.map_or(most, |timeout| timeout.min(most));
         let mut url = self.url.clone();
         url.set_path(line.endpoint.path());
         let mut request = (self.http.post(url))
             .header(CONTENT_TYPE, "application/json")
             .header(CLASS_HEADER, CLASS)
-            .header(TIMEOUT_HEADER, self.rules.line_timeout.as_millis() as u64)
+            .header(TIMEOUT_HEADER, timeout.as_millis() as u64)
+            .timeout(timeout + GRACE)
             .body(line.body.clone());
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);

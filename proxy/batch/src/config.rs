@@ -9,6 +9,7 @@ use thiserror::Error;
 use tidegate_config::{Check, Duration, Problem};
 
 use crate::input::FileLimits;
+use crate::sagemaker::Location;
 
 /// Of a file of keys.
 const LARGEST_KEYS_BYTES: u64 = 256 << 10;
@@ -135,8 +136,27 @@ pub struct SageMakerRules {
     pub body_bytes: usize,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// Where inputs and answers of asynchronous requests are.
+    pub s3: S3Rules,
     /// The model behind an endpoint whose name is another.
     pub endpoints: BTreeMap<String, String>,
+}
+
+/// Objects of clients. In use once `output` is named.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Rules {
+    /// Where answers go.
+    pub output: Option<Location>,
+    /// Where failures go; the same if it is not said.
+    pub failure: Option<Location>,
+    /// What `InputLocation` may name: the service reads it with its own permissions, not the client's.
+    pub inputs: Vec<Location>,
+    /// Largest input.
+    pub input_bytes: u64,
+    pub region: Option<String>,
+    /// Where S3 is, if not at AWS.
+    pub endpoint: Option<String>,
 }
 
 /// Who may call SageMaker's routes.
@@ -183,6 +203,19 @@ impl Default for SharedRules {
     }
 }
 
+impl Default for S3Rules {
+    fn default() -> Self {
+        S3Rules {
+            output: None,
+            failure: None,
+            inputs: Vec::new(),
+            input_bytes: 25 << 20,
+            region: None,
+            endpoint: None,
+        }
+    }
+}
+
 impl Default for SageMakerRules {
     fn default() -> Self {
         SageMakerRules {
@@ -190,6 +223,7 @@ impl Default for SageMakerRules {
             access_keys_file: None,
             body_bytes: 25 << 20,
             timeout: Duration::from_secs(60),
+            s3: S3Rules::default(),
             endpoints: BTreeMap::new(),
         }
     }
@@ -260,6 +294,22 @@ impl FileRules {
         FileLimits {
             lines: self.lines,
             line_bytes: self.line_bytes,
+        }
+    }
+}
+
+impl S3Rules {
+    fn check(&self) -> Result<(), Problem> {
+        let others = [
+            ("sagemaker.s3.inputs", !self.inputs.is_empty()),
+            ("sagemaker.s3.failure", self.failure.is_some()),
+        ];
+        match others.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) if self.output.is_none() => {
+                let expected = format!("a place in S3, as there is `{key}`");
+                Err(Problem::new("sagemaker.s3.output", "nothing", expected))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -336,6 +386,13 @@ impl Check for Config {
             let found = self.proxy.in_flight_bytes;
             return Err(Problem::new("proxy.in_flight_bytes", found, expected));
         }
+        let most = self.sagemaker.s3.input_bytes;
+        if (self.proxy.in_flight_bytes as u64) < most {
+            let expected = format!("at least sagemaker.s3.input_bytes, {most}");
+            let found = self.proxy.in_flight_bytes;
+            return Err(Problem::new("proxy.in_flight_bytes", found, expected));
+        }
+        self.sagemaker.s3.check()?;
         self.shared.check()
     }
 }

@@ -8,6 +8,7 @@
 mod deferred;
 mod error;
 mod frames;
+mod invocation;
 mod signature;
 
 use std::path::Path as FilePath;
@@ -25,6 +26,7 @@ use futures_util::StreamExt;
 use serde_json::value::RawValue;
 
 pub use self::deferred::Deferred;
+pub use self::invocation::{Answerer, Ended, Invocation, Location, Places};
 use self::error::{Refusal, translate};
 use self::signature::AccessKeys;
 use crate::ask::Asker;
@@ -89,18 +91,7 @@ impl Runtime {
     }
 }
 
-/// The routes; without `deferred` those for later refuse.
-pub fn routes(runtime: Arc<Runtime>, deferred: Option<Deferred>) -> Router {
-    let later = match deferred {
-        Some(deferred) => deferred::routes(Arc::new(deferred)),
-        None => Router::new().route(
-            "/endpoints/{endpoint}/async-invocations",
-            post(async || {
-                let words = "InvokeEndpointAsync is not there with a shared store";
-                Refusal::Validation(words.to_owned())
-            }),
-        ),
-    };
+pub fn routes(runtime: Arc<Runtime>, deferred: Deferred) -> Router {
     let now = Router::new()
         .route("/endpoints/{endpoint}/invocations", post(invoke))
         .route(
@@ -108,7 +99,7 @@ pub fn routes(runtime: Arc<Runtime>, deferred: Option<Deferred>) -> Router {
             post(invoke_stream),
         )
         .with_state(runtime);
-    now.merge(later)
+    now.merge(deferred::routes(Arc::new(deferred)))
 }
 
 async fn invoke(

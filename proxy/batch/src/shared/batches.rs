@@ -13,7 +13,7 @@ use super::files::{AT_ONCE, ids_of};
 use super::parts::{Part, read_counts};
 use super::queue::Message;
 use super::{SharedError, SharedStore};
-use crate::clock::{unix_milliseconds, unix_seconds};
+use crate::clock::unix_seconds;
 use crate::id;
 use crate::journal::Counts;
 use crate::metrics::Backlog;
@@ -30,6 +30,9 @@ pub struct Asked {
     pub row: Row,
     pub input_bytes: u64,
     pub parts: Vec<Part>,
+    /// Whoever takes a part sends the next one. Versions before this sent all at once.
+    #[serde(default)]
+    pub is_chained: bool,
 }
 
 /// What the objects of a batch at work say.
@@ -40,6 +43,8 @@ pub struct Progress {
     /// Of the parts that are answered.
     counts: BTreeMap<u32, Counts>,
     pub parts_there: Vec<u32>,
+    /// Parts that were put into the queue by whoever took the one before.
+    sent: Vec<u32>,
 }
 
 impl SharedStore {
@@ -51,47 +56,62 @@ impl SharedStore {
         let held = open
             .iter()
             .map(|row| u64::from(row.batch.request_counts.total));
-        self.quota.check_lines(held.sum(), lines)?;
+        let invocations = self.invocations(owner).await?.count;
+        self.quota
+            .check_lines(held.sum::<u64>() + invocations, lines)?;
         let row = Row {
             batch: fresh(fresh_id("batch_")?, &new, lines),
             ending: None,
             keep_seconds: new.keep_seconds,
             is_deferred: false,
+            invocation: None,
         };
         let asked = Asked {
             row,
             input_bytes: input.bytes,
             parts: input.parts,
+            is_chained: true,
         };
         let id = &asked.row.batch.id;
         // In this order: what is listed is worked on.
         self.bucket.put_json(&open_key(owner, id), &asked).await?;
         self.bucket.put_json(&batch_key(owner, id), &asked).await?;
-        if let Err(error) = self.send_parts(owner, &asked, &[]).await {
-            warn!(batch = %id, "not all of its parts are in the queue yet: {error}");
+        if let Err(error) = self.send(owner, &asked, &[0]).await {
+            warn!(batch = %id, "it is not in the queue yet: {error}");
         }
         Ok(asked.row.batch)
     }
 
-    /// Sends the parts that are not there; the last one again where all are, so that somebody
-    /// finishes the batch.
-    pub async fn send_parts(
-        &self,
-        owner: &str,
-        asked: &Asked,
-        there: &[u32],
-    ) -> Result<(), SharedError> {
-        let count = asked.parts.len() as u32;
-        let mut missing: Vec<u32> = (0..count).filter(|part| !there.contains(part)).collect();
-        if missing.is_empty() {
-            missing.push(count.saturating_sub(1));
+    /// Puts the part behind this one into the queue, once it is taken. So the queue holds about one part of
+    /// each batch that nobody works on, and a batch with many parts is not ahead of one with few.
+    pub async fn send_next(&self, owner: &str, asked: &Asked, part: u32) -> Result<(), SharedError> {
+        let next = part + 1;
+        if !asked.is_chained || next as usize >= asked.parts.len() {
+            return Ok(());
         }
-        let message = |part| Message {
+        let sent = sent_key(&asked.row.batch.id, next);
+        if self.bucket.has(&sent).await? {
+            return Ok(());
+        }
+        // A kill in between sends it twice, which does no harm.
+        self.send(owner, asked, &[next]).await?;
+        self.bucket.mark(&sent).await
+    }
+
+    /// Sends again what a batch still needs, which nobody has and the queue has not.
+    pub async fn send_missing(&self, owner: &str, asked: &Asked) -> Result<(), SharedError> {
+        let progress = self.progress(&asked.row.batch.id).await?;
+        let missing = progress.missing(asked);
+        self.send(owner, asked, &missing).await
+    }
+
+    async fn send(&self, owner: &str, asked: &Asked, parts: &[u32]) -> Result<(), SharedError> {
+        let message = |part: &u32| Message::Part {
             owner: owner.to_owned(),
             batch: asked.row.batch.id.clone(),
-            part,
+            part: *part,
         };
-        let messages: Vec<_> = missing.into_iter().map(message).collect();
+        let messages: Vec<_> = parts.iter().map(message).collect();
         self.queue.send(&messages).await
     }
 
@@ -193,6 +213,7 @@ impl SharedStore {
                 Some(("begun", seconds)) => earliest(&mut progress.begun_at, seconds),
                 Some(("cancel", seconds)) => earliest(&mut progress.cancelling_at, seconds),
                 Some(("counts", counts)) => progress.counts.extend(read_counts(counts)),
+                Some(("sent", part)) => progress.sent.extend(part.parse::<u32>()),
                 Some(("parts", part)) => progress.parts_there.extend(part.parse::<u32>()),
                 _ => {}
             }
@@ -222,6 +243,12 @@ impl SharedStore {
             let age = now.saturating_sub(batch.created_at);
             backlog.oldest_seconds = backlog.oldest_seconds.max(age);
         }
+        let invocations = self.invocations("").await?;
+        backlog.batches += invocations.count;
+        backlog.lines += invocations.count;
+        backlog.tokens += invocations.bytes / BYTES_PER_TOKEN;
+        let age = now.saturating_sub(invocations.oldest.unwrap_or(now));
+        backlog.oldest_seconds = backlog.oldest_seconds.max(age);
         *self.last_backlog() = Some((Instant::now(), backlog));
         Ok(backlog)
     }
@@ -232,6 +259,23 @@ impl SharedStore {
 }
 
 impl Progress {
+    /// The parts that were in the queue and have no answer; where there are none the next one, and at the
+    /// end the last one again, so that somebody finishes the batch.
+    fn missing(&self, asked: &Asked) -> Vec<u32> {
+        let count = asked.parts.len() as u32;
+        let sent = match asked.is_chained {
+            true => self.sent.iter().max().map_or(1, |last| last + 1).min(count),
+            false => count,
+        };
+        let missing: Vec<u32> = (0..sent)
+            .filter(|part| !self.parts_there.contains(part))
+            .collect();
+        match missing.is_empty() {
+            true => vec![sent.min(count.saturating_sub(1))],
+            false => missing,
+        }
+    }
+
     /// Brings a batch that has not ended up to now.
     pub fn apply(&self, batch: &mut Batch) {
         let mut counts = Counts::default();
@@ -256,11 +300,10 @@ fn earliest(time: &mut Option<u64>, seconds: &str) {
     }
 }
 
-/// A name whose order is that of time; what is behind the time is chance.
+/// A name whose order is that of time.
 pub fn fresh_id(prefix: &str) -> Result<String, StoreError> {
-    let random = id::random().map_err(StoreError::Random)?;
-    let random: String = random.chars().take(13).collect();
-    Ok(format!("{prefix}{:011x}{random}", unix_milliseconds()))
+    let name = id::in_order().map_err(StoreError::Random)?;
+    Ok(format!("{prefix}{name}"))
 }
 
 /// The name of a batch's output or error file: the same whoever writes it.
@@ -274,6 +317,10 @@ pub fn answers_id(batch: &str, what: &str) -> String {
 
 pub fn part_key(batch: &str, part: u32) -> String {
     format!("work/{batch}/parts/{part:05}")
+}
+
+fn sent_key(batch: &str, part: u32) -> String {
+    format!("work/{batch}/sent/{part:05}")
 }
 
 fn batch_key(owner: &str, id: &str) -> String {
@@ -291,6 +338,48 @@ pub fn ended_key(owner: &str, id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sent_again_is_what_was_sent_and_is_not_there() {
+        let part = Part {
+            before: 0,
+            offset: 0,
+            bytes: 1,
+        };
+        let new = NewBatch {
+            endpoint: crate::input::Endpoint::Embeddings,
+            input_file_id: "file-1".to_owned(),
+            completion_window: "24h".to_owned(),
+            window_seconds: 1,
+            metadata: None,
+            keep_seconds: 1,
+        };
+        let asked = |is_chained| Asked {
+            row: Row {
+                batch: fresh("batch_1".to_owned(), &new, 4),
+                ending: None,
+                keep_seconds: 1,
+                is_deferred: false,
+                invocation: None,
+            },
+            input_bytes: 4,
+            parts: vec![part; 4],
+            is_chained,
+        };
+        let missing = |sent: &[u32], there: &[u32], is_chained| {
+            let progress = Progress {
+                sent: sent.to_vec(),
+                parts_there: there.to_vec(),
+                ..Progress::default()
+            };
+            progress.missing(&asked(is_chained))
+        };
+        assert_eq!(missing(&[], &[], true), [0]);
+        assert_eq!(missing(&[1, 2], &[1], true), [0, 2]);
+        assert_eq!(missing(&[1], &[0, 1], true), [2], "the next");
+        assert_eq!(missing(&[1, 2, 3], &[0, 1, 2, 3], true), [3], "to finish");
+        assert_eq!(missing(&[], &[1], false), [0, 2, 3]);
+    }
 
     #[test]
     fn names_are_in_the_order_of_time_and_names_like_any_other() {

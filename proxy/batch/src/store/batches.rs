@@ -53,6 +53,7 @@ impl Store {
                 ending: None,
                 keep_seconds: new.keep_seconds,
                 is_deferred: false,
+                invocation: None,
             };
             add(&transaction, owner, &row, file.bytes)?;
             transaction.commit()?;
