@@ -37,7 +37,10 @@ async fn a_small_batch_does_not_wait(harness: &Harness, service: &Batches) {
     assert_eq!(result["status"], "completed", "{result}");
     assert_eq!(ids(&result["output"]), (0..10).map(id).collect::<Vec<_>>());
     let url = format!("{}/batches", service.url());
-    let listed = reqwest::Client::new().get(url).bearer_auth("tg-shop").send();
+    let listed = reqwest::Client::new()
+        .get(url)
+        .bearer_auth("tg-shop")
+        .send();
     let listed = listed.await.expect("it answers");
     let listed: Value = listed.json().await.expect("JSON");
     let batches = listed["data"].as_array().expect("batches");

@@ -33,7 +33,8 @@ impl Aws {
             moto.call("s3", "create_bucket", &bucket);
         }
         // So that an object that is written twice is seen.
-        let versioning = json!({"Bucket": "answers", "VersioningConfiguration": {"Status": "Enabled"}});
+        let versioning =
+            json!({"Bucket": "answers", "VersioningConfiguration": {"Status": "Enabled"}});
         moto.call("s3", "put_bucket_versioning", &versioning);
         let queue = moto.call("sqs", "create_queue", &json!({"QueueName": "batches"}));
         let queue = queue["QueueUrl"].as_str().expect("a URL").to_owned();
@@ -135,13 +136,21 @@ async fn answers_and_failures_are_objects(kept: Kept) {
     let _worker = harness.timed_worker("one", &[]).await;
     let service = aws.service("one", &harness, kept).await;
     aws.put("ours/good.json", r#"{"input": "x"}"#);
-    aws.put("ours/large.json", &format!(r#"{{"input": "{}"}}"#, "x".repeat(5000)));
+    aws.put(
+        "ours/large.json",
+        &format!(r#"{{"input": "{}"}}"#, "x".repeat(5000)),
+    );
     aws.put("ours/text", "no JSON");
-    aws.put("ours/refused.json", r#"{"inputs": "a worker without this route"}"#);
+    aws.put(
+        "ours/refused.json",
+        r#"{"inputs": "a worker without this route"}"#,
+    );
     aws.put("theirs/good.json", r#"{"input": "x"}"#);
-    let named = |name: &str| json!({"endpoint": "timed", "body": {"input": name},
+    let named = |name: &str| {
+        json!({"endpoint": "timed", "body": {"input": name},
         "more": {"InferenceId": name, "S3OutputPathExtension": "day/1", "Filename": "mine.json",
-                 "RequestTTLSeconds": 600, "InvocationTimeoutSeconds": 60}});
+                 "RequestTTLSeconds": 600, "InvocationTimeoutSeconds": 60}})
+    };
     let calls = json!([
         at("ours/good.json"),
         named("first"),
@@ -159,7 +168,10 @@ async fn answers_and_failures_are_objects(kept: Kept) {
         assert_eq!(accepted["status"], 202, "{accepted}");
     }
     assert_eq!(begun[1]["InferenceId"], "first");
-    assert_eq!(begun[1]["OutputLocation"], "s3://answers/of/ours/day/1/mine.json");
+    assert_eq!(
+        begun[1]["OutputLocation"],
+        "s3://answers/of/ours/day/1/mine.json"
+    );
     for (refused, words) in begun[7..].iter().zip([
         "is in no place of sagemaker.s3.inputs",
         "there is none, and no Body",
@@ -175,7 +187,10 @@ async fn answers_and_failures_are_objects(kept: Kept) {
         assert_eq!(answered["failure"], Value::Null);
     }
     for (failed, (code, words)) in ended[2..7].iter().zip([
-        ("ValidationError", "s3://inputs/ours/none.json cannot be read: NoSuchKey"),
+        (
+            "ValidationError",
+            "s3://inputs/ours/none.json cannot be read: NoSuchKey",
+        ),
         ("ValidationError", "and at most 5000 are read"),
         ("ModelError", "expected a JSON object"),
         ("ModelError", "Received 404 from the model"),
@@ -188,8 +203,13 @@ async fn answers_and_failures_are_objects(kept: Kept) {
     }
     assert_eq!(ended[5]["failure"]["OriginalStatusCode"], 404);
     // The name is taken, and its object stays as it is.
-    let (client, begun) = Client::start(&service, &aws, &json!([named("second")])).next().await;
-    assert_eq!(begun[0]["OutputLocation"], "s3://answers/of/ours/day/1/mine.json");
+    let (client, begun) = Client::start(&service, &aws, &json!([named("second")]))
+        .next()
+        .await;
+    assert_eq!(
+        begun[0]["OutputLocation"],
+        "s3://answers/of/ours/day/1/mine.json"
+    );
     drop(client);
     let failure = begun[0]["FailureLocation"].as_str().expect("a place");
     let failure = failure.strip_prefix("s3://answers/").expect("a place");
@@ -197,7 +217,11 @@ async fn answers_and_failures_are_objects(kept: Kept) {
         let written = aws.written();
         written.iter().any(|key| key == failure).then_some(written)
     });
-    let mine = there.await.iter().filter(|key| key.ends_with("mine.json")).count();
+    let mine = there
+        .await
+        .iter()
+        .filter(|key| key.ends_with("mine.json"))
+        .count();
     assert_eq!(mine, 1, "written once");
 }
 
@@ -223,7 +247,9 @@ async fn kills_lose_nothing_and_write_each_answer_once(kept: Kept) {
     let mut calls = vec![at("ours/good.json"); CALLS / 2];
     let body = json!({"endpoint": "timed", "body": {"input": "x", "service_ms": 200}});
     calls.resize(CALLS, body);
-    let (client, begun) = Client::start(&services[0], &aws, &json!(calls)).next().await;
+    let (client, begun) = Client::start(&services[0], &aws, &json!(calls))
+        .next()
+        .await;
     assert!(begun.iter().all(|one| one["status"] == 202), "{begun:?}");
     let _worker = harness.timed_worker("one", &["--slots", "4"]).await;
     for milliseconds in [50, 400, 900] {
@@ -266,7 +292,8 @@ async fn a_missing_permission_is_a_failure_that_says_so() {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::answers/*"}],
     });
-    let policy = json!({"UserName": "service", "PolicyName": "write", "PolicyDocument": policy.to_string()});
+    let policy =
+        json!({"UserName": "service", "PolicyName": "write", "PolicyDocument": policy.to_string()});
     moto.call("iam", "put_user_policy", &policy);
     let keys = moto.call("iam", "create_access_key", &json!({"UserName": "service"}));
     let text = |name: &str| keys["AccessKey"][name].as_str().expect("a key").to_owned();
@@ -274,7 +301,9 @@ async fn a_missing_permission_is_a_failure_that_says_so() {
     environment[0].1 = text("AccessKeyId").leak();
     environment[1].1 = text("SecretAccessKey").leak();
     let _worker = harness.timed_worker("one", &[]).await;
-    let service = aws.service_of("one", &harness, Kept::Here, &environment).await;
+    let service = aws
+        .service_of("one", &harness, Kept::Here, &environment)
+        .await;
     moto.check_signatures();
     let calls = json!([at("ours/good.json")]);
     let (client, begun) = Client::start(&service, &aws, &calls).next().await;
@@ -286,7 +315,11 @@ async fn a_missing_permission_is_a_failure_that_says_so() {
         let log = std::fs::read_to_string(&log).unwrap_or_default();
         log.contains("AccessDenied").then_some(log)
     });
-    assert!(said.await.contains("InputLocation s3://inputs/ours/good.json cannot be read"), "{name}");
+    assert!(
+        said.await
+            .contains("InputLocation s3://inputs/ours/good.json cannot be read"),
+        "{name}"
+    );
 }
 
 /// The queue of one machine takes nothing that has no place for its answer.

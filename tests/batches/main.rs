@@ -2,8 +2,8 @@
 
 mod chat;
 mod disk;
-mod files;
 mod fairness;
+mod files;
 mod front;
 mod invocations;
 mod keys;

@@ -1,20 +1,23 @@
 //! The answer to a request that is no HTTP/1.1, in the shape that the clients of its path know.
 
 use axum::Json;
-use axum::http::header::CONNECTION;
 use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use tidegate_http1::Fault;
-use tidegate_protocol::api::{
-    Dialect, INVALID_HTTP, OpenAiError, TeiError, TeiKind, openai_kind,
-};
+use tidegate_protocol::api::{Dialect, INVALID_HTTP, OpenAiError, TeiError, TeiKind, openai_kind};
 
 /// Says what is wrong, and that nothing more is read on this connection.
 pub fn refusal(fault: Fault, dialect: Dialect) -> Response {
     let (status, message) = (fault.status(), fault.to_string());
     let mut answer = match dialect {
         Dialect::OpenAi => {
-            let error = OpenAiError::new(openai_kind(status.as_u16()), Some(INVALID_HTTP), None, message);
+            let error = OpenAiError::new(
+                openai_kind(status.as_u16()),
+                Some(INVALID_HTTP),
+                None,
+                message,
+            );
             (status, Json(error)).into_response()
         }
         Dialect::Tei => {

@@ -26,8 +26,8 @@ use futures_util::StreamExt;
 use serde_json::value::RawValue;
 
 pub use self::deferred::Deferred;
-pub use self::invocation::{Answerer, Ended, Invocation, Location, Places};
 use self::error::{Refusal, translate};
+pub use self::invocation::{Answerer, Ended, Invocation, Location, Places};
 use self::signature::AccessKeys;
 use crate::ask::Asker;
 use crate::clock::unix_seconds;

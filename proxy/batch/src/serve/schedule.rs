@@ -66,7 +66,10 @@ enum Stumble {
     #[error(transparent)]
     S3(#[from] SharedError),
     #[error("{}: {cause}", path.display())]
-    Body { path: PathBuf, cause: std::io::Error },
+    Body {
+        path: PathBuf,
+        cause: std::io::Error,
+    },
     #[error("its answer goes to S3, and `sagemaker.s3.output` is not set any more")]
     NoPlaces,
 }
@@ -272,7 +275,10 @@ impl Schedule {
             Ended::Stopped => Ok(()),
             Ended::Delivered => {
                 let row = one.row.clone();
-                Ok(self.store.call(move |store| store.end_invocation(&row)).await?)
+                Ok(self
+                    .store
+                    .call(move |store| store.end_invocation(&row))
+                    .await?)
             }
         }
     }
@@ -353,8 +359,7 @@ fn next_of(
 ) -> Option<usize> {
     let with_turn = || running.values().filter(|one| one.has_turn);
     let at_work = |owner: &str| with_turn().filter(|one| one.owner == owner).count();
-    let next =
-        (0..waiting.len()).min_by_key(|place| (at_work(&waiting[*place].owner), *place))?;
+    let next = (0..waiting.len()).min_by_key(|place| (at_work(&waiting[*place].owner), *place))?;
     let room = match at_work(&waiting[next].owner) {
         0 => at_once + MOST_OWNERS,
         _ => at_once,

@@ -84,7 +84,12 @@ impl SharedStore {
 
     /// Puts the part behind this one into the queue, once it is taken. So the queue holds about one part of
     /// each batch that nobody works on, and a batch with many parts is not ahead of one with few.
-    pub async fn send_next(&self, owner: &str, asked: &Asked, part: u32) -> Result<(), SharedError> {
+    pub async fn send_next(
+        &self,
+        owner: &str,
+        asked: &Asked,
+        part: u32,
+    ) -> Result<(), SharedError> {
         let next = part + 1;
         if !asked.is_chained || next as usize >= asked.parts.len() {
             return Ok(());

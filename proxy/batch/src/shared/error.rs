@@ -10,7 +10,9 @@ const PASSING: [&str; 3] = ["ExpiredToken", "RequestTimeTooSkewed", "RequestTime
 
 #[derive(Debug, Error)]
 pub enum SharedError {
-    #[error("no region is known: `shared.region` (or `sagemaker.s3.region`), the environment and the profile say none")]
+    #[error(
+        "no region is known: `shared.region` (or `sagemaker.s3.region`), the environment and the profile say none"
+    )]
     NoRegion,
     #[error("no credentials for AWS: {0}")]
     NoCredentials(String),

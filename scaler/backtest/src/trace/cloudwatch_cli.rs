@@ -68,7 +68,10 @@ pub(super) fn read(text: &str) -> Result<Demand, TraceError> {
     }
     for results in answer.metric_data_results.into_iter().flatten() {
         if results.timestamps.len() != results.values.len() {
-            return Err(unusable("another number of Values", "one for each of Timestamps"));
+            return Err(unusable(
+                "another number of Values",
+                "one for each of Timestamps",
+            ));
         }
         for (at, count) in results.timestamps.iter().zip(results.values) {
             *by_ms.entry(ms(at)?).or_default() += checked(count)?;

@@ -34,7 +34,9 @@ pub struct Asked {
 
 impl Asked {
     pub fn read(headers: &HeaderMap, has_body: bool) -> Result<Asked, Refusal> {
-        let input = text(headers, &INPUT_LOCATION).map(Location::parse).transpose();
+        let input = text(headers, &INPUT_LOCATION)
+            .map(Location::parse)
+            .transpose();
         let input = input.map_err(|error| invalid("InputLocation", &error))?;
         match (&input, has_body) {
             (None, false) => return Err(invalid("InputLocation", &"there is none, and no Body")),
@@ -140,7 +142,10 @@ mod tests {
         let none = Asked::read(&HeaderMap::new(), true).expect("a request");
         assert_eq!((none.ttl_seconds, none.timeout_seconds), (21_600, 900));
         let ttl = |text| read(&TTL, text).map(|asked| asked.ttl_seconds);
-        assert_eq!((ttl("60"), ttl("59"), ttl("21601"), ttl("x")), (Some(60), None, None, None));
+        assert_eq!(
+            (ttl("60"), ttl("59"), ttl("21601"), ttl("x")),
+            (Some(60), None, None, None)
+        );
         let timeout = |text| read(&TIMEOUT, text).map(|asked| asked.timeout_seconds);
         assert_eq!((timeout("3600"), timeout("0")), (Some(3600), None));
     }
@@ -157,10 +162,21 @@ mod tests {
 
     #[test]
     fn names_lead_nowhere_else() {
-        for (text, fits) in [("a/b-1", true), ("a//b", true), ("../x", false), ("a/..", false), ("a b", false)] {
+        for (text, fits) in [
+            ("a/b-1", true),
+            ("a//b", true),
+            ("../x", false),
+            ("a/..", false),
+            ("a b", false),
+        ] {
             assert_eq!(is_extension(text), fits, "{text}");
         }
-        for (text, fits) in [("a.json", true), ("a.b.c", false), (".a", false), ("a/b", false)] {
+        for (text, fits) in [
+            ("a.json", true),
+            ("a.b.c", false),
+            (".a", false),
+            ("a/b", false),
+        ] {
             assert_eq!(is_filename(text), fits, "{text}");
         }
     }

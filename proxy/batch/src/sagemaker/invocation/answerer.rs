@@ -31,6 +31,9 @@ const GIVE_UP_SECONDS: u64 = 24 * 3600;
 /// What the proxy's answer is reported as when it was none.
 const BAD_GATEWAY: u16 = 502;
 
+/// What is to be written: the worker's answer, or why there is none.
+type Outcome = Result<Bytes, Refusal>;
+
 pub struct Answerer {
     places: Places,
     shared: Arc<Shared>,
@@ -119,11 +122,16 @@ impl Answerer {
         invocation: &Invocation,
         body: Option<Bytes>,
         stop: impl Future<Output = ()>,
-    ) -> Result<Option<Result<Vec<u8>, Refusal>>, SharedError> {
+    ) -> Result<Option<Outcome>, SharedError> {
         let (body, _room) = match (&invocation.input, body) {
             (Some(input), _) => match self.places.read(input, &self.shared).await {
                 Ok(Some((body, room))) => (Bytes::from(body), Some(room)),
-                Ok(None) => return Ok(Some(Err(unreadable(input, "NoSuchKey: there is no such object")))),
+                Ok(None) => {
+                    return Ok(Some(Err(unreadable(
+                        input,
+                        "NoSuchKey: there is no such object",
+                    ))));
+                }
                 Err(error) if error.is_final() => return Ok(Some(Err(unreadable(input, &error)))),
                 Err(error) => return Err(error),
             },
@@ -151,7 +159,7 @@ impl Answerer {
     async fn deliver(
         &self,
         invocation: &Invocation,
-        outcome: Result<Vec<u8>, Refusal>,
+        outcome: Outcome,
         stop: impl Future<Output = ()>,
     ) -> Ended {
         let id = &invocation.id;
@@ -167,10 +175,16 @@ impl Answerer {
                 return Ended::Delivered;
             };
             if unix_seconds() > invocation.expires_at + GIVE_UP_SECONDS {
-                error!(id, "neither answer nor failure can be written, and the request is given up: {cause}");
+                error!(
+                    id,
+                    "neither answer nor failure can be written, and the request is given up: {cause}"
+                );
                 return Ended::Delivered;
             }
-            warn!(id, "an answer cannot be written to S3 and is tried again: {cause}");
+            warn!(
+                id,
+                "an answer cannot be written to S3 and is tried again: {cause}"
+            );
             tokio::select! {
                 () = sleep(wait) => wait = (2 * wait).min(LONGEST_WAIT),
                 () = &mut stop => return Ended::Stopped,
@@ -178,11 +192,7 @@ impl Answerer {
         }
     }
 
-    async fn write(
-        &self,
-        invocation: &Invocation,
-        outcome: Result<Vec<u8>, Refusal>,
-    ) -> Result<(), SharedError> {
+    async fn write(&self, invocation: &Invocation, outcome: Outcome) -> Result<(), SharedError> {
         let Invocation { id, output, .. } = invocation;
         let refusal = match outcome {
             Ok(answer) => match self.places.write(invocation, output, answer).await {
@@ -194,15 +204,15 @@ impl Answerer {
                     let words = format!("Filename: the answer to another request is at {output}");
                     Refusal::Validation(words)
                 }
-                Err(error) if error.is_final() => {
-                    Refusal::Validation(format!("the answer cannot be written to {output}: {error}"))
-                }
+                Err(error) if error.is_final() => Refusal::Validation(format!(
+                    "the answer cannot be written to {output}: {error}"
+                )),
                 Err(error) => return Err(error),
             },
             Err(refusal) => refusal,
         };
         warn!(id, "failed: {}", refusal.text());
-        let text = refusal.as_object().to_string().into_bytes();
+        let text = Bytes::from(refusal.as_object().to_string());
         let failure = &invocation.failure;
         self.places.write(invocation, failure, text).await?;
         Ok(())
@@ -210,12 +220,14 @@ impl Answerer {
 }
 
 /// The worker's own words, or how SageMaker's runtime says that there are none.
-fn result(answer: &Answer, endpoint: &str) -> Result<Vec<u8>, Refusal> {
+fn result(answer: &Answer, endpoint: &str) -> Outcome {
     metrics::answered(answer.kind, answer.tokens);
     let found: Found = serde_json::from_slice(&answer.text)
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     match (answer.kind, found.response, found.error) {
-        (Kind::Output, Some(response), _) => Ok(response.body.get().as_bytes().to_vec()),
+        (Kind::Output, Some(response), _) => {
+            Ok(Bytes::copy_from_slice(response.body.get().as_bytes()))
+        }
         (_, Some(response), _) => {
             let body = response.body.get().as_bytes();
             Err(translate(response.status_code, body, endpoint))

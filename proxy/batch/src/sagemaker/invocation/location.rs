@@ -56,7 +56,8 @@ impl Location {
     /// Whether it is `place` or lies there, whole names alone being compared.
     pub fn is_in(&self, place: &Location) -> bool {
         let rest = self.key.strip_prefix(&place.key);
-        let is_below = |rest: &str| place.key.is_empty() || rest.is_empty() || rest.starts_with('/');
+        let is_below =
+            |rest: &str| place.key.is_empty() || rest.is_empty() || rest.starts_with('/');
         self.bucket == place.bucket && rest.is_some_and(is_below)
     }
 }
@@ -93,9 +94,22 @@ mod tests {
     fn a_location_is_a_bucket_and_a_key() {
         let found = location("s3://my-in/a/b c.json");
         assert_eq!((&*found.bucket, &*found.key), ("my-in", "a/b c.json"));
-        assert_eq!(location("s3://my-out/").join("x.out").to_string(), "s3://my-out/x.out");
-        assert_eq!(location("s3://my-out/a/").join("x").to_string(), "s3://my-out/a/x");
-        for wrong in ["", "s3://", "s3:///key", "https://my-in/key", "s3://a?b/key", "my-in/key"] {
+        assert_eq!(
+            location("s3://my-out/").join("x.out").to_string(),
+            "s3://my-out/x.out"
+        );
+        assert_eq!(
+            location("s3://my-out/a/").join("x").to_string(),
+            "s3://my-out/a/x"
+        );
+        for wrong in [
+            "",
+            "s3://",
+            "s3:///key",
+            "https://my-in/key",
+            "s3://a?b/key",
+            "my-in/key",
+        ] {
             assert!(Location::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,5 +1,6 @@
 //! The places in S3 from which inputs come and to which answers go.
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Invocation, Location};
@@ -84,14 +85,14 @@ impl Places {
         &self,
         invocation: &Invocation,
         to: &Location,
-        text: Vec<u8>,
+        text: Bytes,
     ) -> Result<Written, SharedError> {
         let bucket = self.bucket(to);
         let headers = vec![
             ("content-type", "application/json".to_owned()),
             (OF, invocation.id.clone()),
         ];
-        let payload = Payload::Bytes(text.into());
+        let payload = Payload::Bytes(text);
         if bucket.put_new_with(&to.key, headers, payload).await? == Put::Done {
             return Ok(Written::Done);
         }
