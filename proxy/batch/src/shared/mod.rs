@@ -30,6 +30,7 @@ mod finish;
 mod invocations;
 mod parts;
 mod piece;
+mod progress;
 mod queue;
 mod runner;
 mod scratch;

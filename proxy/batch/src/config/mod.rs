@@ -1,6 +1,7 @@
 //! The TOML file of `serve`. Every limit has a default; configs/batch.toml gives the reasons.
 
-use std::collections::BTreeMap;
+mod sagemaker;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ use serde::Deserialize;
 use thiserror::Error;
 use tidegate_config::{Check, Duration, Problem};
 
+pub use self::sagemaker::{Callers, S3Rules, SageMakerRules};
 use crate::input::FileLimits;
-use crate::sagemaker::Location;
 
 /// Of a file of keys.
 const LARGEST_KEYS_BYTES: u64 = 256 << 10;
@@ -125,52 +126,6 @@ pub struct SharedRules {
     pub visibility: Duration,
 }
 
-/// Clients of SageMaker's runtime.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SageMakerRules {
-    pub callers: Callers,
-    /// File of mode 0600 with an access key id and its secret a line.
-    pub access_keys_file: Option<PathBuf>,
-    /// Largest body.
-    pub body_bytes: usize,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// Where inputs and answers of asynchronous requests are.
-    pub s3: S3Rules,
-    /// The model behind an endpoint whose name is another.
-    pub endpoints: BTreeMap<String, String>,
-}
-
-/// Objects of clients. In use once `output` is named.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct S3Rules {
-    /// Where answers go.
-    pub output: Option<Location>,
-    /// Where failures go; the same if it is not said.
-    pub failure: Option<Location>,
-    /// What `InputLocation` may name: the service reads it with its own permissions, not the client's.
-    pub inputs: Vec<Location>,
-    /// Largest input.
-    pub input_bytes: u64,
-    pub region: Option<String>,
-    /// Where S3 is, if not at AWS.
-    pub endpoint: Option<String>,
-}
-
-/// Who may call SageMaker's routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Callers {
-    /// There are no such routes.
-    Nobody,
-    /// Whoever signs with a known key.
-    Signed,
-    /// Signatures are not looked at.
-    Anyone,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -199,32 +154,6 @@ impl Default for SharedRules {
             part_lines: 500,
             part_bytes: 8 << 20,
             visibility: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for S3Rules {
-    fn default() -> Self {
-        S3Rules {
-            output: None,
-            failure: None,
-            inputs: Vec::new(),
-            input_bytes: 25 << 20,
-            region: None,
-            endpoint: None,
-        }
-    }
-}
-
-impl Default for SageMakerRules {
-    fn default() -> Self {
-        SageMakerRules {
-            callers: Callers::Nobody,
-            access_keys_file: None,
-            body_bytes: 25 << 20,
-            timeout: Duration::from_secs(60),
-            s3: S3Rules::default(),
-            endpoints: BTreeMap::new(),
         }
     }
 }
@@ -294,22 +223,6 @@ impl FileRules {
         FileLimits {
             lines: self.lines,
             line_bytes: self.line_bytes,
-        }
-    }
-}
-
-impl S3Rules {
-    fn check(&self) -> Result<(), Problem> {
-        let others = [
-            ("sagemaker.s3.inputs", !self.inputs.is_empty()),
-            ("sagemaker.s3.failure", self.failure.is_some()),
-        ];
-        match others.iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) if self.output.is_none() => {
-                let expected = format!("a place in S3, as there is `{key}`");
-                Err(Problem::new("sagemaker.s3.output", "nothing", expected))
-            }
-            _ => Ok(()),
         }
     }
 }
