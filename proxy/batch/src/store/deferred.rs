@@ -5,6 +5,7 @@ use std::path::Path;
 use super::batch::Row;
 use super::batches::{add, fresh, row_of};
 use super::files::{insert, keep_content, object};
+use super::open::VERSION;
 use super::{NewBatch, NewFile, Store, StoreError, remove};
 use crate::id;
 use crate::input::{Checked, Endpoint};
@@ -87,6 +88,10 @@ impl Store {
         let added = self.with(|database| {
             let transaction = database.transaction()?;
             self.check_lines_quota(&transaction, owner, 1)?;
+            if row.invocation.is_some() {
+                // An older version would take the body for a line.
+                transaction.pragma_update(None, "user_version", VERSION)?;
+            }
             insert(&transaction, owner, &file)?;
             add(&transaction, owner, &row, file.bytes)?;
             Ok(transaction.commit()?)

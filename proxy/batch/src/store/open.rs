@@ -11,8 +11,11 @@ use tracing::{info, warn};
 use super::{Store, StoreError, remove};
 use crate::config::Quota;
 
-/// Of the tables that this build writes.
-pub const VERSION: u32 = 1;
+/// Of what this build writes.
+pub const VERSION: u32 = 2;
+
+/// Of a store without invocations, which version 1 reads as well.
+const FIRST_VERSION: u32 = 1;
 
 /// "tgbt": marks the database as ours.
 const APPLICATION: i32 = 0x7467_6274;
@@ -71,6 +74,7 @@ impl Store {
             _lock: lock,
         };
         store.sweep()?;
+        store.keep_reserve();
         Ok(store)
     }
 
@@ -166,7 +170,7 @@ fn begin(database: &Connection) -> Result<(), Unusable> {
         return Err(Unusable::Foreign);
     }
     database.execute_batch(&format!(
-        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FIRST_VERSION}; COMMIT;"
     ))?;
     Ok(())
 }
