@@ -11,7 +11,7 @@ use tracing::warn;
 use super::files::{AT_ONCE, ids_of};
 use super::parts::Part;
 use super::queue::Message;
-use super::{SharedError, SharedStore};
+use super::{SharedError, SharedStore, whole};
 use crate::clock::unix_seconds;
 use crate::id;
 use crate::metrics::Backlog;
@@ -140,11 +140,16 @@ impl SharedStore {
         }
         let (ids, has_more) = paged(ids, |id| id.as_str(), page);
         let batches = stream::iter(ids)
-            .map(|id| async move { self.batch(owner, &id).await })
+            .map(|id| async move {
+                match self.batch(owner, &id).await {
+                    Err(StoreError::Shared(error)) => whole(Err(error)).map_err(StoreError::from),
+                    batch => batch.map(Some),
+                }
+            })
             .buffered(AT_ONCE)
-            .try_collect()
+            .try_collect::<Vec<_>>()
             .await?;
-        Ok((batches, has_more))
+        Ok((batches.into_iter().flatten().collect(), has_more))
     }
 
     /// Asks for the end of a batch that has not ended.
@@ -186,8 +191,8 @@ impl SharedStore {
         let found: Vec<Option<(String, Asked)>> = stream::iter(listed)
             .map(|object| async move {
                 let owner = object.key.split('/').nth(1).unwrap_or_default().to_owned();
-                let asked: Option<Asked> = self.bucket.get_json(&object.key).await?;
-                Ok::<_, SharedError>(asked.map(|asked| (owner, asked)))
+                let asked = whole(self.bucket.get_json(&object.key).await)?;
+                Ok::<_, SharedError>(asked.map(|asked: Asked| (owner, asked)))
             })
             .buffered(AT_ONCE)
             .try_collect()

@@ -41,6 +41,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use tracing::error;
+
 pub use self::aws::{Aws, Payload};
 pub use self::bucket::{Bucket, Put, read_whole};
 pub use self::error::SharedError;
@@ -59,6 +61,17 @@ pub struct SharedStore {
     part_bytes: u64,
     /// What was left to do when it was last looked at.
     backlog: Mutex<Option<(Instant, Backlog)>>,
+}
+
+/// Of a list: what cannot be read is said and left out, and stays as it is.
+fn whole<T>(found: Result<Option<T>, SharedError>) -> Result<Option<T>, SharedError> {
+    match found {
+        Err(error @ SharedError::Object { .. }) => {
+            error!("left out of a list: {error}");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 impl SharedStore {
