@@ -12,6 +12,7 @@ use anyhow::Context;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::json;
 use tracing::{error, warn};
 
 use crate::answer::{Answer, NoAnswer};
@@ -39,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(15);
 const MODEL_GRACE: Duration = Duration::from_secs(3);
 
 const LONGEST_KEY: usize = 4096;
+
+/// Characters of a refusal that is not JSON.
+const MOST_WORDS: usize = 1000;
 
 pub struct Asker {
     http: Client,
@@ -210,7 +214,11 @@ impl Asker {
             }
         }
         let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("");
-        let answer = Answer::of(line, batch, status.as_u16(), id, &body);
+        let of = |body: &[u8]| Answer::of(line, batch, status.as_u16(), id, body);
+        let answer = of(&body).or_else(|| match status.is_success() {
+            true => None,
+            false => of(&refusal_in_words(status, &body)),
+        });
         let answer = answer.unwrap_or_else(|| none(NoAnswer::NotJson));
         match status {
             StatusCode::NOT_FOUND if names_no_model(&body) => Tried::NoModel(answer),
@@ -240,6 +248,20 @@ fn refusal(response: &Response) -> Option<Tried> {
         | StatusCode::GATEWAY_TIMEOUT => Some(Tried::Refused { retry_after }),
         _ => None,
     }
+}
+
+/// A refusal that is not JSON, as JSON.
+fn refusal_in_words(status: StatusCode, body: &[u8]) -> Vec<u8> {
+    let text: String = String::from_utf8_lossy(body)
+        .trim()
+        .chars()
+        .take(MOST_WORDS)
+        .collect();
+    let message = match text.is_empty() {
+        true => status.canonical_reason().unwrap_or("refused").to_owned(),
+        false => text,
+    };
+    json!({"error": {"message": message}}).to_string().into()
 }
 
 /// Whether a refusal is about the model that the line names.

@@ -150,7 +150,12 @@ impl Runtime {
     async fn admit(&self, request: Request) -> Result<(Parts, Bytes, Option<String>), Refusal> {
         let (parts, body) = request.into_parts();
         let most = self.rules.body_bytes;
-        let body = axum::body::to_bytes(body, most).await;
+        let body = axum::body::to_bytes(body, most);
+        let body = tokio::time::timeout(*self.rules.timeout, body).await;
+        let body = body.map_err(|_| {
+            let limit = self.rules.timeout;
+            Refusal::Validation(format!("the body did not arrive within {limit}"))
+        })?;
         let body = body.map_err(|_| {
             Refusal::Validation(format!(
                 "the body is larger than {most} bytes, or broke off"
