@@ -29,7 +29,6 @@ use tracing::{info, warn};
 
 pub use self::backing::Backing;
 use self::http::App;
-pub use self::schedule::Schedule;
 use crate::ask::Asker;
 use crate::command::ServeArgs;
 use crate::config::Config;
