@@ -19,9 +19,6 @@ use crate::metrics::Backlog;
 /// A token of text is about so many bytes.
 pub const BYTES_PER_TOKEN: u64 = 4;
 
-/// More than can be at work at once; those behind them wait.
-const MOST_UNFINISHED: u32 = 2000;
-
 /// What a client asks for.
 #[derive(Clone, Debug)]
 pub struct NewBatch {
@@ -31,13 +28,6 @@ pub struct NewBatch {
     pub window_seconds: u64,
     pub metadata: Option<BTreeMap<String, String>>,
     pub keep_seconds: u64,
-}
-
-/// A batch with something left to do.
-#[derive(Clone, Debug)]
-pub struct Unfinished {
-    pub owner: String,
-    pub row: Row,
 }
 
 impl Store {
@@ -105,25 +95,6 @@ impl Store {
             let has_more = batches.len() > page.limit as usize;
             batches.truncate(page.limit as usize);
             Ok((batches, has_more))
-        })
-    }
-
-    /// Batches with something left to do, oldest first.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        self.with(|database| {
-            let mut query = database.prepare_cached(
-                "SELECT owner, body FROM batches WHERE ended = 0 ORDER BY seq LIMIT ?",
-            )?;
-            let rows = query.query_map([MOST_UNFINISHED], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-            })?;
-            let mut unfinished = Vec::new();
-            for row in rows {
-                let (owner, body) = row?;
-                let row = parse(&body)?;
-                unfinished.push(Unfinished { owner, row });
-            }
-            Ok(unfinished)
         })
     }
 
@@ -368,6 +339,6 @@ fn write(transaction: &Transaction, row: &Row) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn parse(body: &str) -> Result<Row, StoreError> {
+pub(super) fn parse(body: &str) -> Result<Row, StoreError> {
     serde_json::from_str(body).map_err(StoreError::Row)
 }

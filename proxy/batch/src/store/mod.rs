@@ -17,6 +17,7 @@ mod error;
 mod files;
 mod open;
 mod reserve;
+mod unfinished;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,10 +25,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 pub use batch::{Batch, Row, Status};
-pub use batches::{BYTES_PER_TOKEN, NewBatch, Unfinished, check_input, fresh};
+pub use batches::{BYTES_PER_TOKEN, NewBatch, check_input, fresh};
 pub use deferred::NewDeferred;
 pub use error::StoreError;
 pub use files::{FileObject, NewFile};
+pub use unfinished::Unfinished;
 
 use crate::config::Quota;
 
