@@ -133,6 +133,25 @@ impl Queue {
         self.ask("ChangeMessageVisibility", asked).await.map(drop)
     }
 
+    /// Puts messages back: nobody has them for so long, and then anybody may.
+    pub async fn put_back(&self, some: &[Received], time: Duration) -> Result<(), SharedError> {
+        if some.is_empty() {
+            return Ok(());
+        }
+        let entry = |(id, received): (usize, &Received)| {
+            json!({
+                "Id": id.to_string(),
+                "ReceiptHandle": received.receipt,
+                "VisibilityTimeout": time.as_secs(),
+            })
+        };
+        let entries: Vec<_> = some.iter().enumerate().map(entry).collect();
+        let asked = json!({"Entries": entries});
+        self.ask("ChangeMessageVisibilityBatch", asked)
+            .await
+            .map(drop)
+    }
+
     pub async fn delete(&self, received: &Received) -> Result<(), SharedError> {
         self.delete_by(&received.receipt).await
     }

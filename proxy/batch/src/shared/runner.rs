@@ -114,10 +114,8 @@ impl Runner {
             let work = Arc::clone(self).handle(received, turn, stopped.clone());
             at_work.spawn(work);
         }
-        for received in &others {
-            if let Err(error) = self.store.queue.hold(received, PUT_BACK).await {
-                warn!("{} is not put back yet: {error}", received.message);
-            }
+        if let Err(error) = self.store.queue.put_back(&others, PUT_BACK).await {
+            warn!("{} messages are not put back yet: {error}", others.len());
         }
         match self.turns.has_room() {
             true => Duration::ZERO,
