@@ -39,14 +39,6 @@ pub enum Message {
     Invocation { owner: String, invocation: String },
 }
 
-impl Message {
-    pub fn owner(&self) -> &str {
-        match self {
-            Message::Part { owner, .. } | Message::Invocation { owner, .. } => owner,
-        }
-    }
-}
-
 impl fmt::Display for Message {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
