@@ -32,7 +32,8 @@ async fn a_small_batch_does_not_wait(harness: &Harness, service: &Batches) {
         .collect();
     clients.iter_mut().for_each(OpenAi::begun);
     let few = input_in(harness, "few", 10, 100);
-    let client = OpenAi::start_with(&OTHER, &service.url(), "run", &few, ENDPOINT);
+    let mut client = OpenAi::start_with(&OTHER, &service.url(), "run", &few, ENDPOINT);
+    client.begun();
     let result = client.result().await;
     assert_eq!(result["status"], "completed", "{result}");
     assert_eq!(ids(&result["output"]), (0..10).map(id).collect::<Vec<_>>());

@@ -170,15 +170,18 @@ async fn a_damaged_object_is_named_and_left_alone() {
     let _worker = harness.timed_worker("one", &[]).await;
     let runner = aws.runner("one", &harness, "").await;
     let file = input(harness.dir.path(), 20, 1);
-    let result = OpenAi::start(&runner.url(), "run", &file, ENDPOINT).result();
-    assert_eq!(result.await["status"], "completed");
+    let run = async || {
+        let mut client = OpenAi::start(&runner.url(), "run", &file, ENDPOINT);
+        client.begun();
+        client.result().await["status"].clone()
+    };
+    assert_eq!(run().await, "completed");
     let ended = aws.keys("ended/").remove(0);
     for key in [ended.clone(), ended.replace("ended/", "open/")] {
         let damaged = json!({"Bucket": BUCKET, "Key": key, "Body": "{\"row\": {\"bat"});
         aws.moto.call("s3", "put_object", &damaged);
     }
-    let result = OpenAi::start(&runner.url(), "run", &file, ENDPOINT).result();
-    assert_eq!(result.await["status"], "completed", "another batch goes on");
+    assert_eq!(run().await, "completed", "another batch goes on");
     let http = reqwest::Client::new();
     let get = async |path: &str| {
         let asked = http.get(format!("{}/batches{path}", runner.url()));
