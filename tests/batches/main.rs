@@ -2,8 +2,10 @@
 
 mod chat;
 mod disk;
+mod fairness;
 mod files;
 mod front;
+mod invocations;
 mod keys;
 mod kills;
 mod run;

@@ -22,7 +22,9 @@ async fn signed(harness: &Harness) -> Batches {
 /// The lines of TOML of a service that takes signed calls.
 pub fn signed_config(harness: &Harness) -> String {
     let keys = harness.dir.path().join("sagemaker.keys");
-    harness.write_secret("sagemaker.keys", KEY_LINE);
+    if !keys.exists() {
+        harness.write_secret("sagemaker.keys", KEY_LINE);
+    }
     format!(
         "{SIGNED}'{}'\n[sagemaker.endpoints]\nshop = 'timed'\n",
         keys.display()

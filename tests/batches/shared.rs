@@ -15,13 +15,13 @@ const ENDPOINT: Option<&str> = Some("/v1/embeddings");
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A bucket and a queue.
-struct Aws {
+pub struct Aws {
     moto: Moto,
     queue: String,
 }
 
 impl Aws {
-    fn start() -> Aws {
+    pub fn start() -> Aws {
         let moto = Moto::start();
         let place = json!({"LocationConstraint": REGION});
         let bucket = json!({"Bucket": BUCKET, "CreateBucketConfiguration": place});
@@ -31,7 +31,7 @@ impl Aws {
         Aws { moto, queue }
     }
 
-    async fn runner(&self, name: &str, harness: &Harness, more: &str) -> Batches {
+    pub async fn runner(&self, name: &str, harness: &Harness, more: &str) -> Batches {
         let config = format!(
             "{more}\n[shared]\nbucket = '{BUCKET}'\nprefix = 'of/tests'\nqueue = '{}'\n\
              region = '{REGION}'\nendpoint = '{}'\npart_lines = 250\nvisibility = '10s'\n",
@@ -160,6 +160,51 @@ async fn parts_whose_messages_were_lost_are_put_into_the_queue_again() {
     let result = client.result().await;
     assert_eq!(result["status"], "completed");
     assert_eq!(ids(&result["output"]), (0..300).map(id).collect::<Vec<_>>());
+}
+
+/// One object that nobody can read stops nothing but itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_object_is_named_and_left_alone() {
+    let aws = Aws::start();
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let _worker = harness.timed_worker("one", &[]).await;
+    let runner = aws.runner("one", &harness, "").await;
+    let file = input(harness.dir.path(), 20, 1);
+    let run = async || {
+        let mut client = OpenAi::start(&runner.url(), "run", &file, ENDPOINT);
+        client.begun();
+        client.result().await["status"].clone()
+    };
+    assert_eq!(run().await, "completed");
+    let ended = aws.keys("ended/").remove(0);
+    for key in [ended.clone(), ended.replace("ended/", "open/")] {
+        let damaged = json!({"Bucket": BUCKET, "Key": key, "Body": "{\"row\": {\"bat"});
+        aws.moto.call("s3", "put_object", &damaged);
+    }
+    assert_eq!(run().await, "completed", "another batch goes on");
+    let http = reqwest::Client::new();
+    let get = async |path: &str| {
+        let asked = http.get(format!("{}/batches{path}", runner.url()));
+        let answer = asked.bearer_auth("tg-shop").send().await;
+        let answer: Value = answer.expect("it answers").json().await.expect("JSON");
+        answer
+    };
+    let listed = get("").await;
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{listed}");
+    let id = ended.rsplit('/').next().expect("an id");
+    let damaged = get(&format!("/{id}")).await;
+    assert_eq!(damaged["error"]["code"], "store_damaged", "{damaged}");
+    assert_eq!(runner.metric("tidegate_batch_unfinished").await, 0.0);
+    let said = runner.process.output();
+    assert!(
+        said.contains(&format!("ended/{}", id_owner(&ended))),
+        "{said}"
+    );
+}
+
+/// The owner and the name behind `ended/`.
+fn id_owner(key: &str) -> &str {
+    key.split_once("ended/").expect("a key").1
 }
 
 #[tokio::test]

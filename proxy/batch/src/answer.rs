@@ -5,6 +5,9 @@ use serde_json::value::RawValue;
 
 use crate::input::Line;
 
+/// The code of a line that asks for an answer in pieces.
+pub const STREAMED: &str = "stream_not_supported";
+
 /// In which file a line ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -88,7 +91,7 @@ impl NoAnswer {
                 "The answer is larger than the service stores.",
             ),
             NoAnswer::Streamed => (
-                "stream_not_supported",
+                STREAMED,
                 "A line of a batch cannot be streamed; leave `stream` out.",
             ),
             NoAnswer::Broken => (

@@ -12,14 +12,15 @@ use anyhow::Context;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::json;
 use tidegate_telemetry::{Kind, Span};
 use tracing::{error, warn};
 
 use crate::answer::{Answer, NoAnswer};
 use crate::config::{ProxyRules, Unusable, read_private};
+use crate::gate::Gate;
 use crate::input::Line;
 use crate::metrics;
-use crate::pace::Gate;
 use crate::trace;
 
 /// On a request: the class in which the proxy queues it.
@@ -42,6 +43,9 @@ const MODEL_GRACE: Duration = Duration::from_secs(3);
 
 const LONGEST_KEY: usize = 4096;
 
+/// Characters of a refusal that is not JSON.
+const MOST_WORDS: usize = 1000;
+
 pub struct Asker {
     http: Client,
     url: Url,
@@ -49,6 +53,17 @@ pub struct Asker {
     rules: ProxyRules,
     pub gate: Gate,
     budget: Mutex<Budget>,
+}
+
+/// For whom a line is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The batch that it is of; part of the answer's id.
+    pub batch: &'a str,
+    /// Whose batch it is: keys take turns.
+    pub owner: &'a str,
+    /// How long a try may take, where that is less than `proxy.line_timeout`.
+    pub timeout: Option<Duration>,
 }
 
 /// What one try came to.
@@ -92,13 +107,13 @@ impl Asker {
     pub async fn ask(
         &self,
         line: &Line,
-        batch: &str,
+        asking: Asking<'_>,
         stop: impl Future<Output = ()>,
     ) -> Option<Answer> {
         if is_stream(line) {
-            return Some(Answer::none(line, batch, NoAnswer::Streamed));
+            return Some(Answer::none(line, asking.batch, NoAnswer::Streamed));
         }
-        let span = trace::line(line, batch);
+        let span = trace::line(line, asking.batch);
         self.budget(Budget::earn);
         let (mut failures, mut has_waited) = (0, false);
         let mut stop = std::pin::pin!(stop);
@@ -106,9 +121,9 @@ impl Asker {
             let permit = tokio::select! {
                 biased;
                 () = &mut stop => return None,
-                permit = self.gate.enter() => permit,
+                permit = self.gate.enter(asking.owner) => permit,
             };
-            match self.try_once(line, batch, &span).await {
+            match self.try_once(line, asking, &span).await {
                 Tried::Answered(answer) => {
                     permit.answered();
                     return Some(answer);
@@ -136,13 +151,17 @@ impl Asker {
         }
     }
 
-    async fn try_once(&self, line: &Line, batch: &str, span: &Span) -> Tried {
+    async fn try_once(&self, line: &Line, asking: Asking<'_>, span: &Span) -> Tried {
+        let Asking { batch, timeout, .. } = asking;
+        let most = *self.rules.line_timeout;
+        let timeout = timeout.map_or(most, |timeout| timeout.min(most));
         let mut url = self.url.clone();
         url.set_path(line.endpoint.path());
         let mut request = (self.http.post(url))
             .header(CONTENT_TYPE, "application/json")
             .header(CLASS_HEADER, CLASS)
-            .header(TIMEOUT_HEADER, self.rules.line_timeout.as_millis() as u64)
+            .header(TIMEOUT_HEADER, timeout.as_millis() as u64)
+            .timeout(timeout + GRACE)
             .body(line.body.clone());
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
@@ -206,7 +225,11 @@ impl Asker {
             }
         }
         let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("");
-        let answer = Answer::of(line, batch, status.as_u16(), id, &body);
+        let of = |body: &[u8]| Answer::of(line, batch, status.as_u16(), id, body);
+        let answer = of(&body).or_else(|| match status.is_success() {
+            true => None,
+            false => of(&refusal_in_words(status, &body)),
+        });
         let answer = answer.unwrap_or_else(|| none(NoAnswer::NotJson));
         match status {
             StatusCode::NOT_FOUND if names_no_model(&body) => Tried::NoModel(answer),
@@ -236,6 +259,20 @@ fn refusal(response: &Response) -> Option<Tried> {
         | StatusCode::GATEWAY_TIMEOUT => Some(Tried::Refused { retry_after }),
         _ => None,
     }
+}
+
+/// A refusal that is not JSON, as JSON.
+fn refusal_in_words(status: StatusCode, body: &[u8]) -> Vec<u8> {
+    let text: String = String::from_utf8_lossy(body)
+        .trim()
+        .chars()
+        .take(MOST_WORDS)
+        .collect();
+    let message = match text.is_empty() {
+        true => status.canonical_reason().unwrap_or("refused").to_owned(),
+        false => text,
+    };
+    json!({"error": {"message": message}}).to_string().into()
 }
 
 /// Whether a refusal is about the model that the line names.

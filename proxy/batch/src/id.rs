@@ -3,7 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use crate::clock::unix_milliseconds;
+
 const RANDOM_BYTES: usize = 12;
+
+/// Behind the time.
+const RANDOM_DIGITS: usize = 13;
 
 /// `file-` and 24 hexadecimal digits.
 pub fn file() -> io::Result<String> {
@@ -23,6 +28,12 @@ pub fn is_one(word: &str) -> bool {
     rest.is_some_and(|rest| {
         rest.len() == 2 * RANDOM_BYTES && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
     })
+}
+
+/// 24 hexadecimal digits whose order is that of time; what is behind the time is random.
+pub fn in_order() -> io::Result<String> {
+    let random: String = random()?.chars().take(RANDOM_DIGITS).collect();
+    Ok(format!("{:011x}{random}", unix_milliseconds()))
 }
 
 /// 24 random hexadecimal digits.

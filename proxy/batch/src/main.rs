@@ -11,6 +11,7 @@ mod clock;
 mod command;
 mod config;
 mod disk;
+mod gate;
 mod id;
 mod input;
 mod journal;

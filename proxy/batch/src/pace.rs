@@ -5,11 +5,7 @@
 //! multiplicative decrease: Chiu and Jain 1989). A refusal that says when to come back is obeyed;
 //! one that does not is waited out for twice as long as the one before.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
-use tracing::warn;
 
 /// What is left of the number after a refused round.
 const CUT: f64 = 2.0 / 3.0;
@@ -20,9 +16,6 @@ const FIRST: f64 = 4.0;
 /// After a refusal that does not say when to come back; doubled with each that follows.
 const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// Refused rounds without an answer after which it is said.
-const WORTH_SAYING: u32 = 3;
 
 /// However much later a refusal says.
 const LONGEST_OBEYED: Duration = Duration::from_secs(600);
@@ -93,109 +86,6 @@ impl Pace {
     }
 }
 
-/// The one place that lines pass on their way to the proxy, whatever batch they are of.
-pub struct Gate {
-    state: Mutex<State>,
-    freed: Notify,
-}
-
-struct State {
-    pace: Pace,
-    in_flight: usize,
-}
-
-/// A line that may be asked now.
-pub struct Permit<'a> {
-    gate: &'a Gate,
-}
-
-impl Gate {
-    pub fn new(most: usize) -> Gate {
-        Gate {
-            state: Mutex::new(State {
-                pace: Pace::new(most),
-                in_flight: 0,
-            }),
-            freed: Notify::new(),
-        }
-    }
-
-    /// How many lines it makes sense to have ready.
-    pub fn limit(&self) -> usize {
-        self.state().pace.limit()
-    }
-
-    pub fn in_flight(&self) -> usize {
-        self.state().in_flight
-    }
-
-    /// Whether the fleet takes nothing at the moment.
-    pub fn is_held(&self) -> bool {
-        self.state().pace.held_for(Instant::now()).is_some()
-    }
-
-    /// Waits until one more may be asked.
-    pub async fn enter(&self) -> Permit<'_> {
-        loop {
-            let held = match self.try_enter() {
-                Ok(permit) => return permit,
-                Err(held) => held,
-            };
-            match held {
-                Some(held) => tokio::time::sleep(held).await,
-                None => self.freed.notified().await,
-            }
-        }
-    }
-
-    /// `Err` holds how long nothing may be asked, if it is known.
-    fn try_enter(&self) -> Result<Permit<'_>, Option<Duration>> {
-        let mut state = self.state();
-        if let Some(held) = state.pace.held_for(Instant::now()) {
-            return Err(Some(held));
-        }
-        if state.in_flight >= state.pace.limit() {
-            return Err(None);
-        }
-        state.in_flight += 1;
-        Ok(Permit { gate: self })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Permit<'_> {
-    /// To be called with an answer.
-    pub fn answered(self) {
-        let mut state = self.gate.state();
-        let in_flight = state.in_flight;
-        let before = state.pace.limit();
-        state.pace.answered(in_flight);
-        let grown = state.pace.limit() > before;
-        drop(state);
-        if grown {
-            self.gate.freed.notify_one();
-        }
-    }
-
-    /// To be called when nobody took it.
-    pub fn refused(self, retry_after: Option<Duration>) {
-        let rounds = self.gate.state().pace.refused(Instant::now(), retry_after);
-        if rounds == Some(WORTH_SAYING) {
-            warn!("the proxy accepts no lines at the moment; they wait");
-        }
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.gate.state().in_flight -= 1;
-        self.gate.freed.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,15 +145,5 @@ mod tests {
         assert_eq!(pace.limit(), 1);
         pace.answered(1);
         assert_eq!(pace.limit(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_permit_is_free_when_it_is_dropped() {
-        let gate = Gate::new(1);
-        let first = gate.enter().await;
-        assert!(gate.try_enter().is_err());
-        drop(first);
-        gate.enter().await.answered();
-        assert_eq!(gate.in_flight(), 0);
     }
 }

@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tidegate_protocol::api::Dialect;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -204,14 +205,14 @@ async fn answer(
     peer: SocketAddr,
     faults: Found,
 ) -> Response {
-    if let Some(fault) = faults.in_head().filter(|_| request.method() == FAULTY) {
-        return refusal(fault, "");
+    if let Some((fault, dialect)) = faults.in_head().filter(|_| request.method() == FAULTY) {
+        return refusal(fault, dialect);
     }
     let uri = request.uri().clone();
     request.extensions_mut().insert(ConnectInfo(peer));
     let Ok(answer) = router.call(request).await;
     match faults.in_body() {
-        Some(fault) => refusal(fault, uri.path()),
+        Some(fault) => refusal(fault, Dialect::of(uri.path())),
         None => answer,
     }
 }

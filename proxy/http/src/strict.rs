@@ -12,7 +12,8 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use tidegate_http1::{BodyDecoder, Fault, Limits, RequestReader};
+use tidegate_http1::{BodyDecoder, Fault, Limits, RequestReader, asked_path};
+use tidegate_protocol::api::Dialect;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::patient::Patient;
@@ -31,13 +32,13 @@ pub struct Found(Arc<Faults>);
 
 #[derive(Debug, Default)]
 struct Faults {
-    head: OnceLock<Fault>,
+    head: OnceLock<(Fault, Dialect)>,
     body: OnceLock<Fault>,
 }
 
 impl Found {
-    /// In the head that [`FAULTY`] stands for.
-    pub fn in_head(&self) -> Option<Fault> {
+    /// In the head that [`FAULTY`] stands for, and the family of the path that it seems to ask for.
+    pub fn in_head(&self) -> Option<(Fault, Dialect)> {
         self.0.head.get().copied()
     }
 
@@ -106,7 +107,8 @@ impl Strict {
                     self.heads = RequestReader::default();
                 }
                 Err(fault) => {
-                    let _ = self.found.0.head.set(fault);
+                    let dialect = Dialect::of(asked_path(&self.inbound));
+                    let _ = self.found.0.head.set((fault, dialect));
                     self.inbound = REPLACEMENT.to_vec();
                     self.valid = REPLACEMENT.len();
                 }

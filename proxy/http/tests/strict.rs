@@ -207,6 +207,31 @@ async fn errors_have_the_shape_of_their_path() {
 }
 
 #[tokio::test]
+async fn errors_of_a_head_have_the_shape_of_the_path_that_it_seems_to_ask_for() {
+    let (_server, address) = start().await;
+    for (head, shape) in [
+        ("POST /v1/x HTTP/1.1\r\n\r\n", r#""code":"invalid_http""#),
+        (
+            "POST /v1/x HTTP/1.1\nHost: t\n\n",
+            r#""code":"invalid_http""#,
+        ),
+        (
+            "POST /v1/x?y=1 HTTP/9.1\r\nHost: t\r\n\r\n",
+            r#""code":"invalid_http""#,
+        ),
+        (
+            "POST http://t/v2/x HTTP/1.1\r\nHost : t\r\n\r\n",
+            r#""code":"invalid_http""#,
+        ),
+        ("POST /x HTTP/1.1\r\n\r\n", r#""error_type":"Validation""#),
+        ("POST\r\n\r\n", r#""error_type":"Validation""#),
+    ] {
+        let answer = talk(address, head.as_bytes()).await;
+        assert!(answer.contains(shape), "{head:?}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_reaches_a_client_that_still_sends() {
     let (_server, address) = start().await;
     let mut stream = TcpStream::connect(address).await.expect("it connects");

@@ -23,7 +23,7 @@ pub use chunked::write_chunk;
 pub use fault::Fault;
 pub use fields::{Field, Fields};
 pub use framing::Framing;
-pub use request::{Expectation, RequestHead, RequestReader};
+pub use request::{Expectation, RequestHead, RequestReader, asked_path};
 pub use response::ResponseHead;
 pub use target::Target;
 

@@ -76,6 +76,29 @@ impl RequestReader {
     }
 }
 
+/// The path that a head seems to ask for, however wrong the head is; empty where there is none. It decides about
+/// nothing but the shape of an error.
+pub fn asked_path(bytes: &[u8]) -> &str {
+    let rest = &bytes[skip_empty_lines(bytes)..];
+    let line = rest.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let mut words = line
+        .unwrap_or_default()
+        .split(|byte| *byte == b' ')
+        .filter(|word| !word.is_empty());
+    let target = words.nth(1).unwrap_or_default();
+    let target = match std::str::from_utf8(target) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&target[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    let path = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').map_or("", |at| &rest[at..])
+        }
+        _ => target,
+    };
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
 impl RequestHead {
     /// Reads a whole head that begins at `begin` and ends with the last of the bytes.
     fn read(head: &[u8], begin: usize, limits: &Limits) -> Result<RequestHead, Fault> {

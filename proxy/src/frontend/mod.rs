@@ -20,7 +20,7 @@ use http::StatusCode;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
-use tidegate_http1::Version;
+use tidegate_http1::{Version, asked_path};
 use tidegate_protocol::TIMEOUT_HEADER;
 use tidegate_protocol::api::{ApiRoute, is_identity};
 use tidegate_queue::{Ask, AttemptError, Class, Outcome};
@@ -153,7 +153,7 @@ impl Frontend {
             persistent: false,
             origin: None,
         };
-        let (status, answer) = reply.render("", &terms);
+        let (status, answer) = reply.render(asked_path(&client.inbound), &terms);
         self.answers.count(self.answers.other(), status);
         self.dispatcher.note_unqueued(Duration::ZERO, status);
         match self.write(client, &answer).await {

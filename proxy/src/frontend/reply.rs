@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate_http1::Fault;
-use tidegate_protocol::api::Dialect;
+use tidegate_protocol::api::{Dialect, INVALID_HTTP, openai_kind};
 use tidegate_queue::{NoSuchModel, Refusal};
 
 use super::head::{HeadWriter, Terms};
@@ -40,7 +40,7 @@ impl Content {
             Content::Body(body) => (status, body),
             Content::Error { code, message } if Dialect::of(path) == Dialect::OpenAi => {
                 let error = json!({
-                    "message": message, "type": openai_type(status), "param": null, "code": code,
+                    "message": message, "type": openai_kind(status.as_u16()), "param": null, "code": code,
                 });
                 (status, json!({ "error": error }))
             }
@@ -54,15 +54,6 @@ impl Content {
                 (status, json!({"error": message, "error_type": error_type}))
             }
         }
-    }
-}
-
-fn openai_type(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
-        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
-        status if status.is_client_error() => "invalid_request_error",
-        _ => "server_error",
     }
 }
 
@@ -151,7 +142,7 @@ impl Reply {
 
     /// A request that cannot be read.
     pub fn faulty(fault: Fault) -> Self {
-        Reply::error(fault.status(), "invalid_http", fault.to_string())
+        Reply::error(fault.status(), INVALID_HTTP, fault.to_string())
     }
 
     pub fn header_too_slow(limit: Duration) -> Self {

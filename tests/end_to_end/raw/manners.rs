@@ -219,5 +219,9 @@ async fn a_coded_body_is_refused_and_errors_have_the_shape_of_their_path() {
         assert!(answer.contains(shape), "{path}: {answer}");
         let takes = answer.contains("accept-encoding: identity");
         assert_eq!(takes, answer.contains(" 415 "), "{path}: {answer}");
+        let head = format!("POST {path} HTTP/1.1\r\nHost : t\r\n\r\n");
+        let answer = talk(&harness, head.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains(shape), "{path}, in its head: {answer}");
     }
 }

@@ -38,6 +38,8 @@ struct Shared {
     token: Option<&'static str>,
     /// Whether every file is answered whole, whatever range was asked for.
     whole: AtomicBool,
+    /// Whether a range is answered with half of it, and without one the whole file.
+    shortens: AtomicBool,
     /// Bytes of the weights that are still handed out, those of the first part not counted.
     budget: AtomicU64,
     /// First bytes of the ranges of the weights that were asked for.
@@ -52,6 +54,7 @@ impl FakeHub {
             files,
             token,
             whole: AtomicBool::new(false),
+            shortens: AtomicBool::new(false),
             budget: AtomicU64::new(u64::MAX),
             ranges: Mutex::default(),
         });
@@ -68,6 +71,11 @@ impl FakeHub {
     /// Answers no ranges from now on, as some mirrors do.
     pub fn answer_whole(&self) {
         self.shared.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers a range with half of it from now on.
+    pub fn shorten(&self) {
+        self.shared.shortens.store(true, Ordering::Relaxed);
     }
 
     /// Hands out this much more of the weights, and then breaks every connection off.
@@ -121,13 +129,18 @@ async fn file(
         return StatusCode::NOT_FOUND.into_response();
     };
     let etag = format!("\"{:x}-{}\"", content.len(), name.replace('/', "-"));
-    if shared.whole.load(Ordering::Relaxed) {
+    let shortens = shared.shortens.load(Ordering::Relaxed);
+    let is_whole = shortens && !headers.contains_key(header::RANGE);
+    if shared.whole.load(Ordering::Relaxed) || is_whole {
         let described = [("x-repo-commit", COMMIT.to_owned()), ("etag", etag)];
         return (described, content).into_response();
     }
-    let Some((first, last)) = range(&headers, content.len()) else {
+    let Some((first, mut last)) = range(&headers, content.len()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
+    if shortens {
+        last = first + (last - first) / 2;
+    }
     let part = content[first..=last].to_vec();
     let described = [
         ("x-repo-commit", COMMIT.to_owned()),

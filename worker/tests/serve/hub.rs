@@ -129,3 +129,20 @@ async fn a_mirror_that_answers_no_ranges_is_taken_at_its_word() {
     let offline = plan().ready().await;
     assert_eq!(offline.embed(json!("the cat")).await.0, vector);
 }
+
+/// RFC 9110, section 15.3.7: a server may answer with less than the range asked for.
+#[tokio::test]
+async fn a_hub_that_answers_less_than_it_was_asked_for_is_not_believed() {
+    let files = tiny_model::directory(TINY);
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let hub = FakeHub::start(files.path().to_owned(), None).await;
+    hub.shorten();
+    let worker = fetching(&hub.url, cache.path()).ready().await;
+    worker.embed(json!("the cat")).await;
+    let snapshot = format!("hub/models--org--tiny/snapshots/{COMMIT}/model.safetensors");
+    let kept = std::fs::read(cache.path().join(snapshot)).expect("the weights");
+    let whole = std::fs::read(files.path().join("model.safetensors")).expect("the weights");
+    assert!(kept == whole, "{} of {} bytes", kept.len(), whole.len());
+    let said = worker.process.output();
+    assert!(said.contains("other bytes than those asked for"), "{said}");
+}

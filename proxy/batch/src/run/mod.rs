@@ -21,7 +21,7 @@ use crate::command::RunArgs;
 use crate::disk::write_whole;
 use crate::input::{BadFile, Checked, FileLimits, check};
 use crate::journal::{Counts, Journal, JournalError};
-use crate::work::{End, Input, Order, Shared, Work, WorkError};
+use crate::work::{End, Input, Job, Order, Shared, Work, WorkError};
 
 /// Only what memory can hold: 24 bytes and a hash for each line.
 const LIMITS: FileLimits = FileLimits {
@@ -75,17 +75,15 @@ pub async fn run(args: &RunArgs) -> Result<Counts, RunError> {
     let shown = tokio::spawn(progress::show(watched, checked.lines));
     let interrupted = tokio::spawn(pause_when_interrupted(orders));
     let since = Instant::now();
-    let work = Work::new(
-        NAME,
-        Input {
+    let job = Job {
+        batch: NAME.to_owned(),
+        owner: String::new(),
+        input: Input {
             path: args.input.clone(),
             before: 0,
         },
-        journal,
-        Arc::new(shared),
-        obeyed,
-        progress,
-    );
+    };
+    let work = Work::new(job, journal, Arc::new(shared), obeyed, progress);
     let worked = work.run().await;
     interrupted.abort();
     let _ = shown.await;

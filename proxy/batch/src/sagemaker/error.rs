@@ -26,6 +26,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What it says.
+    pub fn text(&self) -> String {
+        let (_, _, body) = self.parts();
+        body["Message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// As an object of S3 has it: `Code` is what an answer has in a header.
+    pub fn as_object(&self) -> Value {
+        let (_, kind, mut body) = self.parts();
+        body["Code"] = kind.into();
+        body
+    }
+
     fn parts(&self) -> (StatusCode, &str, Value) {
         let said = |message: &str| json!({"Message": message});
         match self {

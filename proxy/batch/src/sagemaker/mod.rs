@@ -8,6 +8,7 @@
 mod deferred;
 mod error;
 mod frames;
+mod invocation;
 mod signature;
 
 use std::path::Path as FilePath;
@@ -26,6 +27,7 @@ use serde_json::value::RawValue;
 
 pub use self::deferred::Deferred;
 use self::error::{Refusal, translate};
+pub use self::invocation::{Answerer, Ended, Invocation, Location, Places};
 use self::signature::AccessKeys;
 use crate::ask::Asker;
 use crate::clock::unix_seconds;
@@ -89,18 +91,7 @@ impl Runtime {
     }
 }
 
-/// The routes; without `deferred` those for later refuse.
-pub fn routes(runtime: Arc<Runtime>, deferred: Option<Deferred>) -> Router {
-    let later = match deferred {
-        Some(deferred) => deferred::routes(Arc::new(deferred)),
-        None => Router::new().route(
-            "/endpoints/{endpoint}/async-invocations",
-            post(async || {
-                let words = "InvokeEndpointAsync is not there with a shared store";
-                Refusal::Validation(words.to_owned())
-            }),
-        ),
-    };
+pub fn routes(runtime: Arc<Runtime>, deferred: Deferred) -> Router {
     let now = Router::new()
         .route("/endpoints/{endpoint}/invocations", post(invoke))
         .route(
@@ -108,7 +99,7 @@ pub fn routes(runtime: Arc<Runtime>, deferred: Option<Deferred>) -> Router {
             post(invoke_stream),
         )
         .with_state(runtime);
-    now.merge(later)
+    now.merge(deferred::routes(Arc::new(deferred)))
 }
 
 async fn invoke(
@@ -159,7 +150,12 @@ impl Runtime {
     async fn admit(&self, request: Request) -> Result<(Parts, Bytes, Option<String>), Refusal> {
         let (parts, body) = request.into_parts();
         let most = self.rules.body_bytes;
-        let body = axum::body::to_bytes(body, most).await;
+        let body = axum::body::to_bytes(body, most);
+        let body = tokio::time::timeout(*self.rules.timeout, body).await;
+        let body = body.map_err(|_| {
+            let limit = self.rules.timeout;
+            Refusal::Validation(format!("the body did not arrive within {limit}"))
+        })?;
         let body = body.map_err(|_| {
             Refusal::Validation(format!(
                 "the body is larger than {most} bytes, or broke off"

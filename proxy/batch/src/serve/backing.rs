@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use futures_util::stream;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 use super::schedule::Schedule;
 use crate::config::Config;
+use crate::gate::Gate;
+use crate::input::Endpoint;
 use crate::metrics::Backlog;
-use crate::pace::Gate;
+use crate::sagemaker::{Answerer, Invocation};
 use crate::shared::{Runner, SharedStore};
-use crate::store::{Batch, FileObject, NewBatch, NewFile, Page, SortOrder, Store, StoreError};
+use crate::store::{
+    Batch, FileObject, NewBatch, NewDeferred, NewFile, Page, SortOrder, Store, StoreError,
+};
 use crate::work::Shared;
 
 /// Pieces in which contents are sent.
@@ -52,15 +56,19 @@ impl PageOf {
 
 impl Backing {
     /// Opens the one that the configuration names.
-    pub async fn open(config: &Config, shared: Arc<Shared>) -> Result<Backing, StoreError> {
+    pub async fn open(
+        config: &Config,
+        shared: Arc<Shared>,
+        answerer: Option<Arc<Answerer>>,
+    ) -> Result<Backing, StoreError> {
         if let Some(store) = SharedStore::connect(config).await? {
             let store = Arc::new(store);
-            let runner = Runner::new(Arc::clone(&store), shared, config.batches.at_once);
+            let runner = Runner::new(Arc::clone(&store), shared, answerer, config.batches.at_once);
             return Ok(Backing::Shared { store, runner });
         }
         let opened = || Store::open(&config.store, config.quota.clone());
         let store = Arc::new(tokio::task::block_in_place(opened)?);
-        let schedule = Schedule::new(Arc::clone(&store), shared, &config.batches);
+        let schedule = Schedule::new(Arc::clone(&store), shared, answerer, &config.batches);
         Ok(Backing::Local { store, schedule })
     }
 
@@ -182,6 +190,33 @@ impl Backing {
                 added
             }
             Backing::Shared { store, .. } => store.add_batch(&owner, new).await,
+        }
+    }
+
+    /// Keeps an asynchronous request until its answer is in S3.
+    pub async fn add_invocation(
+        &self,
+        owner: String,
+        invocation: Invocation,
+        body: Bytes,
+    ) -> Result<(), StoreError> {
+        match self {
+            Backing::Local { store, schedule } => {
+                let new = NewDeferred {
+                    name: invocation.name.clone(),
+                    // The body says where it goes, and may be in S3 yet.
+                    endpoint: Endpoint::Inputs,
+                    bytes: 0,
+                    window_seconds: invocation.expires_at - invocation.created_at,
+                    keep_seconds: 0,
+                    invocation: Some(invocation),
+                };
+                let keep = move |store: &Store| store.keep_deferred(&owner, new, &body);
+                store.call(keep).await?;
+                schedule.look();
+                Ok(())
+            }
+            Backing::Shared { store, .. } => store.add_invocation(&owner, &invocation, &body).await,
         }
     }
 

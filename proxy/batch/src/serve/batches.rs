@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ use super::owner::Owner;
 use super::upload::KEEP_SECONDS;
 use crate::input::Endpoint;
 use crate::store::{Batch, NewBatch, SortOrder};
+
+/// How long the few bytes of a request for a batch may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const LISTED: u32 = 20;
 const MOST_LISTED: u32 = 100;
@@ -57,9 +61,15 @@ enum Anchor {
 pub async fn create(
     State(app): State<Arc<App>>,
     Owner(owner): Owner,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Json<Batch>, ApiError> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &()));
     let body = body
+        .await
+        .map_err(|_| {
+            let message = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+        })?
         .map_err(|refused| ApiError::new(refused.status(), "invalid_body", refused.body_text()))?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| ApiError::invalid("body", error.to_string()))?;

@@ -8,6 +8,7 @@ use serde_json::json;
 use tracing::error;
 
 use crate::input::BadFile;
+use crate::shared::SharedError;
 use crate::store::StoreError;
 
 #[derive(Debug)]
@@ -72,6 +73,12 @@ impl From<StoreError> for ApiError {
             _ if error.is_full_disk() => {
                 error!("the disk of the store is full: {error}");
                 ApiError::full_disk()
+            }
+            StoreError::Shared(SharedError::Object { .. }) => {
+                error!("the store is damaged: {error}");
+                let message =
+                    "what the batch service keeps of this is damaged; its log names the object";
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", message)
             }
             _ => {
                 error!("the store failed: {error}");

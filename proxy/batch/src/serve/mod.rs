@@ -28,15 +28,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::backing::Backing;
+pub use self::backing::Backing;
 use self::http::App;
 use self::overview::Overview;
-pub use self::schedule::Schedule;
 use crate::ask::Asker;
 use crate::command::ServeArgs;
 use crate::config::Config;
 use crate::metrics;
-use crate::sagemaker::{self, Deferred, Runtime};
+use crate::sagemaker::{self, Answerer, Deferred, Places, Runtime};
+use crate::store::StoreError;
 use crate::work::Shared;
 
 /// How often the store is looked through for files whose time is over.
@@ -65,7 +65,8 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         config.files.limits(),
         *config.drain_limit,
     ));
-    let backing = Arc::new(Backing::open(&config, shared).await?);
+    let answerer = answerer(&config, &shared).await?;
+    let backing = Arc::new(Backing::open(&config, shared, answerer.clone()).await?);
     let metrics = metrics::install().context("cannot record metrics")?;
     let listener = TcpListener::bind(config.listen).await;
     let listener =
@@ -84,8 +85,14 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let mut routes = http::routes(app);
     if let Some(runtime) = runtime {
-        let later = deferred(&backing, &runtime, config.files.keep.as_secs());
-        routes = routes.merge(sagemaker::routes(runtime, later));
+        let deferred = Deferred {
+            runtime: Arc::clone(&runtime),
+            backing: Arc::clone(&backing),
+            answerer,
+            keep_seconds: config.files.keep.as_secs(),
+            line_bytes: config.files.line_bytes,
+        };
+        routes = routes.merge(sagemaker::routes(runtime, deferred));
     }
     let (working, purged) = (Arc::clone(&backing), Arc::clone(&backing));
     let at_work = tokio::spawn(async move { working.run(stopped).await });
@@ -114,17 +121,14 @@ fn key_ring(config: &Config) -> Result<Option<Arc<KeyRing>>, KeyError> {
     Ok(file.map(KeyRing::read).transpose()?.map(Arc::new))
 }
 
-/// Requests of SageMaker's clients that come back for the answer: on this machine's store alone.
-fn deferred(backing: &Backing, runtime: &Arc<Runtime>, keep_seconds: u64) -> Option<Deferred> {
-    match backing {
-        Backing::Local { store, schedule } => Some(Deferred {
-            runtime: Arc::clone(runtime),
-            store: Arc::clone(store),
-            schedule: Arc::clone(schedule),
-            keep_seconds,
-        }),
-        Backing::Shared { .. } => None,
-    }
+/// Where answers of asynchronous requests go to S3.
+async fn answerer(
+    config: &Config,
+    shared: &Arc<Shared>,
+) -> Result<Option<Arc<Answerer>>, StoreError> {
+    let places = Places::connect(config).await?;
+    let answerer = |places| Arc::new(Answerer::new(places, Arc::clone(shared)));
+    Ok(places.map(answerer))
 }
 
 /// Removes files whose time is over.

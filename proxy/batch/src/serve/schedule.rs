@@ -1,9 +1,11 @@
-//! Which batches run: a limited number at once, next the oldest of the owner with the fewest running.
+//! Which batches run: a limited number at once, next the oldest of the owner with the fewest running. An
+//! owner with none running does not wait for others, whose batches may take hours.
 //!
 //! A batch that is to be cancelled or has expired does not wait for its turn, because it has little to
 //! do. Neither does a deferred request, which is one line.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +15,12 @@ use tracing::{error, info, warn};
 
 use crate::clock::unix_seconds;
 use crate::config::BatchRules;
+use crate::gate::Gate;
 use crate::journal::{Counts, JournalError};
-use crate::pace::Gate;
+use crate::sagemaker::{Answerer, Ended, Invocation};
+use crate::shared::SharedError;
 use crate::store::{Batch, Row, Status, Store, StoreError, Unfinished};
-use crate::work::{End, Input, Order, Shared, Work, WorkError};
+use crate::work::{End, Input, Job, Order, Shared, Work, WorkError};
 
 /// How often expiry is looked at, and a batch that stumbled is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,12 +28,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Deferred requests at work at once; the gate lets fewer through.
 const MOST_DEFERRED: usize = 256;
 
+/// Batches beyond the limit, each of an owner that has no other running.
+const MOST_OWNERS: usize = 64;
+
 /// After a failure that may pass.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 pub struct Schedule {
     store: Arc<Store>,
     shared: Arc<Shared>,
+    /// Where answers of deferred requests go to S3.
+    answerer: Option<Arc<Answerer>>,
     at_once: usize,
     running: Mutex<HashMap<String, Running>>,
     news: Notify,
@@ -54,13 +63,28 @@ enum Stumble {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Work(#[from] WorkError),
+    #[error(transparent)]
+    S3(#[from] SharedError),
+    #[error("{}: {cause}", path.display())]
+    Body {
+        path: PathBuf,
+        cause: std::io::Error,
+    },
+    #[error("its answer goes to S3, and `sagemaker.s3.output` is not set any more")]
+    NoPlaces,
 }
 
 impl Schedule {
-    pub fn new(store: Arc<Store>, shared: Arc<Shared>, rules: &BatchRules) -> Arc<Schedule> {
+    pub fn new(
+        store: Arc<Store>,
+        shared: Arc<Shared>,
+        answerer: Option<Arc<Answerer>>,
+        rules: &BatchRules,
+    ) -> Arc<Schedule> {
         Arc::new(Schedule {
             store,
             shared,
+            answerer,
             at_once: rules.at_once,
             running: Mutex::default(),
             news: Notify::new(),
@@ -142,9 +166,7 @@ impl Schedule {
                 None => waiting.push(one),
             }
         }
-        while running.values().filter(|one| one.has_turn).count() < self.at_once
-            && let Some(next) = next_of(&running, &waiting)
-        {
+        while let Some(next) = next_of(&running, &waiting, self.at_once) {
             self.start(&mut running, waiting.remove(next), Order::Work, at_work);
         }
     }
@@ -183,6 +205,9 @@ impl Schedule {
         orders: watch::Receiver<Order>,
         progress: watch::Sender<Counts>,
     ) -> Result<(), Stumble> {
+        if let Some(invocation) = one.row.invocation.clone() {
+            return self.invoke(&one, &invocation, orders).await;
+        }
         let Unfinished { owner, mut row } = one;
         let id = row.batch.id.clone();
         let batch = row.batch.clone();
@@ -201,8 +226,13 @@ impl Schedule {
             path: store.input_path(&row.batch),
             before: 0,
         };
+        let job = Job {
+            batch: id.clone(),
+            owner: owner.clone(),
+            input,
+        };
         let shared = Arc::clone(&self.shared);
-        let work = Work::new(&id, input, journal, shared, orders, progress);
+        let work = Work::new(job, journal, shared, orders, progress);
         let (journal, end) = work.run().await?;
         let End::Whole(order) = end else {
             return Ok(());
@@ -216,6 +246,41 @@ impl Schedule {
         let (status, counts) = (finished.status.word(), finished.request_counts);
         info!(batch = %id, status, answered = counts.completed, failed = counts.failed, "ended");
         Ok(())
+    }
+
+    /// Answers a deferred request whose answer goes to S3, and forgets it then.
+    async fn invoke(
+        &self,
+        one: &Unfinished,
+        invocation: &Invocation,
+        orders: watch::Receiver<Order>,
+    ) -> Result<(), Stumble> {
+        let answerer = self.answerer.as_ref().ok_or(Stumble::NoPlaces)?;
+        let body = match invocation.input {
+            Some(_) => None,
+            None => {
+                let path = self.store.input_path(&one.row.batch);
+                let body = tokio::fs::read(&path).await;
+                Some(body.map_err(|cause| Stumble::Body { path, cause })?.into())
+            }
+        };
+        let paused = || {
+            let mut orders = orders.clone();
+            async move {
+                // Whoever gives orders lives as long as the request is at work.
+                let _ = orders.wait_for(|order| *order == Order::Pause).await;
+            }
+        };
+        match answerer.run(&one.owner, invocation, body, paused).await? {
+            Ended::Stopped => Ok(()),
+            Ended::Delivered => {
+                let row = one.row.clone();
+                Ok(self
+                    .store
+                    .call(move |store| store.end_invocation(&row))
+                    .await?)
+            }
+        }
     }
 
     async fn change(
@@ -253,7 +318,8 @@ impl Schedule {
 impl Stumble {
     fn may_pass(&self) -> bool {
         match self {
-            Stumble::Store(_) => true,
+            Stumble::Store(_) | Stumble::S3(_) | Stumble::NoPlaces => true,
+            Stumble::Body { cause, .. } => cause.kind() != std::io::ErrorKind::NotFound,
             Stumble::Work(WorkError::Journal(error)) | Stumble::Journal(error) => {
                 matches!(error, JournalError::Io { .. } | JournalError::InUse { .. })
             }
@@ -285,8 +351,18 @@ fn set_ending(row: &mut Row, order: Order) {
     row.batch.set_status(status);
 }
 
-/// The oldest one of the owner with the fewest at work.
-fn next_of(running: &HashMap<String, Running>, waiting: &[Unfinished]) -> Option<usize> {
-    let at_work = |owner: &str| running.values().filter(|one| one.owner == owner).count();
-    (0..waiting.len()).min_by_key(|place| (at_work(&waiting[*place].owner), *place))
+/// The oldest one of the owner with the fewest at work, if there is room for it.
+fn next_of(
+    running: &HashMap<String, Running>,
+    waiting: &[Unfinished],
+    at_once: usize,
+) -> Option<usize> {
+    let with_turn = || running.values().filter(|one| one.has_turn);
+    let at_work = |owner: &str| with_turn().filter(|one| one.owner == owner).count();
+    let next = (0..waiting.len()).min_by_key(|place| (at_work(&waiting[*place].owner), *place))?;
+    let room = match at_work(&waiting[next].owner) {
+        0 => at_once + MOST_OWNERS,
+        _ => at_once,
+    };
+    (with_turn().count() < room).then_some(next)
 }

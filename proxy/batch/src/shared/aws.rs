@@ -28,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two pieces of an answer; longer than a message is waited for.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Goes before `AWS_ENDPOINT_URL`, which the SDK reads.
+const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_S3";
+
 const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
@@ -42,6 +45,8 @@ pub struct Aws {
 struct Common {
     http: Client,
     region: String,
+    /// Of S3, where the environment or the profile says so.
+    endpoint: Option<String>,
     provider: SharedCredentialsProvider,
     known: Mutex<Option<Credentials>>,
 }
@@ -78,6 +83,8 @@ impl Aws {
         let aws = loader.load().await;
         let region = aws.region().map(ToString::to_string);
         let region = region.filter(|region| !region.is_empty());
+        let endpoint = std::env::var(ENDPOINT_VARIABLE).ok();
+        let endpoint = endpoint.or_else(|| aws.endpoint_url().map(str::to_owned));
         let provider = aws.credentials_provider();
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -87,6 +94,7 @@ impl Aws {
         let common = Common {
             http: http.map_err(SharedError::unreachable("AWS"))?,
             region: region.ok_or(SharedError::NoRegion)?,
+            endpoint: endpoint.filter(|endpoint| !endpoint.is_empty()),
             provider: provider
                 .ok_or_else(|| SharedError::NoCredentials("nothing provides them".to_owned()))?,
             known: Mutex::default(),
@@ -98,6 +106,10 @@ impl Aws {
 
     pub fn region(&self) -> &str {
         &self.common.region
+    }
+
+    pub fn endpoint(&self) -> Option<&str> {
+        self.common.endpoint.as_deref()
     }
 
     /// The answer, whatever its status, unless it says that trying again may help.

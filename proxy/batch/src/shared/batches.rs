@@ -1,6 +1,5 @@
 //! Batches in the bucket: taken in, looked at, cancelled.
 
-use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,12 +9,11 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::files::{AT_ONCE, ids_of};
-use super::parts::{Part, read_counts};
+use super::parts::Part;
 use super::queue::Message;
-use super::{SharedError, SharedStore};
-use crate::clock::{unix_milliseconds, unix_seconds};
+use super::{SharedError, SharedStore, whole};
+use crate::clock::unix_seconds;
 use crate::id;
-use crate::journal::Counts;
 use crate::metrics::Backlog;
 use crate::store::{
     BYTES_PER_TOKEN, Batch, NewBatch, Page, Row, Status, StoreError, check_input, fresh, paged,
@@ -37,16 +35,9 @@ pub struct Asked {
     pub row: Row,
     pub input_bytes: u64,
     pub parts: Vec<Part>,
-}
-
-/// What the objects of a batch at work say.
-#[derive(Debug, Default)]
-pub struct Progress {
-    begun_at: Option<u64>,
-    cancelling_at: Option<u64>,
-    /// Of the parts that are answered.
-    counts: BTreeMap<u32, Counts>,
-    pub parts_there: Vec<u32>,
+    /// Whoever takes a part sends the next one. Versions before this sent all at once.
+    #[serde(default)]
+    pub is_chained: bool,
 }
 
 impl SharedStore {
@@ -58,47 +49,67 @@ impl SharedStore {
         let held = open
             .iter()
             .map(|row| u64::from(row.batch.request_counts.total));
-        self.quota.check_lines(held.sum(), lines)?;
+        let invocations = self.invocations(owner).await?.count;
+        self.quota
+            .check_lines(held.sum::<u64>() + invocations, lines)?;
         let row = Row {
             batch: fresh(fresh_id("batch_")?, &new, lines),
             ending: None,
             keep_seconds: new.keep_seconds,
             is_deferred: false,
+            invocation: None,
         };
         let asked = Asked {
             row,
             input_bytes: input.bytes,
             parts: input.parts,
+            is_chained: true,
         };
         let id = &asked.row.batch.id;
         // In this order: what is listed is worked on.
         self.bucket.put_json(&open_key(owner, id), &asked).await?;
         self.bucket.put_json(&batch_key(owner, id), &asked).await?;
-        if let Err(error) = self.send_parts(owner, &asked, &[]).await {
-            warn!(batch = %id, "not all of its parts are in the queue yet: {error}");
+        if let Err(error) = self.send(owner, &asked, &[0]).await {
+            warn!(batch = %id, "it is not in the queue yet: {error}");
         }
         Ok(asked.row.batch)
     }
 
-    /// Sends the parts that are not there; the last one again where all are, so that somebody
-    /// finishes the batch.
-    pub async fn send_parts(
+    /// Puts the part behind this one into the queue, once it is taken. So the queue holds about one part of
+    /// each batch that nobody works on, and a batch with many parts is not ahead of one with few.
+    pub async fn send_next(
         &self,
         owner: &str,
         asked: &Asked,
-        there: &[u32],
+        part: u32,
     ) -> Result<(), SharedError> {
-        let count = asked.parts.len() as u32;
-        let mut missing: Vec<u32> = (0..count).filter(|part| !there.contains(part)).collect();
-        if missing.is_empty() {
-            missing.push(count.saturating_sub(1));
+        let next = part + 1;
+        if !asked.is_chained || next as usize >= asked.parts.len() {
+            return Ok(());
         }
-        let message = |part| Message {
+        let sent = sent_key(&asked.row.batch.id, next);
+        if self.bucket.has(&sent).await? {
+            return Ok(());
+        }
+        // A kill in between sends it twice, which does no harm.
+        self.send(owner, asked, &[next]).await?;
+        self.bucket.mark(&sent).await
+    }
+
+    /// Sends again what a batch still needs, which nobody has and the queue has not.
+    pub async fn send_missing(&self, owner: &str, asked: &Asked) -> Result<(), SharedError> {
+        let progress = self.progress(&asked.row.batch.id).await?;
+        let missing = progress.missing(asked);
+        self.send(owner, asked, &missing).await
+    }
+
+    async fn send(&self, owner: &str, asked: &Asked, parts: &[u32]) -> Result<(), SharedError> {
+        let message = |part: &u32| Message::Part {
             owner: owner.to_owned(),
             batch: asked.row.batch.id.clone(),
-            part,
+            part: *part,
         };
-        let messages: Vec<_> = missing.into_iter().map(message).collect();
+        let messages: Vec<_> = parts.iter().map(message).collect();
         self.queue.send(&messages).await
     }
 
@@ -136,11 +147,16 @@ impl SharedStore {
         }
         let (ids, has_more) = paged(ids, |id| id.as_str(), page);
         let batches = stream::iter(ids)
-            .map(|id| async move { self.batch(owner, &id).await })
+            .map(|id| async move {
+                match self.batch(owner, &id).await {
+                    Err(StoreError::Shared(error)) => whole(Err(error)).map_err(StoreError::from),
+                    batch => batch.map(Some),
+                }
+            })
             .buffered(AT_ONCE)
-            .try_collect()
+            .try_collect::<Vec<_>>()
             .await?;
-        Ok((batches, has_more))
+        Ok((batches.into_iter().flatten().collect(), has_more))
     }
 
     /// Asks for the end of a batch that has not ended.
@@ -182,29 +198,13 @@ impl SharedStore {
         let found: Vec<Option<(String, Asked)>> = stream::iter(listed)
             .map(|object| async move {
                 let owner = object.key.split('/').nth(1).unwrap_or_default().to_owned();
-                let asked: Option<Asked> = self.bucket.get_json(&object.key).await?;
-                Ok::<_, SharedError>(asked.map(|asked| (owner, asked)))
+                let asked = whole(self.bucket.get_json(&object.key).await)?;
+                Ok::<_, SharedError>(asked.map(|asked: Asked| (owner, asked)))
             })
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
-    }
-
-    pub async fn progress(&self, id: &str) -> Result<Progress, SharedError> {
-        let begin = format!("work/{id}/");
-        let listed = self.bucket.list(&begin).await?;
-        let mut progress = Progress::default();
-        for key in ids_of(&listed, &begin) {
-            match key.split_once('/') {
-                Some(("begun", seconds)) => earliest(&mut progress.begun_at, seconds),
-                Some(("cancel", seconds)) => earliest(&mut progress.cancelling_at, seconds),
-                Some(("counts", counts)) => progress.counts.extend(read_counts(counts)),
-                Some(("parts", part)) => progress.parts_there.extend(part.parse::<u32>()),
-                _ => {}
-            }
-        }
-        Ok(progress)
     }
 
     /// What is left to do, of all machines.
@@ -241,6 +241,13 @@ impl SharedStore {
             look.batches.push((owner, batch));
         }
         look.batches.sort_by_key(|(_, batch)| batch.created_at);
+        let invocations = self.invocations("").await?;
+        let backlog = &mut look.backlog;
+        backlog.batches += invocations.count;
+        backlog.lines += invocations.count;
+        backlog.tokens += invocations.bytes / BYTES_PER_TOKEN;
+        let age = now.saturating_sub(invocations.oldest.unwrap_or(now));
+        backlog.oldest_seconds = backlog.oldest_seconds.max(age);
         *self.last_look() = Some((Instant::now(), look.clone()));
         Ok(look)
     }
@@ -250,36 +257,10 @@ impl SharedStore {
     }
 }
 
-impl Progress {
-    /// Brings a batch that has not ended up to now.
-    pub fn apply(&self, batch: &mut Batch) {
-        let mut counts = Counts::default();
-        for part in self.counts.values() {
-            counts.output += part.output;
-            counts.error += part.error;
-        }
-        batch.count(counts);
-        batch.in_progress_at = self.begun_at;
-        batch.cancelling_at = self.cancelling_at;
-        batch.status = match (self.cancelling_at, self.begun_at) {
-            (Some(_), _) => Status::Cancelling,
-            (None, Some(_)) => Status::InProgress,
-            (None, None) => Status::Validating,
-        };
-    }
-}
-
-fn earliest(time: &mut Option<u64>, seconds: &str) {
-    if let Ok(seconds) = seconds.parse() {
-        *time = Some(time.map_or(seconds, |time| time.min(seconds)));
-    }
-}
-
-/// A name whose order is that of time; what is behind the time is chance.
+/// A name whose order is that of time.
 pub fn fresh_id(prefix: &str) -> Result<String, StoreError> {
-    let random = id::random().map_err(StoreError::Random)?;
-    let random: String = random.chars().take(13).collect();
-    Ok(format!("{prefix}{:011x}{random}", unix_milliseconds()))
+    let name = id::in_order().map_err(StoreError::Random)?;
+    Ok(format!("{prefix}{name}"))
 }
 
 /// The name of a batch's output or error file: the same whoever writes it.
@@ -293,6 +274,10 @@ pub fn answers_id(batch: &str, what: &str) -> String {
 
 pub fn part_key(batch: &str, part: u32) -> String {
     format!("work/{batch}/parts/{part:05}")
+}
+
+fn sent_key(batch: &str, part: u32) -> String {
+    format!("work/{batch}/sent/{part:05}")
 }
 
 fn batch_key(owner: &str, id: &str) -> String {

@@ -7,9 +7,11 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::SharedError;
 use super::aws::{Ask, Aws, Payload};
+use crate::work::Shared;
 
 pub const SERVICE: &str = "s3";
 
@@ -46,6 +48,7 @@ impl Bucket {
             true => "amazonaws.com.cn",
             false => "amazonaws.com",
         };
+        let endpoint = endpoint.or(aws.endpoint());
         let url = match endpoint {
             Some(base) => format!("{}/{name}", base.trim_end_matches('/')),
             None if name.contains('.') => format!("https://s3.{region}.{domain}/{name}"),
@@ -69,8 +72,18 @@ impl Bucket {
     /// Puts an object unless there is one: of several that do, one has `Done`, or none where the answer
     /// to it was lost.
     pub async fn put_new(&self, key: &str, payload: Payload) -> Result<Put, SharedError> {
-        let condition = vec![("if-none-match", "*".to_owned())];
-        let answer = self.ask(Method::PUT, key, condition, payload).await?;
+        self.put_new_with(key, Vec::new(), payload).await
+    }
+
+    /// As [`Bucket::put_new`], with headers of its own.
+    pub async fn put_new_with(
+        &self,
+        key: &str,
+        mut headers: Vec<(&'static str, String)>,
+        payload: Payload,
+    ) -> Result<Put, SharedError> {
+        headers.push(("if-none-match", "*".to_owned()));
+        let answer = self.ask(Method::PUT, key, headers, payload).await?;
         match answer.status() {
             StatusCode::OK => Ok(Put::Done),
             StatusCode::PRECONDITION_FAILED => Ok(Put::Exists),
@@ -131,11 +144,22 @@ impl Bucket {
     }
 
     pub async fn has(&self, key: &str) -> Result<bool, SharedError> {
+        Ok(self.head(key).await?.is_some())
+    }
+
+    /// A header of an object, if both are there.
+    pub async fn header(&self, key: &str, name: &str) -> Result<Option<String>, SharedError> {
+        let found = self.head(key).await?;
+        let value = found.as_ref().and_then(|found| found.headers().get(name));
+        Ok(value.and_then(|value| Some(value.to_str().ok()?.to_owned())))
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Response>, SharedError> {
         let nothing = Payload::Bytes(Bytes::new());
         let answer = self.ask(Method::HEAD, key, Vec::new(), nothing).await?;
         match answer.status() {
-            StatusCode::OK => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::OK => Ok(Some(answer)),
+            StatusCode::NOT_FOUND => Ok(None),
             _ => Err(refusal(answer, format!("to look for {key}")).await),
         }
     }
@@ -232,6 +256,57 @@ fn json(key: &str, value: &impl Serialize) -> Result<Payload, SharedError> {
         why: error.to_string(),
     })?;
     Ok(Payload::Bytes(text.into()))
+}
+
+/// An object whole, and the room in memory that it takes, which is waited for. `None` when there is no such
+/// object.
+pub async fn read_whole(
+    bucket: &Bucket,
+    key: &str,
+    most: u64,
+    shared: &Shared,
+) -> Result<Option<(Vec<u8>, OwnedSemaphorePermit)>, SharedError> {
+    let Some(bytes) = bucket.get(key, None).await?.map(length) else {
+        return Ok(None);
+    };
+    let too_large = |bytes| SharedError::TooLarge {
+        key: key.to_owned(),
+        bytes,
+        most,
+    };
+    if bytes > most {
+        return Err(too_large(bytes));
+    }
+    let room = shared.room(bytes as usize).await;
+    let room = room.map_err(|_| strange(key, "there is no room any more"))?;
+    // Nobody waits for it while there is no room.
+    let Some(mut answer) = bucket.get(key, None).await? else {
+        return Ok(None);
+    };
+    let mut whole = Vec::with_capacity(bytes as usize);
+    loop {
+        let piece = answer.chunk().await;
+        match piece.map_err(SharedError::unreachable(SERVICE))? {
+            Some(piece) if (whole.len() + piece.len()) as u64 > bytes => {
+                return Err(strange(key, "it has grown while it was read"));
+            }
+            Some(piece) => whole.extend_from_slice(&piece),
+            None if whole.len() as u64 == bytes => return Ok(Some((whole, room))),
+            None => return Err(strange(key, "it has shrunk while it was read")),
+        }
+    }
+}
+
+fn length(answer: Response) -> u64 {
+    answer.content_length().unwrap_or(u64::MAX)
+}
+
+fn strange(what: &str, found: &str) -> SharedError {
+    SharedError::Strange {
+        service: SERVICE,
+        what: what.to_owned(),
+        found: found.to_owned(),
+    }
 }
 
 async fn text(mut answer: Response, what: &str) -> Result<Vec<u8>, SharedError> {

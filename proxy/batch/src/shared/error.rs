@@ -5,9 +5,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+/// Refusals of S3 that the next credentials, or a clock that is set, may end.
+const PASSING: [&str; 3] = ["ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout"];
+
 #[derive(Debug, Error)]
 pub enum SharedError {
-    #[error("no region is known: `shared.region`, the environment and the profile say none")]
+    #[error(
+        "no region is known: `shared.region` (or `sagemaker.s3.region`), the environment and the profile say none"
+    )]
     NoRegion,
     #[error("no credentials for AWS: {0}")]
     NoCredentials(String),
@@ -34,6 +39,8 @@ pub enum SharedError {
     },
     #[error("the object {key} is not as this version writes it: {why}")]
     Object { key: String, why: String },
+    #[error("the object {key} has {bytes} bytes, and at most {most} are read")]
+    TooLarge { key: String, bytes: u64, most: u64 },
     #[error("{}: {cause}", path.display())]
     Io { path: PathBuf, cause: io::Error },
     #[error("the directory {} is in use by another process", .0.display())]
@@ -52,6 +59,17 @@ impl SharedError {
         move |error| SharedError::Unreachable {
             service,
             cause: error.without_url(),
+        }
+    }
+
+    /// Whether asking again would change nothing, until somebody has changed a bucket or a permission.
+    pub fn is_final(&self) -> bool {
+        match self {
+            SharedError::Refused { status, code, .. } => {
+                (400..500).contains(status) && !PASSING.contains(&code.as_str())
+            }
+            SharedError::TooLarge { .. } => true,
+            _ => false,
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::batches::fresh_id;
 use super::bucket::{Listed, payload_of};
 use super::parts::{Part, split};
-use super::{SharedError, SharedStore};
+use super::{SharedError, SharedStore, whole};
 use crate::clock::unix_seconds;
 use crate::id;
 use crate::input::{Checked, Endpoint};
@@ -144,7 +144,7 @@ impl SharedStore {
             return Err(StoreError::NoFile(after.to_owned()));
         }
         let known: Vec<Option<Known>> = stream::iter(ids)
-            .map(|id| async move { self.bucket.get_json(&file_key(owner, &id)).await })
+            .map(|id| async move { whole(self.bucket.get_json(&file_key(owner, &id)).await) })
             .buffered(AT_ONCE)
             .try_collect()
             .await?;

@@ -10,9 +10,11 @@
 //!     work/ID/cancel/SECONDS   its end is asked for
 //!     work/ID/counts/PART.O.E  so many lines of a part are answered, and so many failed
 //!     work/ID/parts/PART       the answers of a part
+//!     work/ID/sent/PART        it was put into the queue by whoever took the part before it
 //!     ended/OWNER/ID           the batch as it ended
+//!     invocations/OWNER/ID     a request whose answer goes to S3, until that is written
 //!
-//! A message names a part of a batch, which is a range of its input's lines. It may come twice, and two
+//! A message names a part of a batch, which is a range of its input's lines, or an invocation. It may come twice, and two
 //! machines may work on one part: the answers that count are those whose object was there first
 //! (`If-None-Match: *`). Whoever finds all parts there writes the output, the same bytes whoever does
 //! it, and the first `ended` object is the end. A message is deleted after what it led to is an
@@ -25,19 +27,25 @@ mod bucket;
 mod error;
 mod files;
 mod finish;
+mod invocations;
 mod parts;
 mod piece;
+mod progress;
 mod queue;
 mod runner;
 mod scratch;
+mod turns;
+mod working;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use self::aws::Aws;
+use tracing::error;
+
+pub use self::aws::{Aws, Payload};
 use self::batches::Look;
-use self::bucket::Bucket;
+pub use self::bucket::{Bucket, Put, read_whole};
 pub use self::error::SharedError;
 use self::queue::Queue;
 pub use self::runner::Runner;
@@ -53,6 +61,17 @@ pub struct SharedStore {
     part_bytes: u64,
     /// What was left to do when it was last looked at.
     look: Mutex<Option<(Instant, Look)>>,
+}
+
+/// Of a list: what cannot be read is said and left out, and stays as it is.
+fn whole<T>(found: Result<Option<T>, SharedError>) -> Result<Option<T>, SharedError> {
+    match found {
+        Err(error @ SharedError::Object { .. }) => {
+            error!("left out of a list: {error}");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 impl SharedStore {

@@ -13,7 +13,7 @@ use super::batches::{Asked, ended_key, part_key};
 use super::bucket::{Put, SERVICE, payload_of};
 use super::files::content_key;
 use super::parts::{Ending, Head, Part, counts_key};
-use super::queue::Message;
+use super::working::Named;
 use super::{SharedError, SharedStore};
 use crate::clock::unix_seconds;
 use crate::disk::write_whole;
@@ -42,13 +42,13 @@ impl SharedStore {
     /// Gets the input of a part, whole or not at all.
     pub async fn fetch(
         &self,
-        message: &Message,
+        named: Named<'_>,
         asked: &Asked,
         part: Part,
         to: &Path,
     ) -> Result<(), StoreError> {
         let file = &asked.row.batch.input_file_id;
-        let key = content_key(&message.owner, file);
+        let key = content_key(named.owner, file);
         let range = Some((part.offset, part.bytes));
         let content = self.bucket.get(&key, range).await?;
         let mut content = content.ok_or_else(|| StoreError::NoFile(file.clone()))?;
@@ -119,11 +119,11 @@ impl SharedStore {
     /// Puts the answers of a part, unless others have.
     pub async fn commit(
         &self,
-        message: &Message,
+        named: Named<'_>,
         journal: &Journal,
         ending: Ending,
     ) -> Result<(), SharedError> {
-        let (batch, part) = (&message.batch, message.part);
+        let Named { owner, batch, part } = named;
         let path = self.scratch.answers(batch, part);
         let payload = tokio::task::block_in_place(|| {
             let written = write_whole(&path, |out| {
@@ -139,8 +139,8 @@ impl SharedStore {
             self.bucket.mark(&key).await?;
         }
         // It may have been answered and ended by others meanwhile.
-        if self.bucket.has(&ended_key(&message.owner, batch)).await? {
-            self.clean_up(&message.owner, batch).await?;
+        if self.bucket.has(&ended_key(owner, batch)).await? {
+            self.clean_up(owner, batch).await?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Messages of one SQS queue: sent, received, held on to, deleted.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::{Method, Url};
@@ -13,10 +14,7 @@ use super::aws::{Ask, Aws, Payload};
 const SERVICE: &str = "sqs";
 
 /// SQS's own limit.
-const MOST_SENT: usize = 10;
-
-/// How long a question for a message waits for one.
-const WAIT: Duration = Duration::from_secs(5);
+const MOST_AT_ONCE: usize = 10;
 
 pub struct Queue {
     aws: Aws,
@@ -27,18 +25,43 @@ pub struct Queue {
     pub visibility: Duration,
 }
 
-/// A part of a batch that is to be worked on.
+/// What is to be worked on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    pub owner: String,
-    pub batch: String,
-    pub part: u32,
+#[serde(untagged)]
+pub enum Message {
+    /// A part of a batch.
+    Part {
+        owner: String,
+        batch: String,
+        part: u32,
+    },
+    /// A request whose answer goes to S3.
+    Invocation { owner: String, invocation: String },
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Part { batch, part, .. } => write!(out, "part {part} of {batch}"),
+            Message::Invocation { invocation, .. } => write!(out, "invocation {invocation}"),
+        }
+    }
 }
 
 /// A message, and what it is held by.
 pub struct Received {
     pub message: Message,
     receipt: String,
+}
+
+#[cfg(test)]
+impl Received {
+    pub fn of(message: Message) -> Received {
+        Received {
+            message,
+            receipt: String::new(),
+        }
+    }
 }
 
 impl Queue {
@@ -54,7 +77,7 @@ impl Queue {
     }
 
     pub async fn send(&self, messages: &[Message]) -> Result<(), SharedError> {
-        for some in messages.chunks(MOST_SENT) {
+        for some in messages.chunks(MOST_AT_ONCE) {
             let entry = |(id, message): (usize, &Message)| json!({"Id": id.to_string(), "MessageBody": json!(message).to_string()});
             let entries: Vec<_> = some.iter().enumerate().map(entry).collect();
             let asked = json!({"Entries": entries});
@@ -69,31 +92,30 @@ impl Queue {
         Ok(())
     }
 
-    /// The next message, or `None` after a while without one.
-    pub async fn receive(&self) -> Result<Option<Received>, SharedError> {
+    /// The next messages, as many as SQS gives at once; none after `wait` without one.
+    pub async fn receive(&self, wait: Duration) -> Result<Vec<Received>, SharedError> {
         let asked = json!({
-            "MaxNumberOfMessages": 1,
-            "WaitTimeSeconds": WAIT.as_secs(),
+            "MaxNumberOfMessages": MOST_AT_ONCE,
+            "WaitTimeSeconds": wait.as_secs(),
             "VisibilityTimeout": self.visibility.as_secs(),
         });
         let answer = self.ask("ReceiveMessage", asked).await?;
-        let found = &answer["Messages"][0];
-        if found.is_null() {
-            return Ok(None);
-        }
-        let text = |name: &str| found[name].as_str();
-        let (Some(body), Some(receipt)) = (text("Body"), text("ReceiptHandle")) else {
-            return Err(strange("ReceiveMessage", &answer));
-        };
-        let receipt = receipt.to_owned();
-        match serde_json::from_str(body) {
-            Ok(message) => Ok(Some(Received { message, receipt })),
-            Err(error) => {
-                warn!(%error, "a message in the queue is none of ours; it is deleted");
-                self.delete_by(&receipt).await?;
-                Ok(None)
+        let mut messages = Vec::new();
+        for found in answer["Messages"].as_array().into_iter().flatten() {
+            let text = |name: &str| found[name].as_str();
+            let (Some(body), Some(receipt)) = (text("Body"), text("ReceiptHandle")) else {
+                return Err(strange("ReceiveMessage", &answer));
+            };
+            let receipt = receipt.to_owned();
+            match serde_json::from_str(body) {
+                Ok(message) => messages.push(Received { message, receipt }),
+                Err(error) => {
+                    warn!(%error, "a message in the queue is none of ours; it is deleted");
+                    self.delete_by(&receipt).await?;
+                }
             }
         }
+        Ok(messages)
     }
 
     /// From now on it is nobody else's for so long; for no time, and somebody takes it at once.
@@ -101,6 +123,25 @@ impl Queue {
         let seconds = time.as_secs();
         let asked = json!({"ReceiptHandle": received.receipt, "VisibilityTimeout": seconds});
         self.ask("ChangeMessageVisibility", asked).await.map(drop)
+    }
+
+    /// Puts messages back: nobody has them for so long, and then anybody may.
+    pub async fn put_back(&self, some: &[Received], time: Duration) -> Result<(), SharedError> {
+        if some.is_empty() {
+            return Ok(());
+        }
+        let entry = |(id, received): (usize, &Received)| {
+            json!({
+                "Id": id.to_string(),
+                "ReceiptHandle": received.receipt,
+                "VisibilityTimeout": time.as_secs(),
+            })
+        };
+        let entries: Vec<_> = some.iter().enumerate().map(entry).collect();
+        let asked = json!({"Entries": entries});
+        self.ask("ChangeMessageVisibilityBatch", asked)
+            .await
+            .map(drop)
     }
 
     pub async fn delete(&self, received: &Received) -> Result<(), SharedError> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::unix_seconds;
 use crate::input::Endpoint;
 use crate::journal::Counts;
+use crate::sagemaker::Invocation;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +82,9 @@ pub struct Row {
     /// It is one request of a client that comes back for the answer, and no file of its own.
     #[serde(default)]
     pub is_deferred: bool,
+    /// The answer of that request goes to S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<Invocation>,
 }
 
 impl Status {

@@ -19,9 +19,6 @@ use crate::metrics::Backlog;
 /// A token of text is about so many bytes.
 pub const BYTES_PER_TOKEN: u64 = 4;
 
-/// More than can be at work at once; those behind them wait.
-const MOST_UNFINISHED: u32 = 2000;
-
 /// Among the newest that ended, deferred requests may be many.
 const ENDED_LOOKED_AT: u32 = 200;
 
@@ -34,13 +31,6 @@ pub struct NewBatch {
     pub window_seconds: u64,
     pub metadata: Option<BTreeMap<String, String>>,
     pub keep_seconds: u64,
-}
-
-/// A batch with something left to do.
-#[derive(Clone, Debug)]
-pub struct Unfinished {
-    pub owner: String,
-    pub row: Row,
 }
 
 impl Store {
@@ -56,6 +46,7 @@ impl Store {
                 ending: None,
                 keep_seconds: new.keep_seconds,
                 is_deferred: false,
+                invocation: None,
             };
             add(&transaction, owner, &row, file.bytes)?;
             transaction.commit()?;
@@ -110,22 +101,11 @@ impl Store {
         })
     }
 
-    /// Batches with something left to do, oldest first.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        self.with(|database| {
-            let mut query = database.prepare_cached(
-                "SELECT owner, body FROM batches WHERE ended = 0 ORDER BY seq LIMIT ?",
-            )?;
-            let rows = read_rows(query.query_map([MOST_UNFINISHED], owner_and_body)?)?;
-            let unfinished = |(owner, row)| Unfinished { owner, row };
-            Ok(rows.into_iter().map(unfinished).collect())
-        })
-    }
-
     /// The unfinished batches of all owners, oldest first, then the newest that ended; with their
     /// owners. Deferred requests are left out.
     pub fn all_batches(&self, ended: usize) -> Result<Vec<(String, Batch)>, StoreError> {
-        let unfinished = self.unfinished()?.into_iter();
+        let mut unfinished = self.unfinished()?;
+        unfinished.sort_by_key(|one| one.row.batch.created_at);
         let newest = self.with(|database| {
             let mut query = database.prepare_cached(
                 "SELECT owner, body FROM batches WHERE ended = 1 ORDER BY seq DESC LIMIT ?",
@@ -135,6 +115,7 @@ impl Store {
         let of_file =
             |(owner, row): (String, Row)| (!row.is_deferred).then_some((owner, row.batch));
         let unfinished = unfinished
+            .into_iter()
             .map(|one| (one.owner, one.row))
             .filter_map(of_file);
         let newest = newest.into_iter().filter_map(of_file).take(ended);
@@ -396,6 +377,6 @@ fn read_rows(
     rows.map(read).collect()
 }
 
-fn parse(body: &str) -> Result<Row, StoreError> {
+pub(super) fn parse(body: &str) -> Result<Row, StoreError> {
     serde_json::from_str(body).map_err(StoreError::Row)
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use super::batch::Row;
 use super::batches::{add, fresh, row_of};
 use super::files::{insert, keep_content, object};
+use super::open::VERSION;
 use super::{NewBatch, NewFile, Store, StoreError, remove};
 use crate::id;
 use crate::input::{Checked, Endpoint};
+use crate::sagemaker::Invocation;
 
 /// Of the input, which goes with the end of the request.
 const PURPOSE: &str = "deferred";
@@ -24,11 +26,30 @@ pub struct NewDeferred {
     pub window_seconds: u64,
     /// Its answer is removed after so many seconds.
     pub keep_seconds: u64,
+    /// Its answer goes to S3, and what is kept is its body.
+    pub invocation: Option<Invocation>,
 }
 
 impl Store {
-    /// Takes in a request whose line lies at `upload`. Gives the batch that it is.
-    pub fn add_deferred(
+    /// Takes in a request: its line, or the body of an invocation.
+    pub fn keep_deferred(
+        &self,
+        owner: &str,
+        new: NewDeferred,
+        content: &[u8],
+    ) -> Result<String, StoreError> {
+        let path = self.upload_path(&id::random().map_err(StoreError::Random)?);
+        let written = std::fs::write(&path, content);
+        written.map_err(|cause| StoreError::Io {
+            path: path.clone(),
+            cause,
+        })?;
+        let bytes = content.len() as u64;
+        self.add_deferred(owner, NewDeferred { bytes, ..new }, &path)
+    }
+
+    /// Takes in a request whose content lies at `upload`. Gives the batch that it is.
+    fn add_deferred(
         &self,
         owner: &str,
         new: NewDeferred,
@@ -60,12 +81,17 @@ impl Store {
             ending: None,
             keep_seconds: new.keep_seconds,
             is_deferred: true,
+            invocation: new.invocation,
         };
         let path = self.file_path(&file.id);
         keep_content(upload, &path)?;
         let added = self.with(|database| {
             let transaction = database.transaction()?;
             self.check_lines_quota(&transaction, owner, 1)?;
+            if row.invocation.is_some() {
+                // An older version would take the body for a line.
+                transaction.pragma_update(None, "user_version", VERSION)?;
+            }
             insert(&transaction, owner, &file)?;
             add(&transaction, owner, &row, file.bytes)?;
             Ok(transaction.commit()?)
@@ -77,6 +103,18 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Forgets a request whose answer is in S3.
+    pub fn end_invocation(&self, row: &Row) -> Result<(), StoreError> {
+        let batch = &row.batch;
+        self.with(|database| {
+            let transaction = database.transaction()?;
+            transaction.execute("DELETE FROM batches WHERE id = ?", [&batch.id])?;
+            transaction.execute("DELETE FROM files WHERE id = ?", [&batch.input_file_id])?;
+            Ok(transaction.commit()?)
+        })?;
+        remove(&self.input_path(batch))
     }
 
     /// What became of a request, whoever asks: its name cannot be guessed.

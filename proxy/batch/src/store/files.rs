@@ -124,7 +124,7 @@ impl Store {
 
     /// Removes a file that no unfinished batch needs.
     pub fn remove_file(&self, owner: &str, id: &str) -> Result<(), StoreError> {
-        self.with(|database| {
+        self.with_reserve(|database| {
             let transaction = database.transaction()?;
             file_of(&transaction, owner, id)?;
             if let Some(batch) = used_by(&transaction, id)? {
@@ -134,13 +134,15 @@ impl Store {
             transaction.execute("DELETE FROM files WHERE id = ?", [id])?;
             Ok(transaction.commit()?)
         })?;
-        remove(&self.file_path(id))
+        remove(&self.file_path(id))?;
+        self.keep_reserve();
+        Ok(())
     }
 
     /// Removes files whose time is over; those that a batch still needs go later.
     pub fn remove_expired(&self) -> Result<usize, StoreError> {
         let now = unix_seconds();
-        let gone = self.with(|database| {
+        let gone = self.with_reserve(|database| {
             let mut query = database.prepare_cached(
                 "DELETE FROM files WHERE expires_at <= ? AND id NOT IN
                  (SELECT input FROM batches WHERE ended = 0) RETURNING id",
@@ -151,6 +153,7 @@ impl Store {
         for id in &gone {
             remove(&self.file_path(id))?;
         }
+        self.keep_reserve();
         Ok(gone.len())
     }
 }

@@ -4,6 +4,7 @@
 //!     STORE/files/ID    contents of files
 //!     STORE/answers/ID  journals of unfinished batches
 //!     STORE/uploads/    what is not whole yet
+//!     STORE/reserve     room on the disk in which files can be removed when it is full
 //!     STORE/lock        held by the one process that may be here
 //!
 //! A row is written after the file that it stands for, and removed before it: whatever a killed
@@ -15,6 +16,8 @@ mod deferred;
 mod error;
 mod files;
 mod open;
+mod reserve;
+mod unfinished;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +25,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 pub use batch::{Batch, Row, Status};
-pub use batches::{BYTES_PER_TOKEN, NewBatch, Unfinished, check_input, fresh};
+pub use batches::{BYTES_PER_TOKEN, NewBatch, check_input, fresh};
 pub use deferred::NewDeferred;
 pub use error::StoreError;
 pub use files::{FileObject, NewFile};
+pub use unfinished::Unfinished;
 
 use crate::config::Quota;
 

@@ -11,8 +11,11 @@ use tracing::{info, warn};
 use super::{Store, StoreError, remove};
 use crate::config::Quota;
 
-/// Of the tables that this build writes.
-pub const VERSION: u32 = 1;
+/// Of what this build writes.
+pub const VERSION: u32 = 2;
+
+/// Of a store without invocations, which version 1 reads as well.
+const FIRST_VERSION: u32 = 1;
 
 /// "tgbt": marks the database as ours.
 const APPLICATION: i32 = 0x7467_6274;
@@ -47,6 +50,9 @@ const TABLES: &str = "
     CREATE INDEX unfinished ON batches (ended, seq);
 ";
 
+const UNFINISHED_BY_OWNER: &str =
+    "CREATE INDEX IF NOT EXISTS unfinished_of ON batches (owner, seq) WHERE ended = 0";
+
 impl Store {
     /// Opens the store, or makes an empty one in a directory that is absent or empty.
     pub fn open(directory: &Path, quota: Quota) -> Result<Store, StoreError> {
@@ -71,6 +77,7 @@ impl Store {
             _lock: lock,
         };
         store.sweep()?;
+        store.keep_reserve();
         Ok(store)
     }
 
@@ -153,10 +160,14 @@ fn open_database(file: &Path) -> Result<Connection, Unusable> {
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "FULL")?;
     let found: String = database.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-    match found == "ok" {
-        true => Ok(database),
-        false => Err(Unusable::Damaged(found)),
+    if found != "ok" {
+        return Err(Unusable::Damaged(found));
     }
+    // Stores of older versions are without it. It is for speed alone, so that a full disk does not stop the start.
+    if let Err(error) = database.execute_batch(UNFINISHED_BY_OWNER) {
+        warn!("an index is missing in {}: {error}", file.display());
+    }
+    Ok(database)
 }
 
 fn begin(database: &Connection) -> Result<(), Unusable> {
@@ -166,7 +177,7 @@ fn begin(database: &Connection) -> Result<(), Unusable> {
         return Err(Unusable::Foreign);
     }
     database.execute_batch(&format!(
-        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FIRST_VERSION}; COMMIT;"
     ))?;
     Ok(())
 }

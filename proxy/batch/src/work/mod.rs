@@ -17,7 +17,7 @@ use tracing::{error, info};
 
 use self::intake::Intake;
 use crate::answer::{Answer, NoAnswer};
-use crate::ask::Asker;
+use crate::ask::{Asker, Asking};
 use crate::input::{FileLimits, Line};
 use crate::journal::{Counts, Journal, JournalError};
 use crate::metrics;
@@ -76,20 +76,32 @@ pub struct Shared {
     pub asker: Asker,
     /// Bytes of the lines that are in memory.
     allowance: Arc<Semaphore>,
+    /// Permits of the allowance.
+    most: usize,
     limits: FileLimits,
     /// How long what was asked may still take when nothing more is asked.
-    grace: Duration,
+    pub grace: Duration,
 }
 
 impl Shared {
     pub fn new(asker: Asker, bytes: usize, limits: FileLimits, grace: Duration) -> Shared {
-        let allowance = Arc::new(Semaphore::new(bytes.div_ceil(GRAIN)));
+        let most = bytes.div_ceil(GRAIN);
         Shared {
             asker,
-            allowance,
+            allowance: Arc::new(Semaphore::new(most)),
+            most,
             limits,
             grace,
         }
+    }
+
+    /// Waits until so many bytes more may be in memory.
+    pub fn room(
+        &self,
+        bytes: usize,
+    ) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<> {
+        let grains = bytes.div_ceil(GRAIN).clamp(1, self.most) as u32;
+        Arc::clone(&self.allowance).acquire_many_owned(grains)
     }
 }
 
@@ -101,10 +113,18 @@ pub struct Input {
     pub before: u32,
 }
 
+/// What is to be worked on.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub batch: String,
+    /// Whose batch it is.
+    pub owner: String,
+    pub input: Input,
+}
+
 /// One batch, or a part of one.
 pub struct Work {
-    batch: Arc<str>,
-    input: Input,
+    job: Arc<Job>,
     journal: Journal,
     shared: Arc<Shared>,
     orders: watch::Receiver<Order>,
@@ -117,10 +137,9 @@ pub struct Work {
 }
 
 impl Work {
-    /// Answers to the lines of `input` that `journal` does not have yet.
+    /// Answers to the lines of the job that `journal` does not have yet.
     pub fn new(
-        batch: &str,
-        input: Input,
+        job: Job,
         journal: Journal,
         shared: Arc<Shared>,
         orders: watch::Receiver<Order>,
@@ -128,8 +147,7 @@ impl Work {
     ) -> Work {
         progress.send_replace(journal.counts());
         Work {
-            batch: batch.into(),
-            input,
+            job: Arc::new(job),
             journal,
             shared,
             orders,
@@ -186,22 +204,26 @@ impl Work {
     /// What the staged line takes of the allowance of all lines in memory.
     fn share(&self) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<> {
         let bytes = self.staged.as_ref().map_or(0, |line| line.body.len());
-        let grains = bytes.div_ceil(GRAIN).max(1) as u32;
-        Arc::clone(&self.shared.allowance).acquire_many_owned(grains)
+        self.shared.room(bytes)
     }
 
     fn ask(&mut self, share: OwnedSemaphorePermit) {
         let Some(line) = self.staged.take() else {
             return;
         };
-        let (shared, batch) = (Arc::clone(&self.shared), Arc::clone(&self.batch));
+        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
         let mut orders = self.orders.clone();
         self.asked.spawn(async move {
             let stop = async {
                 // Whoever gives orders lives as long as the batch is at work.
                 let _ = orders.wait_for(|order| *order != Order::Work).await;
             };
-            let answer = shared.asker.ask(&line, &batch, stop).await;
+            let asking = Asking {
+                batch: &job.batch,
+                owner: &job.owner,
+                timeout: None,
+            };
+            let answer = shared.asker.ask(&line, asking, stop).await;
             drop(share);
             answer
         });
@@ -226,7 +248,7 @@ impl Work {
         let mut intake = Some(self.intake());
         let mut group = Vec::new();
         while let Some(line) = next(&mut intake).await? {
-            group.push(Answer::none(&line, &self.batch, why));
+            group.push(Answer::none(&line, &self.job.batch, why));
             if group.len() == GROUP {
                 self.write(&std::mem::take(&mut group)).await?;
             }
@@ -255,7 +277,7 @@ impl Work {
                 return Err(error.into());
             }
             if !was_full {
-                error!(batch = %self.batch, "the disk is full; answers wait until there is room: {error}");
+                error!(batch = %self.job.batch, "the disk is full; answers wait until there is room: {error}");
                 metrics::disk_full(true);
                 was_full = true;
             }
@@ -265,7 +287,7 @@ impl Work {
             }
         }
         if was_full {
-            info!(batch = %self.batch, "there is room on the disk again");
+            info!(batch = %self.job.batch, "there is room on the disk again");
             metrics::disk_full(false);
         }
         for answer in answers {
@@ -277,7 +299,7 @@ impl Work {
 
     fn intake(&self) -> Intake {
         let done = self.journal.lines().collect();
-        Intake::start(self.input.clone(), self.shared.limits, done)
+        Intake::start(self.job.input.clone(), self.shared.limits, done)
     }
 }
 

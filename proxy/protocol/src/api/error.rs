@@ -23,6 +23,19 @@ impl Dialect {
     }
 }
 
+/// The code of a request that is no HTTP/1.1.
+pub const INVALID_HTTP: &str = "invalid_http";
+
+/// OpenAI's type of an error with this status, where nothing more is known of it.
+pub fn openai_kind(status: u16) -> &'static str {
+    match status {
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        400..=499 => "invalid_request_error",
+        _ => "server_error",
+    }
+}
+
 /// `{"error": {"message", "type", "param", "code"}}`, with `null` for what does not apply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenAiError<'a> {

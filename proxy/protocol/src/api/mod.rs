@@ -4,7 +4,7 @@
 mod error;
 mod routes;
 
-pub use error::{Dialect, OpenAiDetail, OpenAiError, TeiError, TeiKind};
+pub use error::{Dialect, INVALID_HTTP, OpenAiDetail, OpenAiError, TeiError, TeiKind, openai_kind};
 pub use routes::{ApiRoute, Kind, Method, ROUTES};
 
 /// Whether a value of `Content-Encoding` leaves the body as it is; no other coding is read.

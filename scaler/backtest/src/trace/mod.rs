@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod cloudwatch;
+mod cloudwatch_cli;
 mod forms;
 mod generate;
 mod ledger;

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use thiserror::Error;
 
-use super::{Demand, forms, ledger, prometheus, rows};
+use super::{Demand, cloudwatch_cli, forms, ledger, prometheus, rows};
 
 /// A packed trace that is longer than this is not read.
 const LARGEST_BYTES: u64 = 2 << 30;
@@ -54,7 +54,8 @@ pub enum TraceError {
 const FORMS: &str = "\"timestamp,cost\", \"timestamp,model,outcome,ms\", \"TIMESTAMP,ContextTokens,GeneratedTokens\", \
     \"timestamp_ms,input_length,output_length\", \"timestamp,value\", \
     \"t_s,total_rps,asym_idc,...\", \"Time,...\" as Grafana writes it, what CloudWatch's console \
-    writes, the JSON of a Prometheus range query, or a ledger";
+    writes, the JSON of aws cloudwatch get-metric-statistics or get-metric-data, the JSON of a Prometheus range query, \
+    or a ledger";
 
 /// Reads a trace as it is in a file: in any of the forms that [`TraceError::Header`] lists, packed
 /// by gzip or not.
@@ -77,6 +78,7 @@ pub fn parse(text: &str) -> Result<Demand, TraceError> {
     let text = text.trim_start_matches('\u{feff}');
     let demand = match text.trim_start().starts_with('{') {
         true if ledger::is_ledger(text) => ledger::read(text)?,
+        true if cloudwatch_cli::is_one(text) => cloudwatch_cli::read(text)?,
         true => prometheus::read(text)?,
         false => table(text)?,
     };

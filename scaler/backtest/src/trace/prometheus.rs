@@ -90,7 +90,7 @@ fn not_json(error: serde_json::Error) -> TraceError {
     TraceError::Json {
         line: error.line(),
         found: error.to_string(),
-        expected: "the answer of Prometheus' /api/v1/query_range, or a ledger",
+        expected: "the answer of Prometheus' /api/v1/query_range, what aws cloudwatch prints, or a ledger",
     }
 }
 

@@ -210,8 +210,21 @@ impl Hub {
     ) -> Result<(), HubError> {
         let mut tries = 1;
         loop {
-            let error = match remote.download_with_progress(file, Log::default()).await {
-                Ok(_) => return Ok(()),
+            let log = Log::default();
+            let error = match remote.download_with_progress(file, log.clone()).await {
+                Ok(_) if log.is_whole() => return Ok(()),
+                // The library believes whatever comes for a range.
+                Ok(pointer) => {
+                    let (received, size) = log.received();
+                    warn!(
+                        file,
+                        received,
+                        size,
+                        "the hub answered ranges with other bytes than those asked for; downloading the whole file"
+                    );
+                    plain::forget(&pointer);
+                    return self.download_whole(remote, cached, commit, file).await;
+                }
                 Err(error) => error,
             };
             if plain::is_whole(&error) {
@@ -219,15 +232,7 @@ impl Hub {
                     file,
                     "the hub does not support ranges; downloading the whole file"
                 );
-                let url = remote.url(file);
-                let token = token(&self.cache);
-                let done = plain::download(&url, token.as_deref(), cached, commit, file).await;
-                return done.map_err(|error| HubError::Plain {
-                    repository: self.repository.clone(),
-                    revision: self.revision.clone(),
-                    file: file.to_owned(),
-                    error,
-                });
+                return self.download_whole(remote, cached, commit, file).await;
             }
             if tries == TRIES {
                 return Err(HubError::Download {
@@ -241,6 +246,24 @@ impl Hub {
             tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(tries)).await;
             tries += 1;
         }
+    }
+
+    async fn download_whole(
+        &self,
+        remote: &ApiRepo,
+        cached: &CacheRepo,
+        commit: &str,
+        file: &str,
+    ) -> Result<(), HubError> {
+        let url = remote.url(file);
+        let token = token(&self.cache);
+        let done = plain::download(&url, token.as_deref(), cached, commit, file).await;
+        done.map_err(|error| HubError::Plain {
+            repository: self.repository.clone(),
+            revision: self.revision.clone(),
+            file: file.to_owned(),
+            error,
+        })
     }
 
     /// The snapshot that an earlier start left, `error` being why the hub was of no use.
@@ -285,25 +308,39 @@ fn directory_of(mut file: PathBuf) -> PathBuf {
     file
 }
 
-/// Says every tenth of a large file.
+/// Says every tenth of a large file, and counts what came.
 #[derive(Clone, Default)]
 struct Log {
     file: String,
-    size: usize,
+    size: Arc<AtomicUsize>,
     done: Arc<AtomicUsize>,
+}
+
+impl Log {
+    /// Bytes that came, those of an earlier try counted, and the size of the file.
+    fn received(&self) -> (usize, usize) {
+        let load = |number: &AtomicUsize| number.load(Ordering::Relaxed);
+        (load(&self.done), load(&self.size))
+    }
+
+    fn is_whole(&self) -> bool {
+        let (received, size) = self.received();
+        received == size
+    }
 }
 
 impl Progress for Log {
     async fn init(&mut self, size: usize, file: &str) {
-        self.size = size;
+        self.size.store(size, Ordering::Relaxed);
         self.file = file.to_owned();
         info!(file, megabytes = size >> 20, "downloading");
     }
 
     async fn update(&mut self, bytes: usize) {
         let before = self.done.fetch_add(bytes, Ordering::Relaxed);
-        let tenths = |done: usize| done * 10 / self.size.max(1);
-        if self.size > CHUNK_BYTES && tenths(before) < tenths(before + bytes) {
+        let size = self.size.load(Ordering::Relaxed);
+        let tenths = |done: usize| done * 10 / size.max(1);
+        if size > CHUNK_BYTES && tenths(before) < tenths(before + bytes) {
             info!(
                 file = self.file,
                 percent = tenths(before + bytes) * 10,

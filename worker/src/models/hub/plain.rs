@@ -1,5 +1,5 @@
 //! A file from a mirror that answers a request for a range with the whole file, as RFC 9110,
-//! section 14.2 allows: taken whole, and put where the cache has it.
+//! section 14.2 allows, or with other bytes: taken whole, and put where the cache has it.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -24,6 +24,14 @@ pub enum PlainError {
 /// Whether the library gave up because the answer was not a range.
 pub fn is_whole(error: &ApiError) -> bool {
     matches!(error, ApiError::MissingHeader(header) if *header == reqwest::header::CONTENT_RANGE)
+}
+
+/// Removes a file that is not what the hub has, from the snapshot and the content behind it.
+pub fn forget(pointer: &Path) {
+    if let Ok(content) = pointer.canonicalize() {
+        let _ = std::fs::remove_file(content);
+    }
+    let _ = std::fs::remove_file(pointer);
 }
 
 /// Downloads a file whole.

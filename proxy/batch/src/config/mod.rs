@@ -1,6 +1,7 @@
 //! The TOML file of `serve`. Every limit has a default; configs/batch.toml gives the reasons.
 
-use std::collections::BTreeMap;
+mod sagemaker;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tidegate_config::{Check, Duration, Problem};
 
+pub use self::sagemaker::{Callers, S3Rules, SageMakerRules};
 use crate::input::FileLimits;
 
 /// Of a file of keys.
@@ -124,33 +126,6 @@ pub struct SharedRules {
     pub visibility: Duration,
 }
 
-/// Clients of SageMaker's runtime.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SageMakerRules {
-    pub callers: Callers,
-    /// File of mode 0600 with an access key id and its secret a line.
-    pub access_keys_file: Option<PathBuf>,
-    /// Largest body.
-    pub body_bytes: usize,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// The model behind an endpoint whose name is another.
-    pub endpoints: BTreeMap<String, String>,
-}
-
-/// Who may call SageMaker's routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Callers {
-    /// There are no such routes.
-    Nobody,
-    /// Whoever signs with a known key.
-    Signed,
-    /// Signatures are not looked at.
-    Anyone,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -179,18 +154,6 @@ impl Default for SharedRules {
             part_lines: 500,
             part_bytes: 8 << 20,
             visibility: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for SageMakerRules {
-    fn default() -> Self {
-        SageMakerRules {
-            callers: Callers::Nobody,
-            access_keys_file: None,
-            body_bytes: 25 << 20,
-            timeout: Duration::from_secs(60),
-            endpoints: BTreeMap::new(),
         }
     }
 }
@@ -336,6 +299,13 @@ impl Check for Config {
             let found = self.proxy.in_flight_bytes;
             return Err(Problem::new("proxy.in_flight_bytes", found, expected));
         }
+        let most = self.sagemaker.s3.input_bytes;
+        if (self.proxy.in_flight_bytes as u64) < most {
+            let expected = format!("at least sagemaker.s3.input_bytes, {most}");
+            let found = self.proxy.in_flight_bytes;
+            return Err(Problem::new("proxy.in_flight_bytes", found, expected));
+        }
+        self.sagemaker.s3.check()?;
         self.shared.check()
     }
 }
