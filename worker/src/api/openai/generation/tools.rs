@@ -232,7 +232,7 @@ mod tests {
     fn calls(tools: &Tools) -> Calls {
         match tools.form(None).expect("a form").form {
             forms::Form::Calls(calls) => calls,
-            forms::Form::Json(schema) => panic!("{schema:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
