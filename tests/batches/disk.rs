@@ -93,13 +93,16 @@ async fn on_small_disk(harness: &Harness, size: &str, taken: u32) -> Batches {
     batches
 }
 
+/// Lines whose answers are more than the small disk has room for.
+const LINES: u32 = 4000;
+
 #[tokio::test]
 async fn a_full_disk_holds_the_batch_until_there_is_room() {
     let harness = Harness::start(HarnessConfig::default()).await;
     let _worker = harness.timed_worker("one", &["--slots", "8"]).await;
     let batches = on_small_disk(&harness, "7m", 5_000_000).await;
     let store = batches.store();
-    let file = input(harness.dir.path(), 2000, 0);
+    let file = input(harness.dir.path(), LINES, 0);
     let mut client = OpenAi::start(&batches.url(), "run", &file, ENDPOINT);
     client.begun();
     eventually("the disk is full", async || {
@@ -119,7 +122,7 @@ async fn a_full_disk_holds_the_batch_until_there_is_room() {
     assert_eq!(result["status"], "completed", "{result}");
     assert_eq!(
         ids(&result["output"]),
-        (0..2000).map(id).collect::<Vec<_>>()
+        (0..LINES).map(id).collect::<Vec<_>>()
     );
 }
 

@@ -207,15 +207,17 @@ mod tests {
 
     use super::*;
 
-    /// Takes a batch each time it is allowed to.
+    /// Takes a batch each time it is allowed to, and says that it was given one.
     #[derive(Debug)]
     struct Slow {
+        given: mpsc::Sender<()>,
         allowed: Mutex<mpsc::Receiver<()>>,
         taken: Arc<AtomicU64>,
     }
 
     impl SpanExporter for Slow {
         async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            let _ = self.given.send(());
             let allowed = self.allowed.lock().expect("nobody panics");
             let _ = allowed.recv();
             self.taken.fetch_add(batch.len() as u64, Ordering::Relaxed);
@@ -226,8 +228,10 @@ mod tests {
     #[test]
     fn a_collector_that_hangs_holds_nobody_up_and_what_does_not_fit_is_dropped() {
         let (allow, allowed) = mpsc::channel();
+        let (given, first_batch) = mpsc::channel();
         let taken = Arc::new(AtomicU64::new(0));
         let exporter = Slow {
+            given,
             allowed: Mutex::new(allowed),
             taken: Arc::clone(&taken),
         };
@@ -245,13 +249,20 @@ mod tests {
             .with_span_processor(queue)
             .build();
         let tracer = provider.tracer("test");
+        for _ in 0..4 {
+            drop(tracer.start("span"));
+        }
+        first_batch.recv().expect("the first batch is full");
         // Were one of them to wait for the collector, this would never end.
-        for _ in 0..100 {
+        for _ in 4..100 {
             drop(tracer.start("span"));
         }
         let dropped = overflow.load(Ordering::Relaxed);
-        // At most a batch is at the collector, one is being put together, and the queue is full.
-        assert!((100 - 9 - 2 * 4..=100 - 8).contains(&dropped), "{dropped}");
+        assert_eq!(
+            dropped,
+            96 - (8 + 1),
+            "the queue is full, the rest is dropped"
+        );
         drop(allow);
         provider.force_flush().expect("the thread works again");
         assert_eq!(taken.load(Ordering::Relaxed) + dropped, 100);

@@ -115,14 +115,20 @@ async fn keep(
     let mut out = File::create(&upload.path)
         .await
         .map_err(|error| unwritable(&error))?;
-    let mut bytes = 0;
+    let (mut bytes, mut written) = (0, Ok(()));
     while let Some(piece) = field.chunk().await.map_err(|error| broken(&error, most))? {
-        out.write_all(&piece)
-            .await
-            .map_err(|error| unwritable(&error))?;
+        // What cannot be written is read all the same: a client that is still sending does not see
+        // the answer.
+        if written.is_ok() {
+            written = out.write_all(&piece).await;
+        }
         bytes += piece.len() as u64;
     }
-    out.flush().await.map_err(|error| unwritable(&error))?;
+    let written = match written {
+        Ok(()) => out.flush().await,
+        failed => failed,
+    };
+    written.map_err(|error| unwritable(&error))?;
     Ok((upload, filename, bytes))
 }
 
