@@ -1,6 +1,6 @@
 """Has Hugging Face's client generate text and chat, and prints what it saw as JSON.
 
-    tgi_generate.py BASE_URL
+    tgi_generate.py BASE_URL MODEL
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 
 from huggingface_hub import InferenceClient
 
-(base_url,) = sys.argv[1:]
+base_url, model = sys.argv[1:]
 client = InferenceClient(model=base_url)
 asked = dict(prompt="The tide", max_new_tokens=12)
 plain = client.text_generation(**asked)
@@ -20,10 +20,12 @@ grammar = {"type": "json", "value": {"type": "object", "properties": {"high": {"
 held = client.text_generation(
     "The tide is", max_new_tokens=300, do_sample=True, temperature=1.0, seed=3, grammar=grammar
 )
-chat = client.chat_completion([{"role": "user", "content": "Hello"}], temperature=0.0, max_tokens=12)
-parts = client.chat_completion(
-    [{"role": "user", "content": "Hello"}], temperature=0.0, max_tokens=12, stream=True
+# For an address the client calls the model "dummy".
+chatted = dict(
+    messages=[{"role": "user", "content": "Hello"}], temperature=0.0, max_tokens=12, extra_body={"model": model}
 )
+chat = client.chat_completion(**chatted)
+parts = client.chat_completion(stream=True, **chatted)
 
 print(json.dumps({
     "plain": plain,

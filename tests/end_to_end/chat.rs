@@ -110,7 +110,7 @@ async fn the_unmodified_client_of_text_generation_inference_generates_and_chats(
     let harness = Harness::start(HarnessConfig::default()).await;
     let _worker = harness.worker_with("w", &model(), &["--name", MODEL]).await;
     let url = format!("http://{}", harness.listen);
-    let seen = run_client("tgi_generate.py", &[&url], &[]).await;
+    let seen = run_client("tgi_generate.py", &[&url, MODEL], &[]).await;
     let plain = seen["plain"].as_str().expect("text");
     assert!(!plain.is_empty());
     for same in ["details", "streamed", "last"] {
