@@ -73,6 +73,13 @@ impl Parameters {
                 &format!("is {top}; expected 0 to {MOST_TOP}"),
             )),
             Parameters {
+                temperature: Some(temperature),
+                ..
+            } if *temperature < 0.0 => Err(invalid(
+                "temperature",
+                &format!("is {temperature}; expected 0 or more"),
+            )),
+            Parameters {
                 max_new_tokens: Some(tokens @ ..=0),
                 ..
             } => Err(invalid(
