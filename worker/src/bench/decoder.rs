@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{BenchArgs, BenchError, ProcessFigures};
+use super::{BenchArgs, BenchError, ProcessFigures, write_size};
 use crate::measure::decoder::{EACH, Runner, Sequence};
 use crate::measure::{Inputs, MeasureError, p50_and_p99_ms};
 use crate::threads;
-use crate::units::Bytes;
 
 /// Tokens of the prompt that is read.
 const PROMPT: usize = 512;
@@ -184,20 +183,11 @@ impl std::fmt::Display for Figures {
             "{:>2} together  {:.1} tokens/s",
             self.sequences, self.batched_decode_tokens_per_second
         )?;
-        write!(
+        write_size(
             out,
-            "size         {} on disk, {} of weights in memory",
-            Bytes(self.model_bytes),
-            Bytes(self.weights_bytes)
-        )?;
-        if let Some(process) = &self.process {
-            let resident = Bytes(process.resident_bytes.unwrap_or(0));
-            write!(
-                out,
-                ", {resident} resident; loaded in {:.0} ms",
-                process.load_ms
-            )?;
-        }
-        Ok(())
+            self.model_bytes,
+            self.weights_bytes,
+            self.process.as_ref(),
+        )
     }
 }

@@ -256,20 +256,31 @@ impl std::fmt::Display for Figures {
                 at.tokens, at.p50_ms, at.p99_ms
             )?;
         }
-        write!(
+        write_size(
             out,
-            "size         {} on disk, {} of weights in memory",
-            Bytes(self.model_bytes),
-            Bytes(self.weights_bytes)
-        )?;
-        if let Some(process) = &self.process {
-            let resident = Bytes(process.resident_bytes.unwrap_or(0));
-            write!(
-                out,
-                ", {resident} resident; loaded in {:.0} ms",
-                process.load_ms
-            )?;
-        }
-        Ok(())
+            self.model_bytes,
+            self.weights_bytes,
+            self.process.as_ref(),
+        )
     }
+}
+
+/// The line of a table that says how much room a model takes.
+fn write_size(
+    out: &mut std::fmt::Formatter<'_>,
+    model_bytes: u64,
+    weights_bytes: u64,
+    process: Option<&ProcessFigures>,
+) -> std::fmt::Result {
+    let (file, weights) = (Bytes(model_bytes), Bytes(weights_bytes));
+    write!(
+        out,
+        "size         {file} on disk, {weights} of weights in memory"
+    )?;
+    let Some(process) = process else {
+        return Ok(());
+    };
+    let resident = Bytes(process.resident_bytes.unwrap_or(0));
+    let load_ms = process.load_ms;
+    write!(out, ", {resident} resident; loaded in {load_ms:.0} ms")
 }

@@ -14,7 +14,7 @@ mod tile;
 
 pub(crate) use forward::Multiply;
 pub use rows::BlockRows;
-pub(crate) use rows::BlockView;
+pub(crate) use rows::{BlockView, QuantizeRows};
 
 use std::ops::Range;
 

@@ -5,6 +5,7 @@
 //! minimum, and times -128 for instructions that want weights without sign.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::aligned::Aligned;
 use crate::blocks::RUN;
@@ -194,6 +195,31 @@ impl BlockView<'_> {
                 *self.scales.add(at) = scale;
                 *self.sums.add(at) = scale * sum;
                 *self.origins.add(at) = -128 * sum as i32;
+            }
+        }
+    }
+}
+
+/// Quantizes some columns of some rows, the first of which begin at `from`.
+pub(crate) struct QuantizeRows<'a> {
+    pub(crate) from: *const f32,
+    pub(crate) stride: usize,
+    pub(crate) to: BlockView<'a>,
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+}
+
+impl Kernel for QuantizeRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (first, blocks) = (self.columns.start / RUN, self.columns.len() / RUN);
+        for (r, row) in self.rows.enumerate() {
+            // SAFETY: rows and columns are this member's own and in both matrices.
+            unsafe {
+                let from = self.from.add(r * self.stride);
+                self.to.put(s, row, first, blocks, from);
             }
         }
     }

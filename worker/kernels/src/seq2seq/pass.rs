@@ -7,13 +7,12 @@
 use std::ops::Range;
 
 use super::parts::{CrossAttention, FeedForward};
-use super::rows::{NormRows, QuantizeRows, Row, StoreKeys};
+use super::rows::{NormRows, Row, StoreKeys};
 use super::workspace::{Buffers, INNER_ROWS};
 use super::{Seq2Seq, Stack};
-use crate::block_linear::{BlockLinear, BlockView, Multiply};
+use crate::block_linear::{BlockLinear, BlockView, Multiply, QuantizeRows};
 use crate::linear::{Activation, Epilogue, Store};
 use crate::paged::{Attend, Bias, CacheView, PagedScratch, Visible};
-use crate::quant::split;
 use crate::rms_norm::RmsNorm;
 use crate::simd::MAX_PANEL;
 use crate::team::{Broken, Member, SharedRows, Team};
@@ -158,7 +157,7 @@ impl<'a> Pass<'a> {
         let part = Part {
             from: 0..self.rows.len(),
             to: 0,
-            columns: nth(head.n, member, MAX_PANEL),
+            columns: member.share(head.n, MAX_PANEL),
         };
         let to = To {
             values: out,
@@ -171,7 +170,7 @@ impl<'a> Pass<'a> {
 
     /// The rows that only this member changes, apart from the channels of a layer's result.
     fn own_rows(&self, member: Member<'_>) -> Range<usize> {
-        nth(self.rows.len(), member, 1)
+        member.share(self.rows.len(), 1)
     }
 
     /// Members wait for each other where they share channels.
@@ -184,7 +183,7 @@ impl<'a> Pass<'a> {
         let (rows, columns) = if self.by_rows {
             (self.own_rows(member), 0..linear.n)
         } else {
-            (0..self.rows.len(), nth(linear.n, member, MAX_PANEL))
+            (0..self.rows.len(), member.share(linear.n, MAX_PANEL))
         };
         Part {
             to: rows.start,
@@ -357,9 +356,14 @@ impl<'a> Pass<'a> {
         self.meet(member)?;
         if !self.by_rows {
             let rows = 0..self.rows.len();
-            self.widen(layers, rows.clone(), 0, nth(layers.up.n, member, MAX_PANEL));
+            self.widen(
+                layers,
+                rows.clone(),
+                0,
+                member.share(layers.up.n, MAX_PANEL),
+            );
             member.wait()?;
-            self.narrow(layers, rows, 0, nth(layers.down.n, member, MAX_PANEL));
+            self.narrow(layers, rows, 0, member.share(layers.down.n, MAX_PANEL));
             return member.wait();
         }
         let first = member.index * INNER_ROWS;
@@ -449,10 +453,4 @@ impl<'a> Pass<'a> {
         // were checked when the model and the workspace were made.
         unsafe { multiply.run() };
     }
-}
-
-/// This member's range of `len` things that are cut at multiples of `unit`.
-fn nth(len: usize, member: Member<'_>, unit: usize) -> Range<usize> {
-    let mut parts = split(len, member.count, unit);
-    parts.nth(member.index).unwrap_or(len..len)
 }

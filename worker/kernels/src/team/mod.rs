@@ -14,8 +14,11 @@ pub(crate) use shared::SharedRows;
 
 use std::borrow::BorrowMut;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
+
+use crate::quant::split;
 
 /// Threads for [`Team::run`]; they end with it.
 pub struct Team {
@@ -38,6 +41,12 @@ impl Member<'_> {
     /// Another member failed.
     pub fn wait(&self) -> Result<(), Broken> {
         self.barrier.wait()
+    }
+
+    /// This member's range of `len` things that are cut at multiples of `unit`.
+    pub(crate) fn share(&self, len: usize, unit: usize) -> Range<usize> {
+        let mut parts = split(len, self.count, unit);
+        parts.nth(self.index).unwrap_or(len..len)
     }
 }
 

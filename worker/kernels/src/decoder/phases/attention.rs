@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::Pass;
-use super::rows::QuantizeRows;
+use crate::block_linear::QuantizeRows;
 use crate::decoder::{Chunk, DecoderLayer};
 use crate::paged::{Attend, PAGE_TOKENS, PagedScratch, Place, Visible};
 use crate::rope::Rope;

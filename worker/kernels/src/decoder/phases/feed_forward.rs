@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::rows::QuantizeRows;
-use super::{Pass, REPLACE, Source, Target, nth};
+use super::{Pass, REPLACE, Source, Target};
+use crate::block_linear::QuantizeRows;
 use crate::decoder::DecoderLayer;
 use crate::decoder::workspace::INNER_ROWS;
 use crate::simd::MAX_PANEL;
@@ -23,10 +23,10 @@ impl Pass<'_> {
                 from,
                 rows.clone(),
                 0,
-                nth(layer.up.n, member, MAX_PANEL),
+                member.share(layer.up.n, MAX_PANEL),
             );
             member.wait()?;
-            self.narrow(layer, rows, 0, nth(layer.down.n, member, MAX_PANEL));
+            self.narrow(layer, rows, 0, member.share(layer.down.n, MAX_PANEL));
             return Ok(());
         }
         let own = self.own_rows(member);

@@ -18,7 +18,6 @@ use super::{Chunk, Decoder, DecoderLayer};
 use crate::block_linear::{BlockLinear, BlockView, Multiply};
 use crate::linear::{Activation, Epilogue, Store};
 use crate::paged::CacheView;
-use crate::quant::split;
 use crate::rms_norm::RmsNorm;
 use crate::simd::MAX_PANEL;
 use crate::team::{Broken, Member, SharedRows};
@@ -107,7 +106,7 @@ impl<'a> Pass<'a> {
 
     /// The rows that only this member changes, apart from the channels of a layer's result.
     fn own_rows(&self, member: Member<'_>) -> Range<usize> {
-        nth(self.plan.rows.len(), member, 1)
+        member.share(self.plan.rows.len(), 1)
     }
 
     /// Members wait for each other where they share channels.
@@ -120,7 +119,7 @@ impl<'a> Pass<'a> {
         if self.by_rows {
             (self.own_rows(member), 0..linear.n)
         } else {
-            (0..self.plan.rows.len(), nth(linear.n, member, MAX_PANEL))
+            (0..self.plan.rows.len(), member.share(linear.n, MAX_PANEL))
         }
     }
 
@@ -235,11 +234,11 @@ impl<'a> Pass<'a> {
             pass: self,
             norm: &parts.output_norm,
             post: None,
-            from: Rows::Wanted(nth(wanted.len(), member, 1)),
+            from: Rows::Wanted(member.share(wanted.len(), 1)),
         });
         member.wait()?;
         let (head, vocab) = (self.decoder.head(), parts.shape.vocab);
-        let columns = nth(vocab, member, MAX_PANEL);
+        let columns = member.share(vocab, MAX_PANEL);
         let to = Target {
             rows: self.out,
             stride: vocab,
@@ -299,10 +298,4 @@ struct Target<'a> {
     rows: SharedRows<'a>,
     stride: usize,
     first: usize,
-}
-
-/// This member's range of `len` things that are cut at multiples of `unit`.
-fn nth(len: usize, member: Member<'_>, unit: usize) -> Range<usize> {
-    let mut parts = split(len, member.count, unit);
-    parts.nth(member.index).unwrap_or(len..len)
 }

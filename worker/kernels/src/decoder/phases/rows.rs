@@ -3,8 +3,6 @@
 use std::ops::Range;
 
 use super::Pass;
-use crate::block_linear::BlockView;
-use crate::blocks::RUN;
 use crate::paged::softcap;
 use crate::rms_norm::RmsNorm;
 use crate::simd::{Kernel, Simd};
@@ -91,31 +89,6 @@ unsafe fn add_normed<S: Simd>(s: S, pass: &Pass<'_>, post: &RmsNorm, row: usize)
             let x = s.load_n(hidden.add(at), n, 0.0);
             let y = s.add(x, s.load_n(branch.add(at), n, 0.0));
             s.store_n(hidden.add(at), n, y);
-        }
-    }
-}
-
-/// Quantizes some columns of some rows, the first of which begin at `from`.
-pub(super) struct QuantizeRows<'a> {
-    pub(super) from: *const f32,
-    pub(super) stride: usize,
-    pub(super) to: BlockView<'a>,
-    pub(super) rows: Range<usize>,
-    pub(super) columns: Range<usize>,
-}
-
-impl Kernel for QuantizeRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (first, blocks) = (self.columns.start / RUN, self.columns.len() / RUN);
-        for (r, row) in self.rows.enumerate() {
-            // SAFETY: rows and columns are this member's own and in both matrices.
-            unsafe {
-                let from = self.from.add(r * self.stride);
-                self.to.put(s, row, first, blocks, from);
-            }
         }
     }
 }
