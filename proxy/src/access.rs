@@ -1,24 +1,26 @@
 //! The access log: one line for each request, so that `tidegate-scaler backtest --trace` can
 //! replay them. Off unless the config names a file.
 //!
-//! A line has time, model, outcome and duration: no text, no address, no token. Requests never wait for
+//! A line has time, model, outcome, duration and the request's id: no text, no address, no token. Requests never wait for
 //! the disk: a thread writes lines from a bounded queue; while the queue is full, lines are dropped and
 //! counted.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use tidegate_http::RequestId;
 
 use crate::config::AccessRules;
 use crate::metrics;
 
 /// Read by `tidegate-scaler backtest`.
-const HEADER: &str = "timestamp,model,outcome,ms";
+const HEADER: &str = "timestamp,model,outcome,ms,request_id";
 
 /// Lines on their way to the disk.
 const QUEUE: usize = 16_384;
@@ -44,6 +46,7 @@ struct Line {
     model: String,
     outcome: &'static str,
     took_ms: u64,
+    id: RequestId,
 }
 
 impl AccessLog {
@@ -52,7 +55,12 @@ impl AccessLog {
         let Some(path) = rules.log.clone() else {
             return Ok(None);
         };
-        let file = open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let cannot = || format!("cannot write {}", path.display());
+        // Lines of an earlier version have other columns.
+        if !has_header(&path) {
+            put_aside(&path).with_context(cannot)?;
+        }
+        let file = open(&path).with_context(cannot)?;
         let (notes, received) = sync_channel(QUEUE);
         let writer = Writer {
             path,
@@ -67,7 +75,7 @@ impl AccessLog {
     }
 
     /// A request ended now, `took` after it had arrived.
-    pub fn note(&self, model: &str, took: Duration, outcome: &'static str) {
+    pub fn note(&self, model: &str, took: Duration, outcome: &'static str, id: &RequestId) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let arrived = now.unwrap_or_default().saturating_sub(took);
         let line = Line {
@@ -75,6 +83,7 @@ impl AccessLog {
             model: model.to_owned(),
             outcome,
             took_ms: took.as_millis() as u64,
+            id: id.clone(),
         };
         if self.notes.try_send(Note::Line(line)).is_err() {
             metrics::access_line_dropped();
@@ -122,7 +131,10 @@ impl Writer {
 
     fn write(&mut self, line: &Line) -> std::io::Result<()> {
         if self.written >= self.limit {
-            self.put_aside()?;
+            self.file.flush()?;
+            put_aside(&self.path)?;
+            self.file = BufWriter::new(open(&self.path)?);
+            self.written = 0;
         }
         if self.written == 0 {
             self.append(format!("{HEADER}\n"))?;
@@ -132,25 +144,42 @@ impl Writer {
             model,
             outcome,
             took_ms,
+            id,
         } = line;
         let (seconds, rest) = (arrived_ms / 1000, arrived_ms % 1000);
-        self.append(format!("{seconds}.{rest:03},{model},{outcome},{took_ms}\n"))
+        let id = field(id.as_str());
+        let line = format!("{seconds}.{rest:03},{model},{outcome},{took_ms},{id}\n");
+        self.append(line)
     }
 
     fn append(&mut self, text: String) -> std::io::Result<()> {
         self.written += text.len() as u64;
         self.file.write_all(text.as_bytes())
     }
+}
 
-    /// A full log is kept beside the new one, in place of the one before.
-    fn put_aside(&mut self) -> std::io::Result<()> {
-        self.file.flush()?;
-        let mut aside = self.path.clone().into_os_string();
-        aside.push(".1");
-        std::fs::rename(&self.path, aside)?;
-        self.file = BufWriter::new(open(&self.path)?);
-        self.written = 0;
-        Ok(())
+/// A full log is kept beside the new one, in place of the one before.
+fn put_aside(path: &Path) -> std::io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".1");
+    std::fs::rename(path, aside)
+}
+
+/// Whether lines can be added to what is there, which may be nothing.
+fn has_header(path: &Path) -> bool {
+    let mut first = String::new();
+    let read = File::open(path).and_then(|file| {
+        let most = HEADER.len() as u64 + 1;
+        BufReader::new(file.take(most)).read_line(&mut first)
+    });
+    read.is_err() || first.is_empty() || first.trim_end() == HEADER
+}
+
+/// As a column of comma-separated values (RFC 4180).
+fn field(text: &str) -> Cow<'_, str> {
+    match text.contains([',', '"']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
+        false => text.into(),
     }
 }
 

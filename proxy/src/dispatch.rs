@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use tidegate_http::RequestId;
 use tidegate_queue::{
     Ask, AttemptError, Moment, NoSuchModel, Outcome, Placement, QueueId, Refusal, Registry,
     RegistryConfig, Ticket,
@@ -76,7 +77,12 @@ impl Dispatcher {
 
     /// Puts a request in the queue of the model that it names. It leaves when its place is
     /// dropped.
-    pub fn enter(self: &Arc<Self>, model: Option<&str>, ask: Ask) -> Result<Place, NotEntered> {
+    pub fn enter(
+        self: &Arc<Self>,
+        model: Option<&str>,
+        ask: Ask,
+        id: &RequestId,
+    ) -> Result<Place, NotEntered> {
         let mut state = self.lock();
         let now = self.now();
         let queue = (state.registry.queue_of(model)).map_err(NotEntered::NoSuchModel)?;
@@ -86,7 +92,7 @@ impl Dispatcher {
         };
         let ticket = state.registry.arrive(now, queue, ask);
         let ticket = ticket.map_err(|refusal| {
-            self.note(&labels.model, now.saturating_sub(ask.arrived), "shed");
+            self.note(&labels.model, now.saturating_sub(ask.arrived), "shed", id);
             NotEntered::Refused(refusal)
         })?;
         let turn = state.wait(queue, ticket);
@@ -97,6 +103,7 @@ impl Dispatcher {
             labels,
             ticket,
             ask,
+            id: id.clone(),
             turn,
             held: None,
             second: None,
@@ -120,16 +127,17 @@ impl Dispatcher {
         name.map(Arc::clone).unwrap_or_default()
     }
 
-    fn note(&self, model: &str, took: Duration, outcome: &'static str) {
+    fn note(&self, model: &str, took: Duration, outcome: &'static str, id: &RequestId) {
         if let Some(access) = &self.access {
-            access.note(model, took, outcome);
+            access.note(model, took, outcome, id);
         }
     }
 
     /// Notes a request that was answered without entering a queue.
-    pub fn note_unqueued(&self, took: Duration, status: StatusCode) {
+    pub fn note_unqueued(&self, took: Duration, status: StatusCode, id: &RequestId) {
         let refused = status.is_client_error() || status.is_server_error();
-        self.note("", took, if refused { "refused" } else { "served" });
+        let outcome = if refused { "refused" } else { "served" };
+        self.note("", took, outcome, id);
     }
 
     /// Brings what was noted of requests to the disk.
@@ -168,6 +176,7 @@ pub struct Place {
     labels: Labels,
     ticket: Ticket,
     ask: Ask,
+    id: RequestId,
     turn: oneshot::Receiver<Placement>,
     held: Option<Placement>,
     /// Of a second try beside the first.
@@ -285,7 +294,7 @@ impl Drop for Place {
         let took = now.saturating_sub(self.ask.arrived);
         metrics::request_ended(&self.labels, took);
         self.dispatcher
-            .note(&self.labels.model, took, name(outcome));
+            .note(&self.labels.model, took, name(outcome), &self.id);
     }
 }
 

@@ -120,4 +120,14 @@ async fn failed_lines_are_in_the_output_and_in_the_exit_code() {
         .map(|line| line["response"]["status_code"].as_u64())
         .collect();
     assert_eq!(statuses, [Some(200), Some(404), Some(200)]);
+    let lines = lines(&output);
+    let mut ids: Vec<_> = (lines.iter())
+        .map(|line| line["response"]["request_id"].as_str().expect("an id"))
+        .collect();
+    let told = &lines[0]["response"]["body"]["headers"]["x-request-id"];
+    assert_eq!(ids[0], told, "by which the worker may log");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
 }

@@ -81,6 +81,8 @@ async fn boto3_invokes_an_endpoint_whole_and_in_pieces() {
     let body: Value = serde_json::from_str(whole["body"].as_str().expect("text")).expect("JSON");
     assert_eq!(body["headers"]["x-request-id"], "mine-1");
     assert_eq!(renamed["status"], 200, "{renamed}");
+    let body: Value = serde_json::from_str(renamed["body"].as_str().expect("text")).expect("JSON");
+    assert_eq!(body["headers"]["x-request-id"], renamed["request"]);
     assert_eq!(stream["status"], 200, "{stream}");
     let parts: String = (stream["parts"].as_array().expect("parts").iter())
         .filter_map(Value::as_str)

@@ -31,6 +31,7 @@ def make(call):
     )
     seen = {key: value for key, value in answer.items() if isinstance(value, str)}
     seen["status"] = answer["ResponseMetadata"]["HTTPStatusCode"]
+    seen["request"] = answer["ResponseMetadata"]["RequestId"]
     if call["operation"] == "invoke_endpoint_async":
         return seen
     body = answer["Body"]

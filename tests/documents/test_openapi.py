@@ -40,6 +40,8 @@ CASES = [
     ("up", "post", "/v1/completions", {"model": CHAT["model"], "prompt": "hi", "max_tokens": 4, "logprobs": 1}, 200),
     ("up", "post", "/generate",
      {"model": CHAT["model"], "inputs": "hi", "parameters": {"max_new_tokens": 4, "details": True, "seed": 1}}, 200),
+    ("up", "post", "/generate", {"model": CHAT["model"], "inputs": "hi", "parameters": {"best_of": 2}}, 422),
+    ("up", "post", "/generate", {"model": "unknown", "inputs": "hi"}, 404),
     ("up", "post", "/v1/embeddings", EMBEDDINGS, 200),
     ("up", "post", "/v1/embeddings", {**EMBEDDINGS, "encoding_format": "base64", "dimensions": 8}, 200),
     ("up", "post", "/v1/embeddings", {"model": "unknown", "input": "x"}, 404),

@@ -5,12 +5,10 @@
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
+use tidegate_protocol::REQUEST_ID_HEADER;
 use tidegate_telemetry::{Kind, Parent, Span, TRACE_PARENT, TRACE_STATE};
 
 use crate::engine::Usage;
-
-/// By which client, proxy and worker name a request.
-const REQUEST_ID: &str = "x-request-id";
 
 /// The span of a request that has arrived; nothing while traces are off.
 pub fn begin(method: &'static str, model: &str, headers: &HeaderMap) -> Span {
@@ -23,7 +21,10 @@ pub fn begin(method: &'static str, model: &str, headers: &HeaderMap) -> Span {
     if span.is_recording() {
         span.set("gen_ai.operation.name", method);
         span.set("gen_ai.request.model", model.to_owned());
-        if let Some(id) = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        if let Some(id) = headers
+            .get(REQUEST_ID_HEADER)
+            .and_then(|id| id.to_str().ok())
+        {
             span.set("tidegate.request.id", id.to_owned());
         }
     }

@@ -174,7 +174,7 @@ impl<E: SpanExporter> Sender<E> {
                 counter!(DROPPED).increment(spans + dropped);
                 if !std::mem::replace(&mut self.is_away, true) {
                     tracing::warn!(
-                        "the collector of traces takes no spans; they are dropped: {error}"
+                        %error, "the collector of traces takes no spans; they are dropped"
                     );
                 }
             }

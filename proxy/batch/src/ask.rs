@@ -13,6 +13,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::json;
+use tidegate_protocol::REQUEST_ID_HEADER;
 use tidegate_telemetry::{Kind, Span};
 use tracing::{error, warn};
 
@@ -29,9 +30,6 @@ pub const CLASS: &str = "batch";
 
 /// On a request: how long the proxy may take, in milliseconds.
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
-
-/// On an answer: the id under which the proxy's log has it.
-const REQUEST_ID_HEADER: &str = "x-request-id";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -62,6 +60,8 @@ pub struct Asking<'a> {
     pub batch: &'a str,
     /// Whose batch it is: keys take turns.
     pub owner: &'a str,
+    /// By which the proxy and the worker name the request; without one the proxy makes one for each try.
+    pub request_id: Option<&'a str>,
     /// How long a try may take, where that is less than `proxy.line_timeout`.
     pub timeout: Option<Duration>,
 }
@@ -152,7 +152,12 @@ impl Asker {
     }
 
     async fn try_once(&self, line: &Line, asking: Asking<'_>, span: &Span) -> Tried {
-        let Asking { batch, timeout, .. } = asking;
+        let Asking {
+            batch,
+            timeout,
+            request_id,
+            ..
+        } = asking;
         let most = *self.rules.line_timeout;
         let timeout = timeout.map_or(most, |timeout| timeout.min(most));
         let mut url = self.url.clone();
@@ -163,6 +168,9 @@ impl Asker {
             .header(TIMEOUT_HEADER, timeout.as_millis() as u64)
             .timeout(timeout + GRACE)
             .body(line.body.clone());
+        if let Some(id) = request_id {
+            request = request.header(REQUEST_ID_HEADER, id);
+        }
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }

@@ -6,6 +6,7 @@
 
 mod patient;
 mod refusal;
+mod request_id;
 mod strict;
 
 use std::convert::Infallible;
@@ -29,6 +30,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service;
 use tracing::{debug, info, warn};
+
+pub use self::request_id::{RequestId, identify};
 
 use self::patient::Patient;
 use self::refusal::refusal;

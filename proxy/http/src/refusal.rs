@@ -5,7 +5,9 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use tidegate_http1::Fault;
-use tidegate_protocol::api::{Dialect, INVALID_HTTP, OpenAiError, TeiError, TeiKind, openai_kind};
+use tidegate_protocol::api::{
+    Dialect, INVALID_HTTP, OpenAiError, TeiError, TeiKind, TgiError, openai_kind,
+};
 
 /// Says what is wrong, and that nothing more is read on this connection.
 pub fn refusal(fault: Fault, dialect: Dialect) -> Response {
@@ -22,6 +24,10 @@ pub fn refusal(fault: Fault, dialect: Dialect) -> Response {
         }
         Dialect::Tei => {
             let error = TeiError::new(TeiKind::Validation, message);
+            (status, Json(error)).into_response()
+        }
+        Dialect::Tgi => {
+            let error = TgiError::new(status.as_u16(), message);
             (status, Json(error)).into_response()
         }
     };

@@ -49,6 +49,9 @@ pub const RANK_HEADER: &str = "x-tidegate-rank";
 /// On a request, from clients and onward: milliseconds the client still waits.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
+/// On a request and on its answer: the id by which client, proxy and worker name it.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
 /// On a worker's refusal, whatever its status: why it did not take the request ([`REFUSED_FULL`] or [`REFUSED_NOT_READY`]).
 /// A response with this header means that no work was begun.
 pub const REFUSED_HEADER: &str = "x-tidegate-refused";

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use tidegate_http::RequestId;
 use tidegate_protocol::{REFUSED_FULL, REFUSED_HEADER};
 use tidegate_queue::AttemptError;
 use tidegate_telemetry::Span;
@@ -19,7 +20,7 @@ use tidegate_telemetry::Span;
 pub use self::answer::Answer;
 use self::exchange::{Exchange, NoAnswer};
 use self::outgoing::Introduction;
-pub use self::outgoing::{Outgoing, REQUEST_ID};
+pub use self::outgoing::Outgoing;
 pub use self::passage::Passage;
 use self::pool::{NoConnection, Pool, PoolConfig};
 use crate::config::WorkerRules;
@@ -70,7 +71,7 @@ impl Backend {
     ) -> Result<Answer, AttemptError> {
         let head = request.head(&self.introduction, worker, left, attempt);
         let mut answer = self.exchange(worker, &head, request.body()).await?;
-        match refusal(&answer) {
+        match refusal(&answer, request.id()) {
             Some(attempt_error) => {
                 self.settle(&mut answer).await;
                 self.release(answer);
@@ -133,9 +134,9 @@ impl Backend {
 }
 
 /// An answer that is not for the client: the worker did not begin, or does not know this proxy.
-fn refusal(answer: &Answer) -> Option<AttemptError> {
+fn refusal(answer: &Answer, request_id: &RequestId) -> Option<AttemptError> {
     if answer.status() == StatusCode::UNAUTHORIZED {
-        tracing::error!("a worker does not accept this proxy's token");
+        tracing::error!(%request_id, "a worker does not accept this proxy's token");
         return Some(AttemptError::NotReady);
     }
     let reason = answer.fields().get(REFUSED_HEADER)?;

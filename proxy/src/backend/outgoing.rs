@@ -6,21 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use tidegate_http::RequestId;
 use tidegate_http1::Fields;
-use tidegate_protocol::{PROXY_HEADER, TIMEOUT_HEADER};
+use tidegate_protocol::{PROXY_HEADER, REQUEST_ID_HEADER, TIMEOUT_HEADER};
 use tidegate_telemetry::{Span, TRACE_PARENT, TRACE_STATE};
 
 /// The only fields of a client that reach a worker.
-const PASSED_ON: [&str; 5] = [
-    "accept",
-    "content-type",
-    REQUEST_ID,
-    TRACE_PARENT,
-    TRACE_STATE,
-];
-
-/// By which client, proxy and worker name a request.
-pub const REQUEST_ID: &str = "x-request-id";
+const PASSED_ON: [&str; 4] = ["accept", "content-type", TRACE_PARENT, TRACE_STATE];
 
 /// A longer value of one of them is left out, so that waiting requests stay as small as the queue
 /// counts them.
@@ -31,6 +23,7 @@ pub struct Outgoing {
     /// Request line and fields, without the empty line.
     head: Vec<u8>,
     body: Bytes,
+    id: RequestId,
 }
 
 /// The fields by which a worker knows this proxy.
@@ -38,9 +31,15 @@ pub struct Introduction(Vec<u8>);
 
 impl Outgoing {
     /// Takes over what is meant for the worker and nothing else. `HEAD` is asked as `GET`. While
-    /// traces are on, each attempt has a span of its own in place of the client's, and no request is
-    /// without an id.
-    pub fn new(method: &Method, path: &str, client: Fields, body: Bytes, span: &Span) -> Self {
+    /// traces are on, each attempt has a span of its own in place of the client's.
+    pub fn new(
+        method: &Method,
+        path: &str,
+        client: Fields,
+        body: Bytes,
+        span: &Span,
+        id: RequestId,
+    ) -> Self {
         let method = match *method {
             Method::HEAD => &Method::GET,
             _ => method,
@@ -63,12 +62,12 @@ impl Outgoing {
                 add(&mut head, listed, value);
             }
         }
-        if let Some(id) = span.trace_id()
-            && client.get(REQUEST_ID).is_none()
-        {
-            add(&mut head, REQUEST_ID, id.as_bytes());
-        }
-        Outgoing { head, body }
+        add(&mut head, REQUEST_ID_HEADER, id.as_str().as_bytes());
+        Outgoing { head, body, id }
+    }
+
+    pub fn id(&self) -> &RequestId {
+        &self.id
     }
 
     pub fn body(&self) -> &[u8] {

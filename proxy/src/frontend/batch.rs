@@ -7,19 +7,22 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use http::Method;
+use tidegate_http::RequestId;
 use tidegate_http1::{Fault, Framing, ResponseHead, write_chunk};
+use tidegate_protocol::REQUEST_ID_HEADER;
 
 use super::body::{CONTINUE, NoBody, take};
 use super::client::Client;
-use super::relay::Cut;
+use super::relay::{Cut, Source};
 use super::reply::Reply;
 use super::request::Request;
+use super::trace::Attempt;
 use super::{Exchange, Frontend, Gone};
 use crate::backend::{Answer, Passage};
 use crate::config::BatchUrl;
 
 /// What ends with the client's connection (RFC 9110, section 7.6.1), and what is said anew.
-const NOT_PASSED_ON: [&str; 10] = [
+const NOT_PASSED_ON: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
@@ -30,6 +33,7 @@ const NOT_PASSED_ON: [&str; 10] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    REQUEST_ID_HEADER,
 ];
 
 /// Why there is no answer of the service.
@@ -72,11 +76,17 @@ impl Frontend {
             }
         };
         let status = answer.status();
-        match self.pass_on(exchange, None, answer).await {
+        let source = Source {
+            answer,
+            place: None,
+            attempt: Attempt::none(),
+        };
+        match self.pass_on(exchange, source).await {
             Err(Cut::NotBegun) => self.refuse(exchange, Reply::batch_broke_off()).await,
             passed => {
                 let took = self.dispatcher.now().saturating_sub(exchange.arrived);
-                self.dispatcher.note_unqueued(took, status);
+                self.dispatcher
+                    .note_unqueued(took, status, &exchange.terms.id);
                 passed.map_err(|_| Gone)
             }
         }
@@ -86,7 +96,7 @@ impl Frontend {
     async fn forward(&self, exchange: &mut Exchange<'_>, url: &BatchUrl) -> Result<Answer, Stop> {
         let unreachable = || Stop::Refused(Reply::no_batch_service());
         let address = resolve(url).await.ok_or_else(unreachable)?;
-        let head = head(&exchange.request, url);
+        let head = head(&exchange.request, url, &exchange.terms.id);
         let passage = self.backend.pass(address, head).await;
         let mut passage = passage.ok_or_else(unreachable)?;
         let (client, request) = (&mut *exchange.client, &mut exchange.request);
@@ -157,13 +167,14 @@ async fn piece(client: &mut Client, request: &mut Request) -> Result<Vec<u8>, St
     Ok(piece)
 }
 
-fn head(request: &Request, url: &BatchUrl) -> Vec<u8> {
+fn head(request: &Request, url: &BatchUrl, id: &RequestId) -> Vec<u8> {
     let method = match *request.method() {
         Method::HEAD => &Method::GET,
         ref method => method,
     };
     let mut head = Vec::with_capacity(1024);
     let _ = write!(head, "{method} {} HTTP/1.1\r\n", request.path_and_query());
+    let _ = write!(head, "{REQUEST_ID_HEADER}: {id}\r\n");
     let fields = request.fields();
     // An older client may send none, and `Connection` does not take it away: no request goes without.
     if fields.get("host").is_none() {

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
+use tidegate_http::RequestId;
 use tidegate_http1::Version;
+use tidegate_protocol::REQUEST_ID_HEADER;
 
 /// What an answer has to know of its request and its connection.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Terms {
     pub persistent: bool,
     /// The origin that may read the answer in a browser.
     pub origin: Option<String>,
+    /// By which client, proxy and worker name the request.
+    pub id: RequestId,
 }
 
 /// A head that is being written.
@@ -60,6 +64,7 @@ impl HeadWriter {
 
     /// The head with its empty line, on these terms.
     pub fn finish(mut self, terms: &Terms) -> Vec<u8> {
+        self.field(REQUEST_ID_HEADER, terms.id.as_str());
         match (terms.version, terms.persistent) {
             (_, false) => self.field("connection", "close"),
             (Version::Http10, true) => self.field("connection", "keep-alive"),

@@ -22,7 +22,7 @@ impl Frontend {
         request: &Outgoing,
         deaths: &mut u32,
         span: &Span,
-    ) -> Result<Answer, AttemptError> {
+    ) -> Result<(Answer, Attempt), AttemptError> {
         let waiting = span.child(Kind::Internal, "queue");
         let first = place.turn().await;
         drop(waiting);
@@ -67,17 +67,17 @@ impl Frontend {
         request: &Outgoing,
         left: Duration,
         span: &Span,
-    ) -> Result<Answer, AttemptError> {
+    ) -> Result<(Answer, Attempt), AttemptError> {
         let mut attempt = Attempt::begin(span, address);
         let answer = self
             .backend
             .ask(address, request, left, attempt.span())
             .await;
         if let Err(attempt_error) = &answer {
-            let request = span.trace_id();
-            tracing::debug!(%address, ?attempt_error, request, "an attempt failed");
+            let request_id = request.id();
+            tracing::debug!(%request_id, %address, ?attempt_error, "an attempt failed");
         }
-        attempt.ended(&answer);
-        answer
+        attempt.begun(&answer);
+        Ok((answer?, attempt))
     }
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod body;
 mod client;
+mod connection;
 mod head;
 mod hedge;
 mod relay;
@@ -15,24 +16,21 @@ mod trace;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::StatusCode;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
-use pingora_core::server::ShutdownWatch;
-use tidegate_http1::{Version, asked_path};
 use tidegate_protocol::TIMEOUT_HEADER;
 use tidegate_protocol::api::{ApiRoute, is_identity};
 use tidegate_queue::{Ask, AttemptError, Class, Outcome};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use self::body::{Body, BodyReader, NoBody, model_of};
 use self::client::Client;
+use self::connection::Connection;
 use self::head::Terms;
-use self::relay::{AnswerRules, Cut, Relay};
+use self::relay::{AnswerRules, Cut, Relay, Source};
 use self::reply::Reply;
-use self::request::{HeadReader, NoRequest, Request};
+use self::request::{HeadReader, Request};
 use self::routes::{Destination, Routed};
+use self::trace::Attempt;
 use crate::answers::{Answers, RouteId};
 use crate::backend::{Answer, Backend, Outgoing};
 use crate::config::Config;
@@ -41,9 +39,6 @@ use crate::dispatch::{Dispatcher, NotEntered, Place};
 use crate::drain::Drain;
 use tidegate_keys::KeyRing;
 use tidegate_telemetry::Span;
-
-/// How long a new connection waits for one that is closed in its favour.
-const MAKING_ROOM: Duration = Duration::from_millis(500);
 
 /// The client side of the proxy.
 pub struct Frontend {
@@ -69,16 +64,6 @@ struct Exchange<'c> {
     terms: Terms,
     arrived: Duration,
     span: Span,
-}
-
-/// What is left of a connection after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Connection {
-    Reusable,
-    /// Nothing more is read; what was said may still be on its way.
-    Ending,
-    /// The client is gone.
-    Broken,
 }
 
 /// A client that left, or to whom nothing more can be written.
@@ -113,59 +98,10 @@ impl Frontend {
         &self.backend
     }
 
-    /// A place among the connections, if need be that of the one that is idle for the longest time.
-    async fn admit_connection(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(permit) = self.connections.try_acquire() {
-            return Some(permit);
-        }
-        self.heads.make_room();
-        let room = tokio::time::timeout(MAKING_ROOM, self.connections.acquire());
-        room.await.ok()?.ok()
-    }
-
-    /// Answers request after request; what is left of the connection.
-    async fn converse(&self, client: &mut Client) -> Connection {
-        loop {
-            let request = match self.heads.read(client).await {
-                Ok(request) => request,
-                Err(NoRequest::Closed) => return Connection::Broken,
-                Err(reason) => return self.refuse_head(client, reason).await,
-            };
-            // Boxed, so that an idle connection is as small as it can be.
-            let connection = Box::pin(self.serve(client, request)).await;
-            if connection != Connection::Reusable {
-                return connection;
-            }
-        }
-    }
-
-    /// Answers what cannot be read, so that its sender learns why.
-    async fn refuse_head(&self, client: &mut Client, reason: NoRequest) -> Connection {
-        let reply = match reason {
-            NoRequest::Closed => return Connection::Broken,
-            NoRequest::Faulty(fault) => Reply::faulty(fault),
-            NoRequest::TooSlow(limit) => Reply::header_too_slow(limit),
-            NoRequest::TooMany => Reply::too_many_headers(),
-        };
-        let terms = Terms {
-            version: Version::Http11,
-            head_only: false,
-            persistent: false,
-            origin: None,
-        };
-        let (status, answer) = reply.render(asked_path(&client.inbound), &terms);
-        self.answers.count(self.answers.other(), status);
-        self.dispatcher.note_unqueued(Duration::ZERO, status);
-        match self.write(client, &answer).await {
-            Ok(()) => Connection::Ending,
-            Err(Gone) => Connection::Broken,
-        }
-    }
-
     async fn serve(&self, client: &mut Client, request: Request) -> Connection {
         let _unfinished = self.drain.request();
         let Routed { route, destination } = self.route(&request);
-        let span = trace::begin(&request, route, &self.answers);
+        let (span, id) = trace::begin(&request, route, &self.answers);
         let mut exchange = Exchange {
             span,
             terms: Terms {
@@ -173,6 +109,7 @@ impl Frontend {
                 head_only: request.method() == http::Method::HEAD,
                 persistent: request.persistent(),
                 origin: self.origin(&request),
+                id,
             },
             client,
             request,
@@ -209,7 +146,8 @@ impl Frontend {
     async fn refuse(&self, exchange: &mut Exchange<'_>, reply: Reply) -> Result<(), Gone> {
         let took = self.dispatcher.now().saturating_sub(exchange.arrived);
         let (status, answer) = self.render(exchange, reply);
-        self.dispatcher.note_unqueued(took, status);
+        self.dispatcher
+            .note_unqueued(took, status, &exchange.terms.id);
         self.write(exchange.client, &answer).await
     }
 
@@ -223,9 +161,21 @@ impl Frontend {
         let terms = &mut exchange.terms;
         terms.persistent &= !exchange.request.owes_continue && !self.drain.has_begun();
         let (status, answer) = reply.render(exchange.request.path(), terms);
+        self.answered(exchange, status);
+        (status, answer)
+    }
+
+    /// Counts an answer, and notes it in the request's span and in the log.
+    fn answered(&self, exchange: &mut Exchange<'_>, status: StatusCode) {
         self.answers.count(exchange.route, status);
         trace::answered(&mut exchange.span, status);
-        (status, answer)
+        tracing::debug!(
+            request_id = %exchange.terms.id,
+            route = self.answers.name(exchange.route),
+            status = status.as_u16(),
+            ms = self.dispatcher.now().saturating_sub(exchange.arrived).as_millis() as u64,
+            "answered"
+        );
     }
 
     async fn serve_queue(
@@ -271,7 +221,8 @@ impl Frontend {
         let request = &exchange.request;
         let bytes = body.bytes.clone();
         let span = &mut exchange.span;
-        let request = Outgoing::new(request.method(), path, request.fields(), bytes, span);
+        let (method, fields, id) = (request.method(), request.fields(), &exchange.terms.id);
+        let request = Outgoing::new(method, path, fields, bytes, span, id.clone());
         let ask = Ask {
             arrived: exchange.arrived,
             deadline: exchange.arrived + timeout,
@@ -280,7 +231,7 @@ impl Frontend {
             class,
             idempotent: ApiRoute::kind_of(path).is_idempotent(),
         };
-        let place = self.dispatcher.enter(model.as_deref(), ask);
+        let place = self.dispatcher.enter(model.as_deref(), ask, id);
         let place = place.map_err(|error| match error {
             NotEntered::NoSuchModel(reason) => {
                 let known = self.known_models();
@@ -321,8 +272,13 @@ impl Frontend {
             () = exchange.client.has_left() => return Err(Gone),
         };
         match answer {
-            Ok(Some(answer)) => {
-                let passed = self.pass_on(exchange, Some(place), answer).await;
+            Ok(Some((answer, attempt))) => {
+                let source = Source {
+                    answer,
+                    place: Some(place),
+                    attempt,
+                };
+                let passed = self.pass_on(exchange, source).await;
                 match passed {
                     Err(Cut::NotBegun) => self.reply(exchange, Reply::workers_failed()).await,
                     passed => passed.map_err(|_| Gone),
@@ -340,7 +296,12 @@ impl Frontend {
     }
 
     /// Tries worker after worker until one answers; `None` when the request is given up.
-    async fn answer(&self, place: &mut Place, request: &Outgoing, span: &Span) -> Option<Answer> {
+    async fn answer(
+        &self,
+        place: &mut Place,
+        request: &Outgoing,
+        span: &Span,
+    ) -> Option<(Answer, Attempt)> {
         let mut deaths = 0;
         loop {
             match self.try_once(place, request, &mut deaths, span).await {
@@ -360,24 +321,20 @@ impl Frontend {
     }
 
     /// Passes an answer on, and counts it once it has begun.
-    async fn pass_on(
-        &self,
-        exchange: &mut Exchange<'_>,
-        place: Option<Place>,
-        answer: Answer,
-    ) -> Result<(), Cut> {
+    async fn pass_on(&self, exchange: &mut Exchange<'_>, source: Source) -> Result<(), Cut> {
         exchange.terms.persistent &= !self.drain.has_begun();
-        let status = answer.status();
+        let status = source.answer.status();
         let (client, rules) = (&mut *exchange.client, &self.answer_rules);
         let path = exchange.request.path();
-        let relay = Relay::new(client, &self.backend, rules, answer, place, path);
+        let relay = Relay::new(client, &self.backend, rules, source, path);
         let passed = relay.run(&mut exchange.terms).await;
         if passed != Err(Cut::NotBegun) {
-            self.answers.count(exchange.route, status);
-            trace::answered(&mut exchange.span, status);
+            self.answered(exchange, status);
         }
         if passed == Err(Cut::ByWorker) {
             exchange.span.fail("worker_broke_off");
+            // It ends here: the client has not left.
+            drop(std::mem::take(&mut exchange.span));
         }
         passed
     }
@@ -389,21 +346,5 @@ impl Frontend {
             Ok(Ok(())) => Ok(()),
             _ => Err(Gone),
         }
-    }
-}
-
-#[async_trait]
-impl ServerApp for Frontend {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let _connection = self.admit_connection().await?;
-        let mut client = Client::new(stream);
-        if self.converse(&mut client).await == Connection::Ending {
-            Box::pin(client.close()).await;
-        }
-        None
     }
 }

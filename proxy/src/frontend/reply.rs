@@ -1,12 +1,13 @@
 //! The answers that the proxy gives itself. Refusals have the shape that the clients of their path
-//! understand: OpenAI's under `/v1/` and `/v2/`, that of text-embeddings-inference elsewhere.
+//! understand: OpenAI's under `/v1/` and `/v2/`, that of text-generation-inference or of
+//! text-embeddings-inference elsewhere.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate_http1::Fault;
-use tidegate_protocol::api::{Dialect, INVALID_HTTP, openai_kind};
+use tidegate_protocol::api::{Dialect, INVALID_HTTP, TgiError, openai_kind};
 use tidegate_queue::{NoSuchModel, Refusal};
 
 use super::head::{HeadWriter, Terms};
@@ -49,6 +50,11 @@ impl Content {
                 status,
                 json!({"Code": sagemaker_code(status), "Message": message}),
             ),
+            Content::Error { code, message } if Dialect::of(path) == Dialect::Tgi => {
+                // Its statuses are those of text-embeddings-inference.
+                let (status, _) = tei_status_and_type(status, code);
+                (status, json!(TgiError::new(status.as_u16(), message)))
+            }
             Content::Error { code, message } => {
                 let (status, error_type) = tei_status_and_type(status, code);
                 (status, json!({"error": message, "error_type": error_type}))

@@ -4,16 +4,40 @@
 use std::net::SocketAddr;
 
 use http::StatusCode;
+use tidegate_http::RequestId;
+use tidegate_protocol::REQUEST_ID_HEADER;
 use tidegate_queue::AttemptError;
 use tidegate_telemetry::{Kind, Parent, Span, TRACE_PARENT, TRACE_STATE};
 
 use super::request::Request;
 use crate::answers::{Answers, RouteId};
-use crate::backend::{Answer, REQUEST_ID};
+use crate::backend::Answer;
 use crate::dispatch::Place;
 
-/// The span of a request that has arrived; nothing while traces are off.
-pub fn begin(request: &Request, route: RouteId, answers: &Answers) -> Span {
+/// The span of a request that has arrived, which is nothing while traces are off, and the request's id.
+pub fn begin(request: &Request, route: RouteId, answers: &Answers) -> (Span, RequestId) {
+    let mut span = begin_span(request, route, answers);
+    let id = id_of(request, &span);
+    if span.is_recording() {
+        span.set("tidegate.request.id", id.to_string());
+    }
+    (span, id)
+}
+
+/// The client's id of a request, or else that of its trace, or else one that is made here.
+fn id_of(request: &Request, span: &Span) -> RequestId {
+    let fields = request.fields();
+    let stated = match fields.is_of_this_hop(REQUEST_ID_HEADER.as_bytes()) {
+        true => None,
+        false => fields.get(REQUEST_ID_HEADER),
+    };
+    let of_trace = || RequestId::stated(span.trace_id()?.as_bytes());
+    (stated.and_then(RequestId::stated))
+        .or_else(of_trace)
+        .unwrap_or_else(RequestId::random)
+}
+
+fn begin_span(request: &Request, route: RouteId, answers: &Answers) -> Span {
     if !tidegate_telemetry::is_on() {
         return Span::none();
     }
@@ -31,10 +55,6 @@ pub fn begin(request: &Request, route: RouteId, answers: &Answers) -> Span {
     if let Some(path) = path {
         span.set("url.path", request.path().to_owned());
         span.set("http.route", path);
-    }
-    let id = request.text(REQUEST_ID).map(str::to_owned);
-    if let Some(id) = id.or_else(|| span.trace_id()) {
-        span.set("tidegate.request.id", id);
     }
     span
 }
@@ -57,7 +77,7 @@ pub fn answered(span: &mut Span, status: StatusCode) {
     }
 }
 
-/// One request to one worker.
+/// One request to one worker, up to the last byte of its answer.
 pub struct Attempt {
     span: Span,
     outcome: &'static str,
@@ -70,6 +90,15 @@ impl Attempt {
             span.set("server.address", worker.ip().to_string());
             span.set("server.port", i64::from(worker.port()));
         }
+        Attempt::of(span)
+    }
+
+    /// No attempt at a worker.
+    pub fn none() -> Attempt {
+        Attempt::of(Span::none())
+    }
+
+    fn of(span: Span) -> Attempt {
         Attempt {
             span,
             outcome: "abandoned",
@@ -80,14 +109,13 @@ impl Attempt {
         &self.span
     }
 
-    /// What came of it.
-    pub fn ended(&mut self, answer: &Result<Answer, AttemptError>) {
+    /// The head of its answer has come, or why none will.
+    pub fn begun(&mut self, answer: &Result<Answer, AttemptError>) {
         if !self.span.is_recording() {
             return;
         }
         match answer {
             Ok(answer) => {
-                self.outcome = "answered";
                 let status = answer.status();
                 let code = i64::from(status.as_u16());
                 self.span.set("http.response.status_code", code);
@@ -95,17 +123,25 @@ impl Attempt {
                     self.span.fail(status.as_str().to_owned());
                 }
             }
-            Err(attempt_error) => {
-                self.outcome = word(*attempt_error);
-                self.span.fail(self.outcome);
-            }
+            Err(attempt_error) => self.failed(*attempt_error),
         }
+    }
+
+    /// The last byte of its answer has come.
+    pub fn answered(mut self) {
+        self.outcome = "answered";
+    }
+
+    /// No answer of it comes any more.
+    pub fn failed(&mut self, attempt_error: AttemptError) {
+        self.outcome = word(attempt_error);
+        self.span.fail(self.outcome);
     }
 }
 
 impl Drop for Attempt {
-    /// One that is dropped before its answer was given up: the client left, its time was over, or
-    /// another attempt was faster.
+    /// One that is dropped before the end of its answer was given up: the client left, its time was
+    /// over, or another attempt was faster.
     fn drop(&mut self) {
         if self.span.is_recording() {
             self.span.set("tidegate.attempt.outcome", self.outcome);

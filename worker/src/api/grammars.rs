@@ -35,11 +35,11 @@ type Key = [u8; 32];
 pub enum MakeError {
     #[error(transparent)]
     Grammar(#[from] GrammarError),
-    #[error("other schemas are being read; try again soon")]
+    #[error("other grammars are being read; try again soon")]
     Busy,
-    #[error("the schema takes more than {} seconds to read", LONGEST.as_secs())]
+    #[error("the grammar takes more than {} seconds to read", LONGEST.as_secs())]
     Slow,
-    #[error("the schema cannot be read")]
+    #[error("the grammar cannot be read")]
     Died,
 }
 

@@ -23,6 +23,7 @@ use super::app::App;
 use super::error::{ApiError, Refuse};
 use super::reply::Reply;
 use super::texts::Texts;
+use super::watch::Watched;
 use crate::engine::encoder::{self, Rows};
 use crate::engine::{Engine as _, Event, Failure, Request, Usage};
 use crate::metrics;
@@ -178,22 +179,20 @@ impl Call {
         work: impl AsyncFnOnce(Call, &Span) -> Result<Response, ApiError>,
     ) -> Response {
         let begun = self.begun;
-        let mut span = trace::begin(method, &self.app.name, &self.headers);
+        let mut watched = Watched::begin(method, &self.app.name, &self.headers, begun);
         metrics::request_begun(method);
-        let response = match work(self, &span).await {
+        let response = match work(self, watched.span()).await {
             Ok(response) => {
                 metrics::request_answered(method, begun.elapsed());
                 response
             }
             Err(error) => {
                 metrics::request_failed(error.fault.label());
-                span.fail(error.fault.label());
+                watched.failed(&error);
                 refuse(error)
             }
         };
-        let status = i64::from(response.status().as_u16());
-        span.set("http.response.status_code", status);
-        response
+        watched.until_sent(response)
     }
 
     async fn infer<T: Send + 'static>(

@@ -23,6 +23,7 @@ mod sse;
 mod tei;
 mod texts;
 mod tgi;
+mod watch;
 
 pub use self::app::{App, Generating, Served, Writing};
 pub use self::memory::Pool;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
+use tidegate_http::identify;
 use tidegate_protocol::WorkerState;
+use tidegate_protocol::api::Dialect;
 
 use super::app::{App, word};
 use super::error::{ApiError, Refuse};
@@ -33,7 +36,8 @@ pub fn routes(app: Arc<App>) -> Router {
             astray(&request, ApiError::wrong_method)
         })
         .with_state(app.clone());
-    answers.clone().merge(sagemaker::routes(app, answers))
+    let all = answers.clone().merge(sagemaker::routes(app, answers));
+    all.layer(from_fn(identify))
 }
 
 /// The answer to a request that no route takes.
@@ -42,11 +46,11 @@ fn astray(request: &Request, error: fn(&str, &str) -> ApiError) -> Response {
     family(path)(error(request.method().as_str(), path))
 }
 
-/// Paths with a version are OpenAI's, or Cohere's.
 fn family(path: &str) -> Refuse {
-    match path.starts_with("/v1/") || path.starts_with("/v2/") {
-        true => openai::refuse,
-        false => tei::refuse,
+    match Dialect::of(path) {
+        Dialect::OpenAi => openai::refuse,
+        Dialect::Tei => tei::refuse,
+        Dialect::Tgi => tgi::refuse,
     }
 }
 

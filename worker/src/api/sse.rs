@@ -12,6 +12,8 @@ use http_body::Frame;
 use serde_json::Value;
 use tokio::sync::mpsc::Receiver;
 
+use super::error::{ApiError, Fault};
+use super::watch::StreamFailure;
 use crate::engine::Event;
 
 /// What a route says of the engine's events.
@@ -28,6 +30,19 @@ pub struct Lines {
     pub lines: Vec<Bytes>,
     /// Whether nothing follows.
     pub last: bool,
+    /// Why the answer is not whole.
+    pub failure: Option<(Fault, String)>,
+}
+
+impl Lines {
+    /// The end of a stream that failed, whose clients read what `say` makes of it.
+    pub fn failed(error: ApiError, say: impl FnOnce(ApiError) -> Value) -> Lines {
+        Lines {
+            failure: Some((error.fault, error.message.clone())),
+            lines: vec![data(&say(error))],
+            last: true,
+        }
+    }
 }
 
 /// A line of data.
@@ -42,13 +57,16 @@ pub fn stream<S: Script>(
     first: Vec<Bytes>,
     script: S,
 ) -> Response {
+    let failure = StreamFailure::default();
     let body = Stream {
         events,
         script,
         ready: first.into(),
         ended: false,
+        failure: failure.clone(),
     };
     let mut response = Response::new(Body::new(body));
+    response.extensions_mut().insert(failure);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -65,6 +83,7 @@ struct Stream<S: Script> {
     script: S,
     ready: VecDeque<Bytes>,
     ended: bool,
+    failure: StreamFailure,
 }
 
 impl<S: Script> http_body::Body for Stream<S> {
@@ -86,8 +105,15 @@ impl<S: Script> http_body::Body for Stream<S> {
             match stream.events.poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(event) => {
-                    let Lines { lines, last } = stream.script.lines(event);
+                    let Lines {
+                        lines,
+                        last,
+                        failure,
+                    } = stream.script.lines(event);
                     stream.ready.extend(lines);
+                    if let Some((fault, problem)) = failure {
+                        stream.failure.set(fault, problem);
+                    }
                     stream.ended = last;
                     if last {
                         // What is still computed of it is not wanted any more.

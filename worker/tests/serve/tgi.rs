@@ -156,7 +156,7 @@ async fn parameters_do_what_they_are_named_for() {
     let (status, refused) = ask(&worker, GENERATE, &body).await;
     assert_eq!(
         (status, &refused["error_type"]),
-        (413, &json!("Validation"))
+        (422, &json!("validation"))
     );
 }
 
@@ -205,23 +205,37 @@ async fn what_cannot_be_done_is_refused_by_name() {
         ),
         (
             json!({ "grammar": { "type": "regex", "value": "(" } }),
-            "grammar",
+            "grammar: the regular expression",
         ),
         (
             json!({ "grammar": { "type": "regex", "value": "a".repeat(5000) } }),
-            "grammar",
+            "grammar: the regular expression",
+        ),
+        (
+            json!({ "grammar": { "type": "json", "value": { "type": "tide" } } }),
+            "grammar: the schema",
         ),
     ] {
         let (status, reply) = ask(&worker, GENERATE, &inputs(&parameters)).await;
-        assert_eq!(status, 413, "{name}: {reply}");
+        assert_eq!(status, 422, "{name}: {reply}");
+        assert_eq!(reply["error_type"], "validation");
         let said = reply["error"].as_str().expect("a message");
         assert!(said.contains(name), "{name}: {said}");
     }
     let told = inputs(&json!({ "details": true, "decoder_input_details": true }));
     let (status, reply) = ask(&worker, STREAM, &told).await;
-    assert_eq!(status, 413, "{reply}");
-    let (status, _) = ask(&worker, GENERATE, &json!({ "inputs": "" })).await;
-    assert_eq!(status, 400);
+    assert_eq!(status, 422, "{reply}");
+    for wrong in [
+        json!({ "inputs": "" }),
+        json!({ "parameters": {} }),
+        json!({ "inputs": "The tide", "parameters": { "max_new_tokens": "many" } }),
+    ] {
+        for path in [GENERATE, STREAM, "/"] {
+            let (status, reply) = ask(&worker, path, &wrong).await;
+            let found = (status, &reply["error_type"]);
+            assert_eq!(found, (422, &json!("validation")), "{path}: {reply}");
+        }
+    }
     // A pattern whose automaton as a whole would have billions of states: refused or held, and the worker
     // goes on.
     let nested = json!({ "type": "regex", "value": "((a{1,900}){1,900}){1,900}" });
@@ -229,7 +243,7 @@ async fn what_cannot_be_done_is_refused_by_name() {
     let held = reply["generated_text"].as_str();
     let held = held.is_some_and(|text| text.bytes().all(|byte| byte == b'a'));
     assert!(
-        status == 413 || (status == 200 && held),
+        status == 422 || (status == 200 && held),
         "{status}: {reply}"
     );
     let (status, _) = ask(&worker, GENERATE, &inputs(&json!({}))).await;

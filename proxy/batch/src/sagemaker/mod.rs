@@ -24,6 +24,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
+use tidegate_protocol::REQUEST_ID_HEADER;
 
 pub use self::deferred::Deferred;
 use self::error::{Refusal, translate};
@@ -41,6 +42,7 @@ const ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-
 const STREAM_TYPE: HeaderName = HeaderName::from_static("x-amzn-sagemaker-content-type");
 const VARIANT_HEADER: HeaderName = HeaderName::from_static("x-amzn-invoked-production-variant");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const PROXY_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
 /// The one variant that an endpoint has here.
 const VARIANT: &str = "AllTraffic";
@@ -222,8 +224,10 @@ impl Runtime {
             .http
             .post(url)
             .header(header::CONTENT_TYPE, "application/json");
-        if let Some(id) = text(&parts.headers, &INFERENCE_ID) {
-            request = request.header("x-request-id", id);
+        // That of the proxy in front, where the client names none.
+        let id = text(&parts.headers, &INFERENCE_ID);
+        if let Some(id) = id.or_else(|| text(&parts.headers, &PROXY_REQUEST_ID)) {
+            request = request.header(PROXY_REQUEST_ID, id);
         }
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
@@ -274,11 +278,8 @@ fn finish(response: &mut Response, asked: &HeaderMap) {
     if let Some(attributes) = asked.get(ATTRIBUTES) {
         headers.insert(ATTRIBUTES, attributes.clone());
     }
-    let id = crate::id::random()
-        .ok()
-        .and_then(|id| HeaderValue::try_from(id).ok());
-    if let Some(id) = id {
-        headers.insert(REQUEST_ID, id);
+    if let Some(id) = asked.get(PROXY_REQUEST_ID) {
+        headers.insert(REQUEST_ID, id.clone());
     }
 }
 

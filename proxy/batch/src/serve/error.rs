@@ -71,17 +71,17 @@ impl From<StoreError> for ApiError {
             StoreError::Ended { .. } => of(StatusCode::BAD_REQUEST, "batch_ended"),
             StoreError::Quota { .. } => of(StatusCode::TOO_MANY_REQUESTS, "quota_exceeded"),
             _ if error.is_full_disk() => {
-                error!("the disk of the store is full: {error}");
+                error!(%error, "the disk of the store is full");
                 ApiError::full_disk()
             }
             StoreError::Shared(SharedError::Object { .. }) => {
-                error!("the store is damaged: {error}");
+                error!(%error, "the store is damaged");
                 let message =
                     "what the batch service keeps of this is damaged; its log names the object";
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", message)
             }
             _ => {
-                error!("the store failed: {error}");
+                error!(%error, "the store failed");
                 let message = "the batch service cannot reach its store";
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", message)
             }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tidegate_http::{Limits, Server};
+use axum::middleware::from_fn;
+use tidegate_http::{Limits, Server, identify};
 use tidegate_keys::{KeyError, KeyRing};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -97,7 +98,11 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let (working, purged) = (Arc::clone(&backing), Arc::clone(&backing));
     let at_work = tokio::spawn(async move { working.run(stopped).await });
     let purge = tokio::spawn(purge(purged));
-    let server = Server::on(listener, routes, &Limits::default());
+    let server = Server::on(
+        listener,
+        routes.layer(from_fn(identify)),
+        &Limits::default(),
+    );
     info!(listen = %config.listen, store = %config.store.display(), proxy = config.proxy.url, "serving");
     asked_to_stop(args.watch_stdin).await?;
     info!("stopping; waiting for the lines in flight");

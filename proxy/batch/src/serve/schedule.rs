@@ -124,7 +124,7 @@ impl Schedule {
         loop {
             match self.store.call(Store::unfinished).await {
                 Ok(unfinished) => self.begin(unfinished, &mut at_work),
-                Err(error) => error!("the unfinished batches cannot be read: {error}"),
+                Err(error) => error!(%error, "the unfinished batches cannot be read"),
             }
             tokio::select! {
                 () = self.news.notified() => {}
@@ -295,18 +295,18 @@ impl Schedule {
     /// What may pass is tried again after a while; what cannot pass ends the batch.
     async fn stumbled(&self, id: &str, stumble: &Stumble, mut orders: watch::Receiver<Order>) {
         if stumble.may_pass() {
-            error!(batch = %id, "the batch is interrupted and will be retried: {stumble}");
+            error!(batch = %id, error = %stumble, "the batch is interrupted and will be retried");
             let paused = orders.wait_for(|order| *order == Order::Pause);
             let _ = tokio::time::timeout(TRY_AGAIN, paused).await;
             return;
         }
-        error!(batch = %id, "the batch failed: {stumble}");
+        error!(batch = %id, error = %stumble, "the batch failed");
         let (id, message) = (id.to_owned(), stumble.to_string());
         let failed = self
             .store
             .call(move |store| store.fail(&id, "store_failed", message));
         if let Err(error) = failed.await {
-            error!("the failure of the batch cannot be recorded: {error}");
+            error!(%error, "the failure of the batch cannot be recorded");
         }
     }
 

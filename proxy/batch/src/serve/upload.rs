@@ -168,7 +168,7 @@ fn broken(error: &multer::Error, most: u64) -> ApiError {
 }
 
 fn unwritable(error: &std::io::Error) -> ApiError {
-    tracing::error!("an upload cannot be written: {error}");
+    tracing::error!(%error, "an upload cannot be written");
     match is_full(error) {
         true => ApiError::full_disk(),
         false => {

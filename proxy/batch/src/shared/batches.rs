@@ -70,7 +70,7 @@ impl SharedStore {
         self.bucket.put_json(&open_key(owner, id), &asked).await?;
         self.bucket.put_json(&batch_key(owner, id), &asked).await?;
         if let Err(error) = self.send(owner, &asked, &[0]).await {
-            warn!(batch = %id, "it is not in the queue yet: {error}");
+            warn!(batch = %id, %error, "it is not in the queue yet");
         }
         Ok(asked.row.batch)
     }

@@ -53,7 +53,7 @@ impl SharedStore {
         text.extend_from_slice(body);
         self.bucket.put(&key, Payload::Bytes(text.into())).await?;
         if let Err(error) = self.send_invocation(owner, &invocation.id).await {
-            tracing::warn!(id = invocation.id, "it is not in the queue yet: {error}");
+            tracing::warn!(id = invocation.id, %error, "it is not in the queue yet");
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ pub struct SharedStore {
 fn whole<T>(found: Result<Option<T>, SharedError>) -> Result<Option<T>, SharedError> {
     match found {
         Err(error @ SharedError::Object { .. }) => {
-            error!("left out of a list: {error}");
+            error!(%error, "left out of a list");
             Ok(None)
         }
         found => found,

@@ -79,7 +79,7 @@ impl Runner {
             let pause = match received {
                 Ok(messages) => self.take(messages, &mut at_work, &stopped).await,
                 Err(error) => {
-                    error!("nothing can be taken from the queue: {error}");
+                    error!(%error, "nothing can be taken from the queue");
                     TRY_AGAIN
                 }
             };
@@ -115,7 +115,7 @@ impl Runner {
             at_work.spawn(work);
         }
         if let Err(error) = self.store.queue.put_back(&others, PUT_BACK).await {
-            warn!("{} messages are not put back yet: {error}", others.len());
+            warn!(messages = others.len(), %error, "messages are not put back yet");
         }
         match self.turns.has_room() {
             true => Duration::ZERO,
@@ -141,7 +141,7 @@ impl Runner {
                 _ = hold.tick() => {
                     // Whoever gets it as well works in vain, and does no harm.
                     if let Err(error) = queue.hold(&received, queue.visibility).await {
-                        warn!("{message} is not held any more: {error}");
+                        warn!(work = %message, %error, "it is not held any more");
                     }
                 }
             }
@@ -150,12 +150,12 @@ impl Runner {
             Ok(Outcome::Done) => queue.delete(&received).await,
             Ok(Outcome::Released) => queue.hold(&received, Duration::ZERO).await,
             Err(stumble) => {
-                error!("{message} is tried again: {stumble}");
+                error!(work = %message, error = %stumble, "it is tried again");
                 queue.hold(&received, TRY_AGAIN).await
             }
         };
         if let Err(error) = told {
-            warn!("{message} comes again although it need not: {error}");
+            warn!(work = %message, %error, "it comes again although it need not");
         }
     }
 
@@ -174,7 +174,7 @@ impl Runner {
                 && was_empty
                 && let Err(error) = self.send_missing().await
             {
-                error!("what is missing in the queue cannot be sent: {error}");
+                error!(%error, "what is missing in the queue cannot be sent");
             }
             was_empty = is_empty;
         }

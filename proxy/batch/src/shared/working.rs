@@ -80,7 +80,7 @@ impl Runner {
             match self.answer(named, &asked, *range, stopped).await {
                 Ok(Outcome::Done) => {}
                 Err(stumble) if !stumble.may_pass() => {
-                    error!(%batch, "failed: {stumble}");
+                    error!(%batch, error = %stumble, "failed");
                     store.fail(owner, &asked, stumble.to_string()).await?;
                     return Ok(Outcome::Done);
                 }

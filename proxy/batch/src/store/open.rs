@@ -165,7 +165,7 @@ fn open_database(file: &Path) -> Result<Connection, Unusable> {
     }
     // Stores of older versions are without it. It is for speed alone, so that a full disk does not stop the start.
     if let Err(error) = database.execute_batch(UNFINISHED_BY_OWNER) {
-        warn!("an index is missing in {}: {error}", file.display());
+        warn!(file = %file.display(), %error, "an index is missing");
     }
     Ok(database)
 }

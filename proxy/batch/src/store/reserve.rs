@@ -37,7 +37,7 @@ impl Store {
         let zeros = vec![0; RESERVE_BYTES];
         let written = write_whole(&path, |out| io::Write::write_all(out, &zeros));
         if let Err(error) = written {
-            debug!("there is no room for {}: {error}", path.display());
+            debug!(file = %path.display(), %error, "there is no room for it");
         }
     }
 

@@ -221,6 +221,7 @@ impl Work {
             let asking = Asking {
                 batch: &job.batch,
                 owner: &job.owner,
+                request_id: None,
                 timeout: None,
             };
             let answer = shared.asker.ask(&line, asking, stop).await;
@@ -277,7 +278,7 @@ impl Work {
                 return Err(error.into());
             }
             if !was_full {
-                error!(batch = %self.job.batch, "the disk is full; answers wait until there is room: {error}");
+                error!(batch = %self.job.batch, %error, "the disk is full; answers wait until there is room");
                 metrics::disk_full(true);
                 was_full = true;
             }

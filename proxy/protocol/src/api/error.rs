@@ -11,14 +11,17 @@ pub enum Dialect {
     OpenAi,
     /// Those of text-embeddings-inference: [`TeiError`].
     Tei,
+    /// Those of text-generation-inference: [`TgiError`].
+    Tgi,
 }
 
 impl Dialect {
     /// Paths under `/v1/` and `/v2/` are OpenAI's and of those that follow it.
     pub fn of(path: &str) -> Dialect {
-        match path.starts_with("/v1/") || path.starts_with("/v2/") {
-            true => Dialect::OpenAi,
-            false => Dialect::Tei,
+        match path.strip_suffix('/').unwrap_or(path) {
+            "/generate" | "/generate_stream" => Dialect::Tgi,
+            _ if path.starts_with("/v1/") || path.starts_with("/v2/") => Dialect::OpenAi,
+            _ => Dialect::Tei,
         }
     }
 }
@@ -101,6 +104,29 @@ impl<'a> TeiError<'a> {
     }
 }
 
+/// text-generation-inference's `{"error", "error_type"}`, whose types are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TgiError<'a> {
+    /// For people.
+    pub error: Cow<'a, str>,
+    pub error_type: Cow<'a, str>,
+}
+
+impl<'a> TgiError<'a> {
+    /// Its type follows from the status.
+    pub fn new(status: u16, message: impl Into<Cow<'a, str>>) -> Self {
+        let error_type = match status {
+            429 | 503 | 504 => "overloaded",
+            424 | 500 | 502 => "generation",
+            _ => "validation",
+        };
+        TgiError {
+            error: message.into(),
+            error_type: error_type.into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +140,24 @@ mod tests {
         let error = TeiError::new(TeiKind::Overloaded, "no");
         let text = serde_json::to_string(&error).expect("it serializes");
         assert_eq!(text, r#"{"error":"no","error_type":"Overloaded"}"#);
+        let error = TgiError::new(422, "no");
+        let text = serde_json::to_string(&error).expect("it serializes");
+        assert_eq!(text, r#"{"error":"no","error_type":"validation"}"#);
+    }
+
+    #[test]
+    fn a_path_says_which_errors_its_clients_read() {
+        for (path, dialect) in [
+            ("/v1/embeddings", Dialect::OpenAi),
+            ("/v2/rerank", Dialect::OpenAi),
+            ("/embed", Dialect::Tei),
+            ("/", Dialect::Tei),
+            ("/generate", Dialect::Tgi),
+            ("/generate/", Dialect::Tgi),
+            ("/generate_stream", Dialect::Tgi),
+            ("/generated", Dialect::Tei),
+        ] {
+            assert_eq!(Dialect::of(path), dialect, "{path}");
+        }
     }
 }

@@ -4,7 +4,9 @@
 mod error;
 mod routes;
 
-pub use error::{Dialect, INVALID_HTTP, OpenAiDetail, OpenAiError, TeiError, TeiKind, openai_kind};
+pub use error::{
+    Dialect, INVALID_HTTP, OpenAiDetail, OpenAiError, TeiError, TeiKind, TgiError, openai_kind,
+};
 pub use routes::{ApiRoute, Kind, Method, ROUTES};
 
 /// Whether a value of `Content-Encoding` leaves the body as it is; no other coding is read.

@@ -1,11 +1,13 @@
 //! The head of an answer that is passed on.
 
+use tidegate_protocol::REQUEST_ID_HEADER;
+
 use crate::backend::Answer;
 use crate::frontend::head::{HeadWriter, Terms};
 
 /// The fields that belong to one connection and end here (RFC 9110, section 7.6.1), and those that
 /// are written anew.
-const NOT_PASSED_ON: [&str; 9] = [
+const NOT_PASSED_ON: [&str; 10] = [
     "connection",
     "content-length",
     "keep-alive",
@@ -15,6 +17,7 @@ const NOT_PASSED_ON: [&str; 9] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    REQUEST_ID_HEADER,
 ];
 
 /// The head as the client is to see it.

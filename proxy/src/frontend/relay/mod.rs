@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tidegate_http1::{Version, write_chunk};
-use tidegate_queue::Outcome;
+use tidegate_queue::{AttemptError, Outcome};
 use tokio::time::Instant;
 
 use self::events::Events;
@@ -17,6 +17,7 @@ use self::fields::head;
 use super::client::Client;
 use super::head::Terms;
 use super::reply::Reply;
+use super::trace::Attempt;
 use crate::allowance::{Allowance, Share};
 use crate::backend::{Answer, Backend};
 use crate::buffer::PIECE;
@@ -60,13 +61,21 @@ pub enum Cut {
     ByClient,
 }
 
+/// Where an answer comes from.
+pub struct Source {
+    pub answer: Answer,
+    /// Of a worker's answer.
+    pub place: Option<Place>,
+    pub attempt: Attempt,
+}
+
 /// An answer on its way.
 pub struct Relay<'a> {
     client: &'a mut Client,
     backend: &'a Backend,
     rules: &'a AnswerRules,
-    /// Until its last byte is in: the answer, and the place of a worker's.
-    source: Option<(Answer, Option<Place>)>,
+    /// Until its last byte is in.
+    source: Option<Source>,
     /// Bytes that are read ahead.
     ahead: usize,
     /// What the client has not taken yet.
@@ -97,8 +106,7 @@ impl<'a> Relay<'a> {
         client: &'a mut Client,
         backend: &'a Backend,
         rules: &'a AnswerRules,
-        answer: Answer,
-        place: Option<Place>,
+        source: Source,
         path: &'a str,
     ) -> Self {
         let now = Instant::now();
@@ -107,14 +115,14 @@ impl<'a> Relay<'a> {
             backend,
             rules,
             // Reading ahead frees a worker; where there is none it would only fill the memory.
-            ahead: match place {
+            ahead: match source.place {
                 Some(_) => rules.ahead,
                 None => 2 * PIECE,
             },
-            events: Events::of(&answer),
+            events: Events::of(&source.answer),
             broken: false,
             path,
-            source: Some((answer, place)),
+            source: Some(source),
             pending: VecDeque::new(),
             pending_bytes: 0,
             taken: 0,
@@ -144,9 +152,10 @@ impl<'a> Relay<'a> {
 
     /// Writes the head, for a body of known length where one read brought it whole.
     async fn begin(&mut self, terms: &mut Terms) -> Result<(), Cut> {
-        let Some((mut answer, place)) = self.source.take() else {
+        let Some(mut source) = self.source.take() else {
             return Ok(());
         };
+        let answer = &mut source.answer;
         let mut data = Vec::new();
         let first = std::future::poll_fn(|context| match answer.is_done() {
             true => Poll::Ready(Ok(())),
@@ -156,7 +165,7 @@ impl<'a> Relay<'a> {
             },
         });
         if first.await.is_err() {
-            leave(place, Outcome::Failed);
+            source.break_off();
             return Err(Cut::NotBegun);
         }
         let length = answer
@@ -165,10 +174,10 @@ impl<'a> Relay<'a> {
         self.head_only = terms.head_only;
         self.chunked = length.is_none() && terms.version == Version::Http11;
         terms.persistent &= length.is_some() || self.chunked || self.head_only;
-        let head = head(&answer, length, self.chunked, data.len(), terms);
+        let head = head(answer, length, self.chunked, data.len(), terms);
         self.pending_bytes = head.len();
         self.pending.push_back(head);
-        self.source = Some((answer, place));
+        self.source = Some(source);
         self.pass(data);
         self.settle();
         Ok(())
@@ -199,11 +208,11 @@ impl<'a> Relay<'a> {
         if self.source.is_none() || !self.has_room() {
             return Ok(false);
         }
-        let Some((answer, _)) = &mut self.source else {
+        let Some(source) = &mut self.source else {
             return Ok(false);
         };
         let mut data = Vec::new();
-        match answer.poll_read(context, &mut data) {
+        match source.answer.poll_read(context, &mut data) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(())) => {
                 self.last_read = Instant::now();
@@ -218,8 +227,8 @@ impl<'a> Relay<'a> {
     /// Gives the place back of a worker that broke off. The client of a stream of events is told by
     /// one more, which is then all that is left to send.
     fn break_off(&mut self) -> Result<(), Cut> {
-        if let Some((_, place)) = self.source.take() {
-            leave(place, Outcome::Failed);
+        if let Some(source) = self.source.take() {
+            source.break_off();
         }
         // Where nothing was written yet, the client can still be told by a status.
         if self.taken_total == 0 {
@@ -318,13 +327,14 @@ impl<'a> Relay<'a> {
         if !self
             .source
             .as_ref()
-            .is_some_and(|(answer, _)| answer.is_done())
+            .is_some_and(|source| source.answer.is_done())
         {
             return;
         }
-        if let Some((answer, place)) = self.source.take() {
-            leave(place, Outcome::Answered);
-            self.backend.release(answer);
+        if let Some(source) = self.source.take() {
+            leave(source.place, Outcome::Answered);
+            source.attempt.answered();
+            self.backend.release(source.answer);
         }
         if let Some(events) = self.events.take() {
             self.push(events.rest());
@@ -363,7 +373,8 @@ impl<'a> Relay<'a> {
     }
 
     fn held_limit(&self) -> Option<Instant> {
-        let worker_waits = matches!(&self.source, Some((_, Some(_))));
+        let of_worker = |source: &Source| source.place.is_some();
+        let worker_waits = self.source.as_ref().is_some_and(of_worker);
         let since = self.held_since.filter(|_| worker_waits);
         since.map(|since| since + self.rules.hold_timeout)
     }
@@ -379,6 +390,14 @@ impl<'a> Relay<'a> {
             return self.break_off();
         }
         Ok(())
+    }
+}
+
+impl Source {
+    /// No more of the answer comes.
+    fn break_off(mut self) {
+        leave(self.place, Outcome::Failed);
+        self.attempt.failed(AttemptError::Died);
     }
 }
 

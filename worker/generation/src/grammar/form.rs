@@ -115,13 +115,7 @@ impl Form {
             })?;
         }
         match self {
-            Form::Pattern(pattern) => {
-                let checked = bounds::check_pattern(pattern);
-                checked.map_err(|problem| GrammarError::Schema {
-                    function: None,
-                    problem,
-                })
-            }
+            Form::Pattern(pattern) => bounds::check_pattern(pattern).map_err(GrammarError::Pattern),
             Form::Json(_) | Form::Calls(_) => Ok(()),
         }
     }

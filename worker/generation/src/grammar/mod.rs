@@ -51,6 +51,8 @@ pub enum GrammarError {
         function: Option<String>,
         problem: String,
     },
+    #[error("the regular expression cannot be used: {0}")]
+    Pattern(String),
 }
 
 impl Grammars {
@@ -92,12 +94,15 @@ impl Grammars {
     /// called with [`Grammars::STACK_BYTES`] of stack.
     ///
     /// # Errors
-    /// A schema that is none, is too large, or asks for what cannot be held.
+    /// A schema or a pattern that is none, is too large, or asks for what cannot be held.
     pub fn grammar(&self, form: &Form) -> Result<Grammar, GrammarError> {
         form.check()?;
-        self.made(form).map_err(|problem| GrammarError::Schema {
-            function: self.culprit(form),
-            problem,
+        self.made(form).map_err(|problem| match form {
+            Form::Pattern(_) => GrammarError::Pattern(problem),
+            Form::Json(_) | Form::Calls(_) => GrammarError::Schema {
+                function: self.culprit(form),
+                problem,
+            },
         })
     }
 

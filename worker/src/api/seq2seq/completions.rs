@@ -213,9 +213,6 @@ impl Script for Chunks {
             None => Err(ApiError::internal("the engine has ended")),
         };
         // The status was sent long ago: clients look for an event like this.
-        made.unwrap_or_else(|error| Lines {
-            lines: vec![sse::data(&openai::error_body(error))],
-            last: true,
-        })
+        made.unwrap_or_else(|error| Lines::failed(error, openai::error_body))
     }
 }

@@ -145,9 +145,6 @@ impl Script for Parts {
             Some(Event::Failed(failure)) => Err(failed(&failure)),
             None => Err(ApiError::internal("the engine has ended")),
         };
-        made.unwrap_or_else(|error| Lines {
-            lines: vec![sse::data(&json!({ "error": error.message }))],
-            last: true,
-        })
+        made.unwrap_or_else(|error| Lines::failed(error, |error| json!({ "error": error.message })))
     }
 }

@@ -281,7 +281,10 @@ impl Tokens {
             lines.push(sse::data(&line));
         }
         self.sent = count;
-        Ok(Lines { lines, last: false })
+        Ok(Lines {
+            lines,
+            ..Lines::default()
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! ([`seq2seq`]), in the same shapes.
 
 mod decoder;
+mod error;
 mod parameters;
 mod seq2seq;
 mod shapes;
@@ -18,10 +19,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_agent::Slot;
 
+pub use self::error::refuse;
 use super::app::App;
 use super::error::ApiError;
 use super::inference::{Arrived, Call};
-use super::{slash, tei};
+use super::slash;
 
 /// text-generation-inference's default of the longest answer.
 const ANSWER_TOKENS: usize = 100;
@@ -62,14 +64,13 @@ async fn generate(call: Call) -> Response {
     let reply = async |asked: Generate, app, slot, deadline| {
         Ok(Json(asked.whole(app, slot, deadline).await?).into_response())
     };
-    call.generate(METHOD, tei::refuse, read, reply).await
+    call.generate(METHOD, refuse, read, reply).await
 }
 
 async fn generate_stream(call: Call) -> Response {
     let reply =
         async |asked: Generate, app, slot, deadline| asked.stream(app, slot, deadline).await;
-    call.generate("generate_stream", tei::refuse, read, reply)
-        .await
+    call.generate("generate_stream", refuse, read, reply).await
 }
 
 /// `POST /`: a list where it is not streamed.
@@ -81,7 +82,7 @@ pub async fn root(call: Call) -> Response {
             Ok(Json(json!([made])).into_response())
         }
     };
-    call.generate(METHOD, tei::refuse, read, reply).await
+    call.generate(METHOD, refuse, read, reply).await
 }
 
 impl Generate {

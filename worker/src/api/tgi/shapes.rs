@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
-use crate::api::sse::{self, Lines};
+use crate::api::sse::Lines;
 
 /// Why a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,8 @@ pub fn line(index: usize, token: Value, end: Option<(&str, Value)>) -> Value {
 
 /// The end of a stream that failed.
 pub fn failed(error: ApiError) -> Lines {
-    let line = json!({ "error": error.message, "error_type": "generation" });
-    Lines {
-        lines: vec![sse::data(&line)],
-        last: true,
-    }
+    Lines::failed(
+        error,
+        |error| json!({ "error": error.message, "error_type": "generation" }),
+    )
 }

@@ -306,7 +306,7 @@ fn header_of(text: &str) -> Result<HeaderValue, Refusal> {
 }
 
 fn failed(cause: &impl std::fmt::Display) -> Refusal {
-    error!("a deferred request failed at the store: {cause}");
+    error!(error = %cause, "a deferred request failed at the store");
     Refusal::Internal("this service cannot reach its store".to_owned())
 }
 

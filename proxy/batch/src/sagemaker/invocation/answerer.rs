@@ -149,6 +149,7 @@ impl Answerer {
         let asking = Asking {
             batch: &invocation.id,
             owner,
+            request_id: Some(&invocation.name),
             timeout: Some(Duration::from_secs(invocation.timeout_seconds)),
         };
         let answer = self.shared.asker.ask(&line, asking, stop).await;
@@ -176,14 +177,14 @@ impl Answerer {
             };
             if unix_seconds() > invocation.expires_at + GIVE_UP_SECONDS {
                 error!(
-                    id,
-                    "neither answer nor failure can be written, and the request is given up: {cause}"
+                    id, error = %cause,
+                "neither answer nor failure can be written, and the request is given up"
                 );
                 return Ended::Delivered;
             }
             warn!(
-                id,
-                "an answer cannot be written to S3 and is tried again: {cause}"
+                id, error = %cause,
+            "an answer cannot be written to S3 and is tried again"
             );
             tokio::select! {
                 () = sleep(wait) => wait = (2 * wait).min(LONGEST_WAIT),
@@ -211,7 +212,7 @@ impl Answerer {
             },
             Err(refusal) => refusal,
         };
-        warn!(id, "failed: {}", refusal.text());
+        warn!(id, error = refusal.text(), "failed");
         let text = Bytes::from(refusal.as_object().to_string());
         let failure = &invocation.failure;
         self.places.write(invocation, failure, text).await?;

@@ -68,7 +68,11 @@ impl<S: Shape> Chunks<S> {
             lines.push(sse::data(&chunk));
         }
         lines.push(Bytes::from_static(b"data: [DONE]\n\n"));
-        Lines { lines, last: true }
+        Lines {
+            lines,
+            last: true,
+            failure: None,
+        }
     }
 }
 
@@ -77,10 +81,7 @@ impl<S: Shape> Script for Chunks<S> {
 
     fn lines(&mut self, event: Option<Event<Piece>>) -> Lines {
         // The status was sent long ago: clients look for an event with an error.
-        let fail = |problem: ApiError| Lines {
-            lines: vec![sse::data(&error::body(problem))],
-            last: true,
-        };
+        let fail = |problem: ApiError| Lines::failed(problem, error::body);
         match event {
             Some(Event::Started) => Lines::default(),
             Some(Event::Output(piece)) => {
@@ -88,7 +89,7 @@ impl<S: Shape> Script for Chunks<S> {
                 let chunks = self.shape.chunks(piece);
                 Lines {
                     lines: self.lines_of(chunks),
-                    last: false,
+                    ..Lines::default()
                 }
             }
             Some(Event::Finished(_)) => self.end(),
