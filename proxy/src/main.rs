@@ -54,10 +54,10 @@ fn main() -> ExitCode {
         Err(error) => {
             let bad_file = error.is::<TokenError>() || error.is::<KeyError>();
             if error.is::<ConfigError>() || error.is::<TelemetryError>() || bad_file {
-                eprintln!("tidegate-proxy: {error}");
+                command.log.failed("tidegate-proxy", &error.to_string());
                 return ExitCode::from(BAD_CONFIG);
             }
-            eprintln!("tidegate-proxy: {error:#}");
+            command.log.failed("tidegate-proxy", &format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -121,6 +121,9 @@ pub enum Command {
     Explain {
         #[arg(value_name = "LEDGER")]
         ledger: PathBuf,
+        /// Print a JSON array of what happened instead of text.
+        #[arg(long)]
+        json: bool,
     },
     #[command(
         after_help = "Examples:\n  tidegate-scaler cost /var/lib/tidegate/ledger.jsonl --sagemaker 0.23"

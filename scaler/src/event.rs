@@ -175,6 +175,43 @@ impl Event {
             _ => Severity::Info,
         }
     }
+
+    /// What kind of event it is, for programs: part of the log's format, which does not change.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Event::Decided(_) => "decided",
+            Event::WouldDo(_) => "would_do",
+            Event::WorkerReady { .. } => "worker_ready",
+            Event::WorkerDied(_) => "worker_died",
+            Event::WorkerStopped { .. } => "worker_stopped",
+            Event::StartsFail { .. } => "starts_fail",
+            Event::StartsWork => "starts_work",
+            Event::LaunchFailed { .. } => "launch_failed",
+            Event::HeartbeatsLost => "heartbeats_lost",
+            Event::FleetUnknown { .. } => "fleet_unknown",
+            Event::ProxySilent { .. } => "proxy_silent",
+            Event::ProxyAnswers { .. } => "proxy_answers",
+            Event::ProxyJoined { .. } => "proxy_joined",
+            Event::ProxyLeft { .. } => "proxy_left",
+            Event::OrderFailed { .. } => "order_failed",
+            Event::LedgerFailed { .. } => "ledger_failed",
+            Event::LearnedUnkept { .. } => "learned_unkept",
+            Event::LearnedUnread { .. } => "learned_unread",
+            Event::Leads { .. } => "leads",
+            Event::Watches { .. } => "watches",
+            Event::MemoryUnread { .. } => "memory_unread",
+            Event::LeaseUnreached { .. } => "lease_unreached",
+            Event::LeaseReached => "lease_reached",
+            Event::PolicyReloaded { .. } => "policy_reloaded",
+            Event::ByHand(_) => "by_hand",
+            Event::WorkerByHand(_) => "worker_by_hand",
+            Event::ClockSet { .. } => "clock_set",
+            Event::PolicyRefused { .. } => "policy_refused",
+            Event::BoundsCut { .. } => "bounds_cut",
+            Event::Fleet(_) => "fleet",
+            Event::Recalled { .. } => "recalled",
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -317,8 +354,8 @@ pub struct Log;
 impl EventSink for Log {
     fn emit(&mut self, event: &Event) {
         match event.severity() {
-            Severity::Info => tracing::info!("{event}"),
-            Severity::Warning => tracing::warn!("{event}"),
+            Severity::Info => tracing::info!(code = event.code(), "{event}"),
+            Severity::Warning => tracing::warn!(code = event.code(), "{event}"),
         }
     }
 }

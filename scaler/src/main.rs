@@ -3,7 +3,6 @@
 //! Exit codes: 0; 1 failed; 2 a gate was missed; 78 the command line or the configuration cannot be used.
 //! The order of the shutdown is written at the top of `run` and of `up`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,11 +21,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    cli.log.start(logged(&cli.command));
+    let log = cli.log;
+    log.start(logged(&cli.command));
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "tidegate-scaler: {failure:#}");
+            log.failed("tidegate-scaler", &format!("{failure:#}"));
             exit_code(&failure)
         }
     }
@@ -65,7 +65,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
             }
             Command::Status { listen, json } => standing::status(listen, form(json)).await,
             Command::Top { listen, fleet } => top::top(listen, fleet).await,
-            Command::Explain { ledger } => explain::explain(&ledger, &mut std::io::stdout().lock()),
+            Command::Explain { ledger, json } => {
+                explain::explain(&ledger, form(json), &mut std::io::stdout().lock())
+            }
             Command::Cost(args) => cost(&args),
             Command::Probe { listen } => probe::probe(listen).await,
             Command::Backtest(args) => backtest::run("backtest", &args.arguments),

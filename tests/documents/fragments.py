@@ -51,15 +51,14 @@ def inline(value):
 
 
 def command(kind, path):
-    """What checks such a file, and its exit codes. A worker has no check of its own: it ends with 78 where the file
-    is wrong, and otherwise with 1, as there is no model, or after two seconds of asking for its instance."""
+    """What checks such a file, and its exit codes. A worker ends with 78 where the file is wrong, and otherwise with 1,
+    as there is no model."""
     match kind:
         case "proxy":
             return ["tidegate-proxy", "--config", path, "--check"], [0]
         case "batch":
             return ["tidegate-batch", "serve", "--config", path, "--check"], [0]
         case "worker":
-            serve = ["tidegate-worker", "serve", "--config", path, "--model", "/none", "--listen", "127.0.0.1:0"]
-            return ["timeout", "2", *serve], [1, 124]
+            return ["tidegate-worker", "serve", "--config", path, "--model", "/none", "--check"], [1]
         case _:
             return ["tidegate-scaler", "check", path], [0]

@@ -94,3 +94,29 @@ fn a_log_is_one_json_object_a_line_if_it_is_to_be() {
     }
     assert!(log.contains("/no/such/model"), "{log}");
 }
+
+#[test]
+fn a_daemon_that_fails_says_so_in_the_form_of_its_log() {
+    for (program, serve) in [
+        ("tidegate-proxy", &["--config", "/no/such.toml"][..]),
+        ("tidegate-worker", &["serve", "--config", "/no/such.toml"]),
+        ("tidegate-scaler", &["run", "--policy", "/no/such.toml"]),
+        ("tidegate-batch", &["serve", "--config", "/no/such.toml"]),
+    ] {
+        let json = [serve, &["--log-format", "json"]].concat();
+        let failed = run(program, &json);
+        assert_eq!(failed.status.code(), Some(78), "{program}");
+        let log = text(&failed.stderr);
+        let last = log.lines().last().expect("a line");
+        let last: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("{last}"));
+        assert_eq!(
+            (&last["level"], &last["message"]),
+            (&Value::from("ERROR"), &Value::from("failed")),
+            "{program}"
+        );
+        let error = last["error"].as_str().expect("a reason");
+        assert!(error.contains("/no/such.toml"), "{program}: {error}");
+        let plain = text(&run(program, serve).stderr);
+        assert!(plain.contains("/no/such.toml"), "{program}: {plain}");
+    }
+}

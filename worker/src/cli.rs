@@ -29,7 +29,8 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  tidegate-worker serve --model models/all-MiniLM-L6-v2.int8.safetensors\n  \
                             tidegate-worker serve --model models/SmolLM2-135M-Instruct.gguf --listen 127.0.0.1:8091\n  \
-                            tidegate-worker serve --config configs/worker.toml --memory-limit 500MB"
+                            tidegate-worker serve --config configs/worker.toml --memory-limit 500MB\n  \
+                            tidegate-worker serve --model models/all-MiniLM-L6-v2 --check"
     )]
     /// Load a model and answer requests.
     Serve(Box<ServeArgs>),
@@ -70,6 +71,9 @@ pub struct ServeArgs {
     /// A config file like configs/worker.toml.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Check the configuration and the model's files, and exit.
+    #[arg(long)]
+    pub check: bool,
     /// The address that serves requests; port 0 picks a free port.
     #[arg(long, value_name = "ADDRESS", env = "TIDEGATE_LISTEN")]
     pub listen: Option<SocketAddr>,

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(failure) => {
-            error!("{failure}");
+            error!(error = %failure, "failed");
             exit_code(&failure)
         }
     }
@@ -39,9 +39,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Serve(args) if args.check => check(*args)?,
         Command::Serve(args) => on_runtime(run_serve(*args))?,
         Command::Probe(args) => on_runtime(async { Ok(probe::probe(args.address).await?) })?,
-        Command::Quantize(args) => println!("{}", quantize::run(&args)?),
+        Command::Quantize(args) => show(&quantize::run(&args)?, args.json)?,
         Command::Bench(args) => show(&bench::run(&args)?, args.json)?,
         Command::Compare(args) => {
             let comparison = compare::run(&args)?;
@@ -75,6 +76,24 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     result
 }
 
+fn configured(args: ServeArgs) -> Result<WorkerConfig, ConfigError> {
+    let config = match &args.config {
+        Some(file) => tidegate_config::load(file)?,
+        None => WorkerConfig::default(),
+    };
+    Ok(args.over(config))
+}
+
+fn check(args: ServeArgs) -> anyhow::Result<()> {
+    let file = args.config.clone();
+    let checked = serve::check(&configured(args)?)?;
+    if let Some(file) = file {
+        println!("{} is valid", file.display());
+    }
+    println!("{checked}");
+    Ok(())
+}
+
 async fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     let _telemetry = tidegate_telemetry::start("tidegate-worker")?;
     let input = match args.watch_stdin {
@@ -82,11 +101,7 @@ async fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
         false => StandardInput::Ignored,
     };
     let stop = Stop::new(input).map_err(|error| anyhow!("signals cannot be watched: {error}"))?;
-    let config = match &args.config {
-        Some(file) => tidegate_config::load(file)?,
-        None => WorkerConfig::default(),
-    };
-    Ok(serve::run(args.over(config), stop).await?)
+    Ok(serve::run(configured(args)?, stop).await?)
 }
 
 fn exit_code(failure: &anyhow::Error) -> ExitCode {

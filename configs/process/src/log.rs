@@ -1,6 +1,6 @@
 //! The log on standard error.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -37,6 +37,19 @@ impl LogOptions {
         match self.log_format {
             Format::Text => log.with_target(false).init(),
             Format::Json => log.json().flatten_event(true).init(),
+        }
+    }
+
+    /// Says on standard error why this process fails, as its last line.
+    pub fn failed(self, process: &str, problem: &str) {
+        match self.log_format {
+            Format::Json if tracing::enabled!(tracing::Level::ERROR) => {
+                tracing::error!(process, error = problem, "failed");
+            }
+            _ => {
+                // Nobody may be there to read it.
+                let _ = writeln!(std::io::stderr(), "{process}: {problem}");
+            }
         }
     }
 }

@@ -43,11 +43,12 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(code) => return code,
     };
-    command.log.start("info");
+    let log = command.log;
+    log.start("info");
     match on_runtime(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("tidegate-batch: {error:#}");
+            log.failed("tidegate-batch", &format!("{error:#}"));
             exit_code(&error)
         }
     }

@@ -4,7 +4,9 @@
 //! later version. It changes nothing.
 
 mod bill;
+mod json;
 mod story;
+mod text;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -19,7 +21,9 @@ use crate::ledger::{Line, VERSION, aside};
 
 use bill::Bill;
 pub use bill::Prices;
-use story::Story;
+use serde_json::Value;
+use story::{Story, Tell};
+use text::Text;
 
 /// Time between two ticks counts up to this: what lies between two runs is not known.
 const LONGEST_TICK: Duration = Duration::from_secs(30);
@@ -28,16 +32,34 @@ const LONGEST_TICK: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When the ledger cannot be read, or holds no tick.
-pub fn explain(ledger: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn explain(ledger: &Path, form: Form, out: &mut dyn Write) -> anyhow::Result<()> {
+    match form {
+        Form::Table => {
+            let mut text = Text::new(out);
+            tell(ledger, &mut |told| text.tell(told))
+        }
+        Form::Json => {
+            let mut parts = Vec::new();
+            tell(ledger, &mut |told| {
+                parts.push(json::part(&told));
+                Ok(())
+            })?;
+            Ok(writeln!(out, "{:#}", Value::from(parts))?)
+        }
+    }
+}
+
+fn tell(ledger: &Path, tell: Tell<'_>) -> anyhow::Result<()> {
     let mut story = Story::default();
-    let lines = each_line(ledger, |line| story.take(&line, out))?;
-    story.end(out)?;
+    let lines = each_line(ledger, |line| story.take(&line, tell))?;
+    story.end(tell)?;
     check_any(ledger, lines)
 }
 
-/// How a bill is printed.
+/// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
+    /// For people.
     Table,
     Json,
 }

@@ -1,19 +1,37 @@
-//! The story of a fleet: a paragraph for each change of its size, and one summary line between two
-//! changes.
+//! The story of a fleet: what happened at which time, and between two changes what was the case.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use tidegate_control::{Ask, Decision, Stage, Time};
+use tidegate_control::{Decision, Stage, Time};
 
-use super::{LONGEST_TICK, span, utc};
+use super::LONGEST_TICK;
 use crate::event::Event;
 use crate::ledger::{ByHand, Entry, Line, Tick};
 
+/// A part of the story.
+pub(super) enum Told<'a> {
+    /// The fleet changes.
+    Change { at: Time, decision: &'a Decision },
+    /// An act that failed.
+    Failed { at: Time, failed: &'a [String] },
+    /// An operator's order, and until when it is in force, where it ends.
+    ByHand {
+        at: Time,
+        order: String,
+        until: Option<Time>,
+    },
+    /// Since the part before.
+    Calm(&'a Calm),
+    /// Of the whole ledger.
+    Total(&'a Calm),
+}
+
+/// Takes the parts as they come.
+pub(super) type Tell<'a> = &'a mut dyn FnMut(Told<'_>) -> io::Result<()>;
+
 #[derive(Default)]
 pub(super) struct Story {
-    day: Option<NaiveDate>,
     last: Option<Time>,
     /// Since the last change.
     calm: Calm,
@@ -22,79 +40,61 @@ pub(super) struct Story {
 
 /// A stretch of time.
 #[derive(Default)]
-struct Calm {
-    seconds: f64,
-    worker_seconds: f64,
-    cost: Option<f64>,
-    most_waiting: u64,
-    blind_seconds: f64,
-    terms: BTreeMap<String, Term>,
+pub(super) struct Calm {
+    pub seconds: f64,
+    pub worker_seconds: f64,
+    pub cost: Option<f64>,
+    pub most_waiting: u64,
+    pub blind_seconds: f64,
+    pub terms: BTreeMap<String, Term>,
 }
 
 /// What one term asked for in a stretch.
 #[derive(Clone, Copy, Default)]
-struct Term {
-    won_seconds: f64,
-    most: u32,
+pub(super) struct Term {
+    pub won_seconds: f64,
+    pub most: u32,
 }
 
 impl Story {
-    pub fn take(&mut self, line: &Line, out: &mut dyn Write) -> io::Result<()> {
+    pub fn take(&mut self, line: &Line, tell: Tell<'_>) -> io::Result<()> {
+        let at = line.at;
         match &line.entry {
-            Entry::Tick(tick) => self.tick(line.at, tick, out),
-            Entry::Outcome(outcome) if !outcome.failed.is_empty() => {
-                self.stamp(line.at, out)?;
-                writeln!(out, "failed: {}", outcome.failed.join("; "))
-            }
+            Entry::Tick(tick) => self.tick(at, tick, tell),
+            Entry::Outcome(outcome) if !outcome.failed.is_empty() => tell(Told::Failed {
+                at,
+                failed: &outcome.failed,
+            }),
             Entry::Outcome(_) => Ok(()),
             Entry::WorkerByHand(order) => {
-                self.calm_is_over(out)?;
-                self.stamp(line.at, out)?;
-                writeln!(out, "{}", Event::WorkerByHand(order.clone()))
+                self.calm_is_over(tell)?;
+                tell(Told::ByHand {
+                    at,
+                    order: Event::WorkerByHand(order.clone()).to_string(),
+                    until: None,
+                })
             }
-            Entry::ByHand(ByHand { order, note }) => {
-                self.calm_is_over(out)?;
-                self.stamp(line.at, out)?;
-                match order {
-                    Some(order) => {
-                        let end = utc(order.until).format("%F %T");
-                        writeln!(out, "{order}{note} until {end}")
-                    }
-                    None => writeln!(out, "the policy decides again{note}"),
-                }
+            Entry::ByHand(by_hand) => {
+                self.calm_is_over(tell)?;
+                let ByHand { order, .. } = by_hand;
+                tell(Told::ByHand {
+                    at,
+                    order: Event::ByHand(by_hand.clone()).to_string(),
+                    until: order.as_ref().map(|order| order.until),
+                })
             }
         }
     }
 
-    pub fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.calm_is_over(out)?;
-        let whole = &self.whole;
-        if whole.seconds == 0.0 {
-            return Ok(());
+    pub fn end(&mut self, tell: Tell<'_>) -> io::Result<()> {
+        self.calm_is_over(tell)?;
+        match self.whole.seconds > 0.0 {
+            true => tell(Told::Total(&self.whole)),
+            false => Ok(()),
         }
-        let hours = whole.worker_seconds / 3600.0;
-        write!(
-            out,
-            "\ntotal {}: {hours:.2} instance-hours",
-            span(whole.seconds)
-        )?;
-        match whole.cost {
-            Some(cost) => writeln!(out, ", cost {cost:.2}")?,
-            None => writeln!(out)?,
-        }
-        writeln!(
-            out,
-            "{:<20} {:>6} {:>14}",
-            "due to", "time", "asked at most"
-        )?;
-        for (name, term) in by_time(&whole.terms) {
-            let share = 100.0 * term.won_seconds / whole.seconds;
-            writeln!(out, "{name:<20} {share:>4.0} % {:>14}", term.most)?;
-        }
-        Ok(())
     }
 
-    fn tick(&mut self, at: Time, tick: &Tick, out: &mut dyn Write) -> io::Result<()> {
+    fn tick(&mut self, at: Time, tick: &Tick, tell: Tell<'_>) -> io::Result<()> {
         let since = self
             .last
             .replace(at)
@@ -107,27 +107,17 @@ impl Story {
         if action.launch == 0 && turns == 0 {
             return Ok(());
         }
-        self.calm_is_over(out)?;
-        self.stamp(at, out)?;
-        writeln!(out, "{}", tick.decision)?;
-        writeln!(out, "{:10}asked: {}", "", asked(&tick.decision))
+        self.calm_is_over(tell)?;
+        let decision = &tick.decision;
+        tell(Told::Change { at, decision })
     }
 
-    fn calm_is_over(&mut self, out: &mut dyn Write) -> io::Result<()> {
+    fn calm_is_over(&mut self, tell: Tell<'_>) -> io::Result<()> {
         let calm = std::mem::take(&mut self.calm);
         match calm.seconds >= 1.5 {
-            true => calm.print(out),
+            true => tell(Told::Calm(&calm)),
             false => Ok(()),
         }
-    }
-
-    /// The time of day, and the date before the first of each day.
-    fn stamp(&mut self, at: Time, out: &mut dyn Write) -> io::Result<()> {
-        let at: DateTime<Utc> = utc(at);
-        if self.day.replace(at.date_naive()) != Some(at.date_naive()) {
-            writeln!(out, "{} UTC", at.format("%A, %F"))?;
-        }
-        write!(out, "{}  ", at.format("%T"))
     }
 }
 
@@ -161,45 +151,10 @@ impl Calm {
         term.won_seconds += seconds;
     }
 
-    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        let winners: Vec<String> = by_time(&self.terms)
-            .into_iter()
-            .filter(|(_, term)| term.won_seconds * 100.0 >= self.seconds)
-            .map(|(name, term)| {
-                let share = 100.0 * term.won_seconds / self.seconds;
-                format!("{name} {share:.0} %")
-            })
-            .collect();
-        let mean = self.worker_seconds / self.seconds;
-        write!(out, "{:10}{} at {mean:.1} workers", "", span(self.seconds))?;
-        if !winners.is_empty() {
-            write!(out, "; due to {}", winners.join(", "))?;
-        }
-        if self.most_waiting > 0 {
-            write!(out, "; up to {} in the queue", self.most_waiting)?;
-        }
-        if self.blind_seconds > 0.0 {
-            write!(out, "; a proxy missing for {}", span(self.blind_seconds))?;
-        }
-        match self.cost {
-            Some(cost) => writeln!(out, "; cost {cost:.3}"),
-            None => writeln!(out),
-        }
+    /// The terms that won longest first.
+    pub fn by_time(&self) -> Vec<(&String, &Term)> {
+        let mut terms: Vec<_> = self.terms.iter().collect();
+        terms.sort_by(|a, b| b.1.won_seconds.total_cmp(&a.1.won_seconds));
+        terms
     }
-}
-
-/// The terms that won longest first.
-fn by_time(terms: &BTreeMap<String, Term>) -> Vec<(&String, &Term)> {
-    let mut terms: Vec<_> = terms.iter().collect();
-    terms.sort_by(|a, b| b.1.won_seconds.total_cmp(&a.1.won_seconds));
-    terms
-}
-
-fn asked(decision: &Decision) -> String {
-    let text = |ask: &Ask| match ask.workers {
-        Some(workers) => format!("{} {workers}", ask.term),
-        None => format!("{} holds", ask.term),
-    };
-    let asks: Vec<_> = decision.reason.asks.iter().map(text).collect();
-    asks.join(", ")
 }

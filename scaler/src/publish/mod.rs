@@ -131,7 +131,10 @@ impl Publisher {
             .await
             .is_err()
         {
-            tracing::warn!("the last metrics were not published within {limit:?}");
+            tracing::warn!(
+                code = "metrics_unsent",
+                "the last metrics were not published within {limit:?}"
+            );
             publishing.task.abort();
         }
         self.0 = None;

@@ -141,7 +141,10 @@ impl Post {
     fn note_success(&mut self) {
         if self.failures > 0 {
             let (name, dropped) = (self.outlet.name(), self.dropped);
-            tracing::info!("{name} accepts metrics again; {dropped} data points were dropped");
+            tracing::info!(
+                code = "metrics_accepted",
+                "{name} accepts metrics again; {dropped} data points were dropped"
+            );
         }
         (self.failures, self.dropped) = (0, 0);
     }
@@ -150,7 +153,10 @@ impl Post {
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
             let (name, kept) = (self.outlet.name(), self.rules.backlog);
-            tracing::warn!("{name} accepts no metrics ({why}); keeping the last {kept} intervals");
+            tracing::warn!(
+                code = "metrics_refused",
+                "{name} accepts no metrics ({why}); keeping the last {kept} intervals"
+            );
         }
     }
 

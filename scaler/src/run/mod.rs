@@ -108,6 +108,7 @@ pub async fn run(policies: &[PathBuf], mode: Mode) -> anyhow::Result<()> {
     }
     let server = server::serve(listener, handle, ticks, inboxes, boards, others);
     tracing::info!(
+        code = "started",
         "tidegate-scaler {} runs {} on {}",
         env!("CARGO_PKG_VERSION"),
         files.join(", "),
@@ -174,7 +175,7 @@ impl FleetLoop {
                 () = self.stop.asked() => break,
             }
         }
-        tracing::info!("stopping");
+        tracing::info!(code = "stopping", "stopping");
         close(scaler, &mut self.stop).await;
     }
 }

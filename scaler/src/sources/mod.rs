@@ -164,7 +164,10 @@ impl Source {
         let was = self.falls_back.swap(is, Ordering::Relaxed);
         if let Some(rule) = fallback.filter(|_| !was) {
             let value = rule.value;
-            tracing::warn!("source {name} gives no value, so its fallback counts: {value}");
+            tracing::warn!(
+                code = "source_fallback",
+                "source {name} gives no value, so its fallback counts: {value}"
+            );
         }
     }
 }
@@ -194,11 +197,16 @@ async fn ask_on(mut reader: Box<dyn Ask>, rule: SourceRule, send: watch::Sender<
         match asked.and_then(|sample| sample.check(rule.fresh_for.into())) {
             Ok(sample) => {
                 if reported.take().is_some() {
-                    tracing::info!("source {} answers again", rule.name);
+                    tracing::info!(
+                        code = "source_answers",
+                        "source {} answers again",
+                        rule.name
+                    );
                 }
                 if sample.is_partial && !is_partial {
                     let name = &rule.name;
                     tracing::warn!(
+                        code = "source_incomplete",
                         "source {name} warns that its value is incomplete and may be too small: no worker is removed because of it"
                     );
                 }
@@ -218,7 +226,10 @@ async fn ask_on(mut reader: Box<dyn Ask>, rule: SourceRule, send: watch::Sender<
                     .is_none_or(|reported| !reported.is_like(&fault))
                 {
                     let (name, place) = (&rule.name, rule.whereabouts());
-                    tracing::warn!("source {name} ({place}) gives no value: {fault}");
+                    tracing::warn!(
+                        code = "source_silent",
+                        "source {name} ({place}) gives no value: {fault}"
+                    );
                     reported = Some(fault);
                 }
             }

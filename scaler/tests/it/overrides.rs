@@ -3,10 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use tidegate_control::{Law, Roster, Size, Time};
 use tidegate_policy::PolicyFile;
 use tidegate_protocol::Order;
-use tidegate_scaler::explain;
+use tidegate_scaler::explain::{self, Form};
 use tidegate_scaler::ledger::fold;
 
 use crate::daemon::{Daemon, free_port};
@@ -18,8 +19,15 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn story(harness: &Harness) -> String {
     let mut out = Vec::new();
     let ledger = harness.directory.path().join("ledger.jsonl");
-    explain::explain(&ledger, &mut out).expect("it can be explained");
+    explain::explain(&ledger, Form::Table, &mut out).expect("it can be explained");
     String::from_utf8(out).expect("text")
+}
+
+fn parts(harness: &Harness) -> Vec<Value> {
+    let mut out = Vec::new();
+    let ledger = harness.directory.path().join("ledger.jsonl");
+    explain::explain(&ledger, Form::Json, &mut out).expect("it can be explained");
+    serde_json::from_slice(&out).expect("an array")
 }
 
 #[tokio::test]
@@ -78,6 +86,22 @@ async fn a_ledger_explains_a_burst_and_what_was_ordered_by_hand() {
     harness.load(0, 0);
     harness.ticks(30).await;
     let story = story(&harness);
+    let parts = parts(&harness);
+    let events: Vec<_> = parts.iter().map(|part| &part["event"]).collect();
+    assert_eq!(events.last().expect("parts"), &"total");
+    let grown = |part: &&Value| {
+        part["event"] == "change" && part["due_to"] == "requests" && part["asked"]["requests"] == 3
+    };
+    assert!(parts.iter().any(|part| grown(&part)), "{parts:#?}");
+    let ordered = parts.iter().find(|part| part["event"] == "by_hand");
+    let ordered = ordered.expect("the order");
+    assert!(
+        ordered["until"]
+            .as_str()
+            .is_some_and(|until| until.starts_with("1970-01-01T01:"))
+    );
+    let hours = parts.last().map(|total| total["instance_hours"].as_f64());
+    assert!(hours.flatten() > Some(0.0), "{parts:#?}");
     for expected in [
         "Thursday, 1970-01-01 UTC",
         "1 -> 3 workers: requests asks for 3 (max 12.0 over 2s, 4 per worker)",
@@ -141,7 +165,8 @@ async fn a_worker_that_an_operator_drained_leaves_when_it_is_empty() {
 #[test]
 fn what_is_no_ledger_is_refused() {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    let refused = explain::explain(file.path(), &mut Vec::new()).expect_err("it is empty");
+    let refused =
+        explain::explain(file.path(), Form::Table, &mut Vec::new()).expect_err("it is empty");
     assert!(
         refused.to_string().contains("no line of a ledger"),
         "{refused}"
@@ -150,7 +175,7 @@ fn what_is_no_ledger_is_refused() {
     let refused = explain::cost(
         "/nowhere/ledger".as_ref(),
         explain::Prices::default(),
-        explain::Form::Table,
+        Form::Table,
         &mut out,
     );
     assert!(

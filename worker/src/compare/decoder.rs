@@ -71,6 +71,8 @@ pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
         inputs = inputs.first(PASSAGES);
     }
     let threads = threads::count(args.threads);
+    let progress = super::progress(args);
+    progress.begin(&args.reference.display().to_string());
     let mut reference = Runner::open(&args.reference, TOGETHER, threads)?;
     let speed = |runner: &mut Runner, path: &Path| {
         bench::measure(runner, path, &inputs, TOGETHER, super::SECONDS)
@@ -85,6 +87,7 @@ pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
                 expected: "decoder",
             });
         }
+        progress.next(&path.display().to_string());
         let mut model = Runner::open(path, TOGETHER, threads)?;
         let figures = speed(&mut model, path)?;
         let closeness = closeness(&mut reference, (&mut model, path), &inputs)?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
+use tidegate_process::Progress;
 
 pub use self::closeness::Closeness;
 use self::gates::Found;
@@ -147,11 +148,19 @@ pub fn run(args: &CompareArgs) -> Result<Compared, CompareError> {
     }
 }
 
+/// Shows which of the models is measured.
+fn progress(args: &CompareArgs) -> Progress {
+    Progress::new(1 + args.models.len(), "models")
+}
+
 fn encoders(args: &CompareArgs) -> Result<Comparison, CompareError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
+    let progress = progress(args);
+    progress.begin(&args.reference.display().to_string());
     let reference = judge(&args.reference, &inputs, args.threads)?;
     let mut rows = Vec::new();
     for path in &args.models {
+        progress.next(&path.display().to_string());
         let judged = judge(path, &inputs, args.threads)?;
         let closeness = compare(path, &reference, &judged)?;
         if args.record {

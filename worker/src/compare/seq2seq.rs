@@ -51,6 +51,8 @@ struct Judged {
 pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
     let threads = threads::count(args.threads);
+    let progress = super::progress(args);
+    progress.begin(&args.reference.display().to_string());
     let reference = judge(&args.reference, &inputs, threads)?;
     let mut models = Vec::new();
     for path in &args.models {
@@ -61,6 +63,7 @@ pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
                 expected: "seq2seq",
             });
         }
+        progress.next(&path.display().to_string());
         let row = compare(&reference, judge(path, &inputs, threads)?, args);
         if args.record {
             let measured = Measured {

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use tidegate_gguf::{Kind, Value};
 use tidegate_kernels::BlockType;
+use tidegate_process::Progress;
 
-use super::{MOST_ERROR, Progress, QuantizeError, Report, Row, Type, error_of, name_of};
+use super::{MOST_ERROR, QuantizeError, Report, Row, TENSORS, Type, error_of, name_of};
 use crate::models::decoder::{self, Opened, PROVENANCE, Planned, Raw};
 use crate::models::{ModelError, Provenance};
 
@@ -65,13 +66,13 @@ fn most_error(kind: BlockType) -> f64 {
 pub fn run(model: &Path, out: &Path, wanted: Type) -> Result<Report, QuantizeError> {
     let opened = decoder::open(model)?;
     let names = opened.names();
-    let mut progress = Progress::new(names.len());
+    let progress = Progress::new(names.len(), TENSORS);
     let mut plan = Plan::default();
     for name in names {
         progress.step(&name);
         plan.add(&name, &opened.tensor(&name)?, wanted)?;
     }
-    progress.end();
+    progress.clear();
     if plan
         .rows
         .iter()

@@ -9,13 +9,14 @@ mod decoder;
 mod seq2seq;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
+use serde::Serialize;
 use thiserror::Error;
 use tidegate_kernels::quantize_weights;
+use tidegate_process::Progress;
 
 use crate::models::{
     self, Matrix, ModelError, Network, Package, Provenance, SCALES, Stored, Tensors, Values,
@@ -29,6 +30,9 @@ use crate::units::Bytes;
 /// 1.1 %, whatever their size; more means that a few outliers take the steps from all others.
 const MOST_ERROR: f64 = 0.03;
 
+/// What progress counts.
+const TENSORS: &str = "tensors";
+
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
     /// A directory in Hugging Face's layout, or a decoder's GGUF file.
@@ -40,6 +44,9 @@ pub struct QuantizeArgs {
     /// What the weights become; q4_0 and q4_1 are for decoders.
     #[arg(long = "type", value_enum, default_value_t = Type::Int8)]
     pub kind: Type,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,7 +82,7 @@ pub enum QuantizeError {
 }
 
 /// What became of a matrix.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     pub tensor: String,
     pub shape: [usize; 2],
@@ -87,10 +94,11 @@ pub struct Row {
 }
 
 /// What became of a model.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// What was quantized and how.
     pub rule: String,
+    #[serde(rename = "matrices")]
     pub rows: Vec<Row>,
     /// Biases, norms and heads, which stay in f32.
     pub exact_tensors: usize,
@@ -160,7 +168,7 @@ fn finish(
     files: BTreeMap<String, Vec<u8>>,
     rule: String,
 ) -> Result<Report, QuantizeError> {
-    quantizer.progress.end();
+    quantizer.progress.clear();
     let bytes_before = quantizer.weights.file_bytes();
     let provenance = Provenance {
         source: name_of(model),
@@ -200,7 +208,7 @@ struct Quantizer {
 impl Quantizer {
     fn new(weights: Weights) -> Quantizer {
         Quantizer {
-            progress: Progress::new(weights.names().len()),
+            progress: Progress::new(weights.names().len(), TENSORS),
             weights,
             stored: BTreeMap::new(),
             rows: Vec::new(),
@@ -307,38 +315,6 @@ fn error_of(original: &[f32], restored: Vec<f32>) -> f64 {
     match all > 0.0 {
         true => (off.sum::<f64>() / all).sqrt(),
         false => 0.0,
-    }
-}
-
-/// One line on a terminal that says how far the work is.
-struct Progress {
-    shown: bool,
-    done: usize,
-    of: usize,
-}
-
-impl Progress {
-    fn new(of: usize) -> Progress {
-        Progress {
-            shown: std::io::stderr().is_terminal(),
-            done: 0,
-            of,
-        }
-    }
-
-    fn step(&mut self, tensor: &str) {
-        self.done += 1;
-        if self.shown {
-            eprint!("\r\x1b[2K{} of {}: {tensor}", self.done, self.of);
-            // A terminal that cannot be written to has nobody to tell.
-            let _ = std::io::stderr().flush();
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            eprint!("\r\x1b[2K");
-        }
     }
 }
 

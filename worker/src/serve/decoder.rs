@@ -1,6 +1,6 @@
 //! Starts a decoder: from its files to the routes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,18 +74,33 @@ pub async fn load(
     Ok(Threads::Decoder(thread))
 }
 
+/// What a model will hold that is fit to be served; its weights are not read.
+pub fn check(path: &Path, demands: &Demands, config: &GenerateConfig) -> Result<Plan, ServeError> {
+    let (opened, limits) = open(path, demands, config)?;
+    Ok(plan(&opened, &limits))
+}
+
+fn open(
+    path: &Path,
+    demands: &Demands,
+    config: &GenerateConfig,
+) -> Result<(Opened, Limits), ServeError> {
+    let opened = decoder::open(path)?;
+    let limits = limits(config);
+    demands.check_decoder(&opened, plan(&opened, &limits))?;
+    Ok((opened, limits))
+}
+
 fn load_and_warm_up(
-    path: &std::path::Path,
+    path: &Path,
     demands: &Demands,
     config: &GenerateConfig,
 ) -> Result<Loaded, ServeError> {
-    let opened = decoder::open(path)?;
-    let limits = limits(config);
+    let (opened, limits) = open(path, demands, config)?;
     let cache = limits.pages * limits.page_tokens;
     let context = config.context.map_or(opened.context(), usize::from);
     let context = context.min(opened.context()).min(cache);
-    let rows = limits.sequences + limits.step_tokens;
-    demands.check_decoder(&opened, plan(&opened, &limits, rows))?;
+    let rows = rows(&limits);
     let weights = opened.load(context)?;
     let failed = |problem: String| ModelError::Invalid {
         file: path.to_owned(),
@@ -126,8 +141,14 @@ fn limits(config: &GenerateConfig) -> Limits {
     }
 }
 
+/// Tokens that are computed together.
+fn rows(limits: &Limits) -> usize {
+    limits.sequences + limits.step_tokens
+}
+
 /// What the model will hold: its weights as they are stored, which is how they are packed.
-fn plan(opened: &Opened, limits: &Limits, rows: usize) -> Plan {
+fn plan(opened: &Opened, limits: &Limits) -> Plan {
+    let rows = rows(limits);
     let (width, queries, inner) = opened.widths();
     let row = 4 * (4 * width + 3 * queries + inner);
     let logits = 4 * limits.sequences * opened.vocabulary();

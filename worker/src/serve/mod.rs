@@ -5,6 +5,7 @@
 //! finish accepted requests, up to a deadline; send their answers; exit. If a compute thread panics, the
 //! process exits at once.
 
+mod check;
 mod decoder;
 mod fitness;
 mod load;
@@ -30,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tracing::info;
 
+pub use self::check::{Checked, check};
 pub use self::fitness::Unfit;
 use self::metadata::{Metadata, MetadataError};
 use self::notices::Notices;

@@ -14,7 +14,7 @@ use crate::api::{App, Writing};
 use crate::config::{GenerateConfig, WorkerConfig};
 use crate::engine::seq2seq::{Model, Network, NetworkError, PAGE, Plan, Seq2Seq, Sizes};
 use crate::engine::{Deaths, Engine as _};
-use crate::models::seq2seq::{self, Prompts};
+use crate::models::seq2seq::{self, Opened, Prompts};
 use crate::models::{ModelError, TextTokenizer};
 
 /// Tokens of the longest source and the longest text where the configuration does not say: positions
@@ -78,23 +78,35 @@ pub async fn load(
     Ok(Threads::Seq2Seq(thread))
 }
 
+/// What a model will hold that is fit to be served; its weights are not read.
+pub fn check(path: &Path, demands: &Demands, config: &GenerateConfig) -> Result<Plan, ServeError> {
+    let opened = seq2seq::open(path)?;
+    let (limits, context) = limits(config);
+    demands.check_seq2seq(opened.package.as_ref(), plan(&opened, &limits))?;
+    opened.tokenizer(context)?;
+    Ok(plan(&opened, &limits))
+}
+
+fn plan(opened: &Opened, limits: &Limits) -> Plan {
+    let sizes = Sizes {
+        weights_bytes: opened.weights_bytes(),
+        tokenizer_json_bytes: opened.tokenizer_json_bytes() as u64,
+        vocabulary: opened.vocabulary(),
+        kv: opened.kv_shape(),
+        quantized: opened.package.is_some(),
+    };
+    Plan::new(&sizes, limits)
+}
+
 fn load_and_warm_up(
     path: &Path,
     demands: &Demands,
     config: &GenerateConfig,
 ) -> Result<Loaded, ServeError> {
     let opened = seq2seq::open(path)?;
-    let context = config.context.map_or(CONTEXT, usize::from);
-    let (limits, context) = limits(config, context);
+    let (limits, context) = limits(config);
     let (marks, quantized) = (opened.marks(), opened.package.is_some());
-    let sizes = Sizes {
-        weights_bytes: opened.weights_bytes(),
-        tokenizer_json_bytes: opened.tokenizer_json_bytes() as u64,
-        vocabulary: opened.vocabulary(),
-        kv: opened.kv_shape(),
-        quantized,
-    };
-    demands.check_seq2seq(opened.package.as_ref(), Plan::new(&sizes, &limits))?;
+    demands.check_seq2seq(opened.package.as_ref(), plan(&opened, &limits))?;
     let loaded = opened.load(context, context)?;
     let words = Words {
         start: marks.start,
@@ -136,7 +148,8 @@ fn warm_up(network: &mut Network, start: u32) -> Result<(), NetworkError> {
 }
 
 /// Sources and targets have half of the cache each; the longest text fits into it.
-fn limits(config: &GenerateConfig, context: usize) -> (Limits, usize) {
+fn limits(config: &GenerateConfig) -> (Limits, usize) {
+    let context = config.context.map_or(CONTEXT, usize::from);
     let pages = config.cache_tokens.get().div_ceil(2 * PAGE);
     let context = context.min(pages * PAGE);
     let limits = Limits {

@@ -73,6 +73,17 @@ fn quantize_says_what_became_of_each_tensor() {
     ] {
         assert!(said.contains(part), "expected {part:?} in: {said}");
     }
+    let arguments = ["quantize", "--model", text(&model), "--out", text(&out)];
+    let output = worker(arguments.into_iter().chain(["--json"]));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let matrices = report["matrices"].as_array().expect("matrices");
+    let table = |row: &&Value| row["tensor"] == "embeddings.word_embeddings.weight";
+    let table = matrices.iter().find(table).expect("the table of words");
+    let bytes = |name: &str| table[name].as_u64().expect("bytes");
+    assert!(bytes("bytes_after") < bytes("bytes_before") / 3, "{table}");
+    assert_eq!(table["kept"], false);
+    let file = std::fs::metadata(&out).expect("the file").len();
+    assert_eq!(report["bytes_after"], file);
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub fn quantized(model: PathBuf) -> Quantized {
     let home = tempfile::tempdir().expect("a temporary directory");
     let file = home.path().join("model.int8.safetensors");
     let args = QuantizeArgs {
+        json: false,
         model,
         out: file.clone(),
         kind: Type::Int8,

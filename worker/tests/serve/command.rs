@@ -45,6 +45,69 @@ async fn a_model_is_needed() {
     assert!(log.contains("--model PATH"), "{log}");
 }
 
+#[tokio::test]
+async fn a_check_says_what_would_be_served_and_serves_nothing() {
+    let decoders = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/decoders");
+    let texts = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/seq2seq/t5");
+    let place = || tempfile::tempdir().expect("a temporary directory");
+    for (plan, says) in [
+        (
+            worker::with_model(TINY).config("slots = 3"),
+            ["worker.toml is valid", "an embedding model, needs about"],
+        ),
+        (
+            worker::plan(place(), format!("{decoders}/llama/q4_0.gguf")),
+            ["q4_0.gguf is valid", "a model that generates text, needs"],
+        ),
+        (
+            worker::plan(place(), texts),
+            ["t5 is valid", "a sequence-to-sequence model, needs about"],
+        ),
+        (
+            worker::plan(place(), "hf://org/name@main"),
+            ["the model is not checked", "downloaded"],
+        ),
+    ] {
+        let (code, output) = plan.args(["--check"]).fails().await;
+        assert_eq!(code, Some(0), "{output}");
+        assert!(says.iter().all(|says| output.contains(says)), "{output}");
+        assert!(!output.contains("listening"), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_fails_as_serving_would() {
+    let tiny = || worker::with_model(TINY).args(["--check"]);
+    let place = || tempfile::tempdir().expect("a temporary directory");
+    for (plan, exit, says) in [
+        (tiny().config("slot = 3"), BAD_CONFIG, "slot: unknown key"),
+        (
+            tiny().args(["--token-file", "/nowhere/token"]),
+            BAD_CONFIG,
+            "/nowhere/token",
+        ),
+        (
+            tiny().args(["--memory-limit", "1MB"]),
+            BAD_CONFIG,
+            "the memory limit is",
+        ),
+        (
+            worker::without_model(place()).args(["--check"]),
+            BAD_CONFIG,
+            "--model PATH",
+        ),
+        (
+            worker::plan(place(), "/none").args(["--check"]),
+            FAILED,
+            "/none",
+        ),
+    ] {
+        let (code, output) = plan.fails().await;
+        assert_eq!(code, exit, "{output}");
+        assert!(output.contains(says), "expected {says:?} in: {output}");
+    }
+}
+
 /// Something to spoil in a model's directory, and what is said of it.
 struct Spoiled {
     file: &'static str,

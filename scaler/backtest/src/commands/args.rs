@@ -68,6 +68,9 @@ pub struct TuneArgs {
     /// The file for the tuned policy, with the comments of the original.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

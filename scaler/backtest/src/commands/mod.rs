@@ -26,8 +26,8 @@ pub use tune::tune;
 use gate::Gates;
 use inputs::Inputs;
 use matrix::{Effort, Field, Plan};
-use pool::Progress;
 use summary::Summary;
+use tidegate_process::Progress;
 
 /// Runs the table that the command line asks for. A gate that is missed is the error [`Missed`].
 pub fn backtest(args: &BacktestArgs) -> anyhow::Result<()> {
@@ -46,7 +46,7 @@ pub fn backtest(args: &BacktestArgs) -> anyhow::Result<()> {
         },
     };
     let test_cases = plan.test_cases(&inputs.traces, &inputs.lead_times)?;
-    let progress = Progress::new(plan.jobs(&test_cases));
+    let progress = Progress::new(plan.jobs(&test_cases), pool::RUNS);
     if !args.json {
         show::head(&plan, &test_cases)?;
     }

@@ -6,7 +6,8 @@ use crate::case::{Case, Mode};
 use crate::trace;
 
 use super::matrix::{Effort, Plan};
-use super::pool::{self, Progress};
+use super::pool;
+use tidegate_process::Progress;
 
 const SEED: u64 = 1;
 
@@ -27,7 +28,7 @@ pub fn run(plan: &Plan, lead_times: &[tidegate_config::Duration]) -> Vec<Steady>
     let name = |_: &tidegate_config::Duration| "constant load".to_owned();
     pool::map(
         lead_times,
-        &Progress::new(lead_times.len()),
+        &Progress::new(lead_times.len(), pool::RUNS),
         name,
         |lead_time| {
             let scenario = plan.scenario.with_lead_time((*lead_time).into());

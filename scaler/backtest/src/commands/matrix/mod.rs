@@ -19,7 +19,8 @@ pub use sweep::{Figures, Swept};
 pub use test_case::TestCase;
 
 use super::inputs::{BadTrace, Trace};
-use super::pool::{self, Progress};
+use super::pool;
+use tidegate_process::Progress;
 
 /// How the tested policy is called.
 pub const OURS: &str = "tidegate";

@@ -8,10 +8,12 @@ mod knobs;
 mod search;
 mod test_case;
 
+use std::fmt;
 use std::io::Write;
 
 use crate::case::Mode;
 use anyhow::Context;
+use serde::Serialize;
 use tidegate_control::Policy;
 use toml_edit::DocumentMut;
 
@@ -42,67 +44,187 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
         (found.document, after) = (document.clone(), before.clone());
     }
 
+    let outcome = Outcome {
+        tried,
+        by_rate: (test_cases.iter())
+            .filter(|test_case| test_case.mode == Mode::Rate)
+            .count(),
+        traces: test_cases.len(),
+        changes: changes(&document, &found.document),
+        halves: halves(&test_cases, &before, &after),
+    };
     let mut out = std::io::stdout().lock();
-    let rated = test_cases
-        .iter()
-        .filter(|test_case| test_case.mode == Mode::Rate)
-        .count();
-    let all = test_cases.len();
-    writeln!(
-        out,
-        "{tried} policies were tried on the first halves, on {rated} of {all} by the rate mode."
-    )?;
-    changes(&mut out, &document, &found.document)?;
-    tell(&mut out, &test_cases, &before, &after)?;
+    match args.json {
+        true => {
+            serde_json::to_writer_pretty(&mut out, &outcome)?;
+            writeln!(out)?;
+        }
+        false => outcome.print(&mut out)?,
+    }
     let what = || format!("cannot write {}", args.out.display());
     std::fs::write(&args.out, found.document.to_string()).with_context(what)
 }
 
-/// Every number that is another one now.
-fn changes(out: &mut impl Write, old: &DocumentMut, new: &DocumentMut) -> std::io::Result<()> {
-    let mut changed = 0;
-    for knob in knobs::of(old) {
-        let (old, new) = (knob.text(old), knob.text(new));
-        if old != new {
-            writeln!(out, "{knob}: {old} -> {new}")?;
-            changed += 1;
+/// What the search came to.
+#[derive(Serialize)]
+struct Outcome {
+    /// Policies.
+    tried: usize,
+    /// Traces on which the search used the rate mode.
+    by_rate: usize,
+    traces: usize,
+    changes: Vec<Change>,
+    halves: Vec<Half>,
+}
+
+/// A number that is another one now.
+#[derive(Serialize)]
+struct Change {
+    key: String,
+    from: String,
+    to: String,
+}
+
+/// Before and after, on one half of one trace.
+#[derive(Serialize)]
+struct Half {
+    trace: String,
+    half: &'static str,
+    before: Figures,
+    after: Figures,
+    /// What no policy can go below.
+    bound_hours: f64,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    /// Share of requests that were answered within the SLO.
+    attainment: f64,
+    instance_hours: f64,
+}
+
+fn changes(old: &DocumentMut, new: &DocumentMut) -> Vec<Change> {
+    let knobs = knobs::of(old).into_iter();
+    let changes = knobs.map(|knob| Change {
+        key: knob.to_string(),
+        from: knob.text(old),
+        to: knob.text(new),
+    });
+    changes.filter(|change| change.from != change.to).collect()
+}
+
+fn halves(test_cases: &[TestCase], before: &Policy, after: &Policy) -> Vec<Half> {
+    let mut halves = Vec::new();
+    for test_case in test_cases {
+        for (which, half) in [("first", &test_case.first), ("second", &test_case.second)] {
+            let judge = |policy| {
+                let Judged {
+                    attainment, hours, ..
+                } = test_case.judge(half, policy, Mode::Exact);
+                Figures {
+                    attainment,
+                    instance_hours: hours,
+                }
+            };
+            halves.push(Half {
+                trace: test_case.name.clone(),
+                half: which,
+                before: judge(before),
+                after: judge(after),
+                bound_hours: half.bound_hours,
+            });
         }
     }
-    match changed {
-        0 => writeln!(
+    halves
+}
+
+impl Outcome {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Outcome {
+            tried,
+            by_rate,
+            traces,
+            ..
+        } = self;
+        writeln!(
             out,
-            "No other number did better; the policy stays as it is."
-        ),
-        _ => Ok(()),
+            "{tried} policies were tried on the first halves, on {by_rate} of {traces} by the rate mode."
+        )?;
+        for Change { key, from, to } in &self.changes {
+            writeln!(out, "{key}: {from} -> {to}")?;
+        }
+        if self.changes.is_empty() {
+            writeln!(
+                out,
+                "No other number did better; the policy stays as it is."
+            )?;
+        }
+        for half in &self.halves {
+            let Half {
+                trace,
+                half,
+                before,
+                after,
+                bound_hours,
+            } = half;
+            writeln!(
+                out,
+                "{trace}, {half} half: {before} -> {after} (minimum {bound_hours:.2} h)"
+            )?;
+        }
+        writeln!(
+            out,
+            "The search has not seen the second halves; they are what counts."
+        )
     }
 }
 
-/// Before and after, on both halves of every test case.
-fn tell(
-    out: &mut impl Write,
-    test_cases: &[TestCase],
-    before: &Policy,
-    after: &Policy,
-) -> std::io::Result<()> {
-    let figures = |judged: Judged| {
-        let (share, hours) = (judged.attainment * 100.0, judged.hours);
-        format!("{share:.2} % in time, {hours:.2} h")
-    };
-    for test_case in test_cases {
-        for (which, half) in [("first", &test_case.first), ("second", &test_case.second)] {
-            let judge = |policy| test_case.judge(half, policy, Mode::Exact);
-            writeln!(
-                out,
-                "{}, {which} half: {} -> {} (minimum {:.2} h)",
-                test_case.name,
-                figures(judge(before)),
-                figures(judge(after)),
-                half.bound_hours
-            )?;
-        }
+impl fmt::Display for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (share, hours) = (self.attainment * 100.0, self.instance_hours);
+        write!(out, "{share:.2} % in time, {hours:.2} h")
     }
-    writeln!(
-        out,
-        "The search has not seen the second halves; they are what counts."
-    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_outcome_says_the_same_to_people_and_to_programs() {
+        let figures = |attainment| Figures {
+            attainment,
+            instance_hours: 2.5,
+        };
+        let outcome = Outcome {
+            tried: 40,
+            by_rate: 1,
+            traces: 1,
+            changes: vec![Change {
+                key: "signal[0].window".to_owned(),
+                from: "\"10s\"".to_owned(),
+                to: "\"20s\"".to_owned(),
+            }],
+            halves: vec![Half {
+                trace: "step at 1m".to_owned(),
+                half: "second",
+                before: figures(0.5),
+                after: figures(0.99),
+                bound_hours: 2.0,
+            }],
+        };
+        let mut text = Vec::new();
+        outcome.print(&mut text).expect("it is written");
+        let text = String::from_utf8(text).expect("text");
+        let half = "step at 1m, second half: 50.00 % in time, 2.50 h -> 99.00 % in time, 2.50 h \
+                    (minimum 2.00 h)";
+        assert!(text.contains(half), "{text}");
+        assert!(text.contains("signal[0].window: \"10s\" -> \"20s\""));
+        let json = json!(outcome);
+        assert_eq!(json["changes"][0]["key"], "signal[0].window");
+        assert_eq!(json["halves"][0]["after"]["attainment"], 0.99);
+        assert_eq!(json["halves"][0]["bound_hours"], 2.0);
+    }
 }

@@ -9,8 +9,9 @@ use toml_edit::DocumentMut;
 
 use super::knobs::{self, Knob};
 use super::test_case::{self, TestCase};
-use crate::commands::pool::Progress;
+use crate::commands::pool;
 use tidegate_policy::PolicyFile;
+use tidegate_process::Progress;
 
 /// Rounds over all numbers.
 const MOST_ROUNDS: usize = 6;
@@ -35,7 +36,7 @@ impl Search<'_> {
     pub fn best(&self, mut best: Candidate) -> (Candidate, usize) {
         let knobs = knobs::of(&best.document);
         let steps = MOST_ROUNDS * knobs.len() * knobs::STEPS.len();
-        let progress = Progress::new(steps * self.test_cases.len());
+        let progress = Progress::new(steps * self.test_cases.len(), pool::RUNS);
         let mut tried = 1;
         for _ in 0..MOST_ROUNDS {
             let before = best.cost;

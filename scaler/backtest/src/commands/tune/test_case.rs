@@ -8,7 +8,8 @@ use tidegate_control::Policy;
 
 use crate::commands::args::TuneArgs;
 use crate::commands::inputs::{self, BadTrace, Trace};
-use crate::commands::pool::{self, Progress};
+use crate::commands::pool;
+use tidegate_process::Progress;
 
 /// A missed point of the promise costs as much as so many times the least hours.
 const POINT_COSTS: f64 = 1.0;
