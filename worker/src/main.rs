@@ -47,7 +47,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compare(args) => {
             let comparison = compare::run(&args)?;
             show(&comparison, args.json)?;
-            if comparison.chosen().is_none() {
+            if comparison.chosen.is_none() {
                 return Ok(GATE_MISSED.into());
             }
         }

@@ -1,14 +1,14 @@
 //! Decoders: how fast a prompt is read, and how fast one text is generated, and several together.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{BenchArgs, BenchError, ProcessFigures, write_size};
+use super::{BenchArgs, BenchError, Figures};
 use crate::measure::decoder::{EACH, Runner, Sequence};
 use crate::measure::{Inputs, MeasureError, p50_and_p99_ms};
-use crate::threads;
 
 /// Tokens of the prompt that is read.
 const PROMPT: usize = 512;
@@ -23,14 +23,9 @@ const WRITTEN: usize = 64;
 /// The most sequences together.
 pub const MOST_SEQUENCES: usize = 64;
 
-/// What was measured. Throughput is from token ids: reading texts into them is not in it, nor is
-/// loading.
+/// Throughput is from token ids: reading texts into them is not in it, nor is loading.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    pub model: String,
-    pub task: &'static str,
-    pub precision: &'static str,
-    pub threads: usize,
+pub struct Speed {
     /// Tokens of a prompt that is read.
     pub prefill_tokens: usize,
     pub prefill_tokens_per_second: f64,
@@ -39,29 +34,22 @@ pub struct Figures {
     /// So many of unequal length together.
     pub sequences: usize,
     pub batched_decode_tokens_per_second: f64,
-    /// From one token to the next of one sequence.
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub model_bytes: u64,
-    pub weights_bytes: u64,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub process: Option<ProcessFigures>,
 }
 
-pub fn run(args: &BenchArgs) -> Result<Figures, BenchError> {
+/// The figures, and the milliseconds from opening the files to the first result.
+pub fn run(
+    args: &BenchArgs,
+    inputs: &Inputs,
+    threads: usize,
+) -> Result<(Figures, f64), BenchError> {
     let asked = args.sequences;
     if !(1..=MOST_SEQUENCES).contains(&asked) {
         let limit = MOST_SEQUENCES;
         return Err(BenchError::Sequences { asked, limit });
     }
-    let inputs = Inputs::read(args.inputs.as_deref())?;
-    let mut runner = Runner::open(&args.model, asked, threads::count(args.threads))?;
-    let mut figures = measure(&mut runner, &args.model, &inputs, asked, args.seconds)?;
-    figures.process = Some(ProcessFigures {
-        resident_bytes: crate::memory::resident(),
-        load_ms: runner.facts.load_ms,
-    });
-    Ok(figures)
+    let mut runner = Runner::open(&args.model, asked, threads)?;
+    let figures = measure(&mut runner, &args.model, inputs, asked, args.seconds)?;
+    Ok((figures, runner.facts.load_ms))
 }
 
 /// Measures each of the three for a third of the time, at least once.
@@ -105,11 +93,13 @@ pub fn measure(
         task: "generation",
         precision: facts.precision,
         threads: facts.threads,
-        prefill_tokens: prompt.len(),
-        prefill_tokens_per_second,
-        decode_tokens_per_second,
-        sequences: together,
-        batched_decode_tokens_per_second,
+        speed: super::Speed::Decoder(Speed {
+            prefill_tokens: prompt.len(),
+            prefill_tokens_per_second,
+            decode_tokens_per_second,
+            sequences: together,
+            batched_decode_tokens_per_second,
+        }),
         p50_ms,
         p99_ms,
         model_bytes: facts.model_bytes,
@@ -161,13 +151,8 @@ fn median(
     Ok(rates[rates.len() / 2])
 }
 
-impl std::fmt::Display for Figures {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            out,
-            "{} ({}, {}) on {} threads",
-            self.model, self.task, self.precision, self.threads
-        )?;
+impl fmt::Display for Speed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
             "prefill      {:.0} tokens/s, a prompt of {}",
@@ -175,19 +160,13 @@ impl std::fmt::Display for Figures {
         )?;
         writeln!(
             out,
-            "decode       {:.1} tokens/s, a token p50 {:.2} ms, p99 {:.2} ms",
-            self.decode_tokens_per_second, self.p50_ms, self.p99_ms
+            "decode       {:.1} tokens/s",
+            self.decode_tokens_per_second
         )?;
         writeln!(
             out,
             "{:>2} together  {:.1} tokens/s",
             self.sequences, self.batched_decode_tokens_per_second
-        )?;
-        write_size(
-            out,
-            self.model_bytes,
-            self.weights_bytes,
-            self.process.as_ref(),
         )
     }
 }

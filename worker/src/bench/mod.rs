@@ -1,25 +1,20 @@
 //! `tidegate-worker bench`: the speed and memory of a model on this machine.
 
 pub(crate) mod decoder;
+pub(crate) mod encoder;
 pub(crate) mod seq2seq;
 
+use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::measure::{Engine, Inputs, MeasureError, p50_and_p99_ms};
+use crate::measure::{Inputs, MeasureError};
 use crate::models::{self, ModelError};
 use crate::threads;
 use crate::units::Bytes;
-
-/// Inputs that are timed one by one.
-const ALONE: usize = 200;
-
-/// Computed before the measurement.
-const WARM_UP: usize = 20;
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -71,49 +66,44 @@ impl From<ModelError> for BenchError {
 
 /// What was measured of a model.
 #[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum Measured {
-    Encoder(Figures),
-    Decoder(decoder::Figures),
-    Seq2Seq(seq2seq::Figures),
-}
-
-impl std::fmt::Display for Measured {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Measured::Encoder(figures) => figures.fmt(out),
-            Measured::Decoder(figures) => figures.fmt(out),
-            Measured::Seq2Seq(figures) => figures.fmt(out),
-        }
-    }
-}
-
-/// What was measured. Throughput is from text: tokenization is in it, loading is not, and padding
-/// is not counted.
-#[derive(Clone, Debug, Serialize)]
 pub struct Figures {
     pub model: String,
     pub task: &'static str,
     pub precision: &'static str,
     pub threads: usize,
-    /// Of the median pass.
-    pub items_per_second: f64,
-    pub tokens_per_second: f64,
-    /// Of the slowest and of the fastest pass.
-    pub tokens_per_second_range: [f64; 2],
-    pub passes: usize,
-    /// One text at a time, on all threads, tokenization included.
+    #[serde(flatten)]
+    pub speed: Speed,
+    /// Of one text alone, or of one token of a decoder.
     pub p50_ms: f64,
     pub p99_ms: f64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub by_length: Vec<AtLength>,
     /// Of the weights' file.
     pub model_bytes: u64,
     /// Held by the weights after the warm-up.
     pub weights_bytes: u64,
-    /// What `bench` alone can tell, for its process has one model.
+    /// What `bench` alone can tell, because its process has one model.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessFigures>,
+}
+
+/// How fast a model is, in what its family is measured by.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Speed {
+    Encoder(encoder::Speed),
+    Decoder(decoder::Speed),
+    Seq2Seq(seq2seq::Speed),
+}
+
+impl Speed {
+    /// Of an encoder the tokens that it reads, of others those that they generate: of a decoder for
+    /// one text, of a sequence-to-sequence model for eight together.
+    pub fn tokens_per_second(&self) -> f64 {
+        match self {
+            Speed::Encoder(speed) => speed.tokens_per_second,
+            Speed::Decoder(speed) => speed.decode_tokens_per_second,
+            Speed::Seq2Seq(speed) => speed.batched_decode_tokens_per_second,
+        }
+    }
 }
 
 /// Of a process with one model.
@@ -125,16 +115,8 @@ pub struct ProcessFigures {
     pub load_ms: f64,
 }
 
-/// One text of a set length.
-#[derive(Clone, Debug, Serialize)]
-pub struct AtLength {
-    pub tokens: usize,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-}
-
 /// Measures whatever kind of model it is.
-pub fn run(args: &BenchArgs) -> Result<Measured, BenchError> {
+pub fn run(args: &BenchArgs) -> Result<Figures, BenchError> {
     let does_not_apply = |option| BenchError::DoesNotApply {
         option,
         path: args.model.clone(),
@@ -147,140 +129,51 @@ pub fn run(args: &BenchArgs) -> Result<Measured, BenchError> {
     if args.write.is_some() && !translates {
         return Err(does_not_apply("--write"));
     }
-    match (generates, translates) {
-        (true, _) => decoder::run(args).map(Measured::Decoder),
-        (_, true) => seq2seq::run(args).map(Measured::Seq2Seq),
-        _ => encoder(args).map(Measured::Encoder),
-    }
-}
-
-fn encoder(args: &BenchArgs) -> Result<Figures, BenchError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
-    let begun = Instant::now();
-    let model = models::load(&args.model)?;
-    let limit = model.tokenizer.limit();
-    if let Some(&asked) = args
-        .lengths
-        .iter()
-        .find(|&&tokens| tokens == 0 || tokens > limit)
-    {
-        return Err(BenchError::Length { asked, limit });
-    }
-    let inputs = inputs.for_task(&model.card.task);
-    let mut engine = Engine::new(model, threads::count(args.threads));
-    engine.latencies(&inputs.items[..1])?;
-    let load_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let mut figures = measure(&mut engine, &inputs, args.seconds)?;
-    figures.model = args.model.display().to_string();
+    let threads = threads::count(args.threads);
+    let (mut figures, load_ms) = match (generates, translates) {
+        (true, _) => decoder::run(args, &inputs, threads)?,
+        (_, true) => seq2seq::run(args, &inputs, threads)?,
+        _ => encoder::run(args, inputs, threads)?,
+    };
     figures.process = Some(ProcessFigures {
         resident_bytes: crate::memory::resident(),
         load_ms,
     });
-    for &tokens in &args.lengths {
-        engine.latencies_at(&inputs.items, tokens, WARM_UP)?;
-        let took = engine.latencies_at(&inputs.items, tokens, ALONE)?;
-        let (p50_ms, p99_ms) = p50_and_p99_ms(took);
-        figures.by_length.push(AtLength {
-            tokens,
-            p50_ms,
-            p99_ms,
-        });
-    }
     Ok(figures)
 }
 
-/// Throughput and latency of a loaded model.
-pub fn measure(
-    engine: &mut Engine,
-    inputs: &Inputs,
-    seconds: f64,
-) -> Result<Figures, MeasureError> {
-    let items = &inputs.items;
-    let few = &items[..items.len().min(WARM_UP)];
-    engine.pass(few)?;
-    let mut rates = Vec::new();
-    let begun = Instant::now();
-    let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let mut tokens = 0;
-    while rates.is_empty() || begun.elapsed() < limit {
-        let pass = engine.pass(items)?;
-        tokens = pass.tokens;
-        rates.push(tokens as f64 / pass.took.as_secs_f64());
-    }
-    rates.sort_by(f64::total_cmp);
-    let median = rates[rates.len() / 2];
-    engine.latencies(few)?;
-    let alone = &items[..items.len().min(ALONE)];
-    let (p50_ms, p99_ms) = p50_and_p99_ms(engine.latencies(alone)?);
-    let card = &engine.model.card;
-    Ok(Figures {
-        model: String::new(),
-        task: card.task.name(),
-        precision: card.precision.name(),
-        threads: engine.threads(),
-        items_per_second: median * items.len() as f64 / tokens as f64,
-        tokens_per_second: median,
-        tokens_per_second_range: [rates[0], rates[rates.len() - 1]],
-        passes: rates.len(),
-        p50_ms,
-        p99_ms,
-        by_length: Vec::new(),
-        model_bytes: card.file_bytes,
-        weights_bytes: engine.model.network.weights_bytes() as u64,
-        process: None,
-    })
-}
-
-impl std::fmt::Display for Figures {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [slowest, fastest] = self.tokens_per_second_range;
-        writeln!(
-            out,
-            "{} ({}, {}) on {} threads",
-            self.model, self.task, self.precision, self.threads
-        )?;
-        writeln!(
-            out,
-            "throughput   {:.0} tokens/s, {:.1} texts/s; median of {} passes, {slowest:.0} to {fastest:.0} tokens/s",
-            self.tokens_per_second, self.items_per_second, self.passes
-        )?;
-        writeln!(
-            out,
-            "one text     p50 {:.2} ms, p99 {:.2} ms",
-            self.p50_ms, self.p99_ms
-        )?;
-        for at in &self.by_length {
-            writeln!(
-                out,
-                "{:>4} tokens  p50 {:.2} ms, p99 {:.2} ms, without tokenization",
-                at.tokens, at.p50_ms, at.p99_ms
-            )?;
+impl fmt::Display for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures {
+            model,
+            task,
+            precision,
+            threads,
+            ..
+        } = self;
+        writeln!(out, "{model} ({task}, {precision}) on {threads} threads")?;
+        match &self.speed {
+            Speed::Encoder(speed) => speed.fmt(out)?,
+            Speed::Decoder(speed) => speed.fmt(out)?,
+            Speed::Seq2Seq(speed) => speed.fmt(out)?,
         }
-        write_size(
+        let one = match self.speed {
+            Speed::Decoder(_) => "one token",
+            Speed::Encoder(_) | Speed::Seq2Seq(_) => "one text",
+        };
+        let (p50, p99) = (self.p50_ms, self.p99_ms);
+        writeln!(out, "{one:<12} p50 {p50:.2} ms, p99 {p99:.2} ms")?;
+        let (file, weights) = (Bytes(self.model_bytes), Bytes(self.weights_bytes));
+        write!(
             out,
-            self.model_bytes,
-            self.weights_bytes,
-            self.process.as_ref(),
-        )
+            "size         {file} on disk, {weights} of weights in memory"
+        )?;
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        let resident = Bytes(process.resident_bytes.unwrap_or(0));
+        let load_ms = process.load_ms;
+        write!(out, ", {resident} resident; loaded in {load_ms:.0} ms")
     }
-}
-
-/// The line of a table that says how much room a model takes.
-fn write_size(
-    out: &mut std::fmt::Formatter<'_>,
-    model_bytes: u64,
-    weights_bytes: u64,
-    process: Option<&ProcessFigures>,
-) -> std::fmt::Result {
-    let (file, weights) = (Bytes(model_bytes), Bytes(weights_bytes));
-    write!(
-        out,
-        "size         {file} on disk, {weights} of weights in memory"
-    )?;
-    let Some(process) = process else {
-        return Ok(());
-    };
-    let resident = Bytes(process.resident_bytes.unwrap_or(0));
-    let load_ms = process.load_ms;
-    write!(out, ", {resident} resident; loaded in {load_ms:.0} ms")
 }

@@ -1,20 +1,19 @@
 //! Sequence-to-sequence models: tokens a second of one text, of eight together, and of all
 //! inputs; also the texts themselves, for `compare`.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate_kernels::PAGE_TOKENS;
 use tidegate_seq2seq::{Limits, Scheduler, Search, Task, Words};
 
-use super::{BenchArgs, BenchError};
+use super::{BenchArgs, BenchError, Figures};
 use crate::engine::seq2seq::Network;
 use crate::measure::{Input, Inputs, MeasureError, p50_and_p99_ms};
 use crate::models::seq2seq::{self, Opened};
 use crate::models::{ModelError, Overlong, Text, TextTokenizer};
-use crate::threads;
-use crate::units::Bytes;
 
 /// Texts that are computed together.
 const TOGETHER: usize = 8;
@@ -28,25 +27,14 @@ const MOST_READ: usize = 512;
 /// Inputs that are timed one by one.
 const ALONE: usize = 50;
 
-/// What was measured. A token is one that was written; those that were read are not counted.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    pub model: String,
-    pub task: &'static str,
-    pub precision: &'static str,
-    pub threads: usize,
+/// Tokens are those that are generated; those that are read are not counted.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Speed {
     /// One text after another.
     pub decode_tokens_per_second: f64,
     /// Eight texts at once.
     pub batched_decode_tokens_per_second: f64,
     pub items_per_second: f64,
-    /// One text alone, from its tokens to its end.
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub model_bytes: u64,
-    pub weights_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resident_bytes: Option<u64>,
 }
 
 /// A model with what makes its texts.
@@ -54,7 +42,10 @@ pub struct Bench {
     network: Network,
     tokenizer: TextTokenizer,
     words: Words,
-    figures: Figures,
+    path: PathBuf,
+    precision: &'static str,
+    threads: usize,
+    model_bytes: u64,
 }
 
 /// How long texts are.
@@ -66,7 +57,12 @@ pub enum Length {
     Exactly(usize),
 }
 
-pub fn run(args: &BenchArgs) -> Result<Figures, BenchError> {
+/// The figures, and the milliseconds from opening the files to the first result.
+pub fn run(
+    args: &BenchArgs,
+    inputs: &Inputs,
+    threads: usize,
+) -> Result<(Figures, f64), BenchError> {
     let length = match args.write {
         None => Length::Natural,
         Some(tokens @ 1..=MOST_TOKENS) => Length::Exactly(tokens),
@@ -75,12 +71,11 @@ pub fn run(args: &BenchArgs) -> Result<Figures, BenchError> {
             return Err(BenchError::Write { asked, limit });
         }
     };
-    let inputs = Inputs::read(args.inputs.as_deref())?;
-    let opened = seq2seq::open(&args.model)?;
-    let mut bench = Bench::new(&args.model, opened, threads::count(args.threads))?;
-    bench.measure(&inputs, length, args.seconds)?;
-    bench.figures.resident_bytes = crate::memory::resident();
-    Ok(bench.figures)
+    let begun = Instant::now();
+    let mut bench = Bench::new(&args.model, seq2seq::open(&args.model)?, threads)?;
+    bench.texts(&inputs.first(1))?;
+    let load_ms = begun.elapsed().as_secs_f64() * 1e3;
+    Ok((bench.measure(inputs, length, args.seconds)?, load_ms))
 }
 
 impl Bench {
@@ -91,31 +86,17 @@ impl Bench {
         let network = Network::new(loaded.network, quantized, &limits(), threads);
         let network = network.map_err(|error| failed(path, error.to_string()))?;
         Ok(Bench {
-            figures: Figures {
-                model: path.display().to_string(),
-                task: "seq2seq",
-                precision: if quantized { "int8" } else { "float32" },
-                threads,
-                decode_tokens_per_second: 0.0,
-                batched_decode_tokens_per_second: 0.0,
-                items_per_second: 0.0,
-                p50_ms: 0.0,
-                p99_ms: 0.0,
-                model_bytes,
-                weights_bytes: network.weights_bytes() as u64,
-                resident_bytes: None,
-            },
             network,
             tokenizer: loaded.tokenizer,
             words: Words {
                 start: marks.start,
                 ends: marks.ends,
             },
+            path: path.to_owned(),
+            precision: if quantized { "int8" } else { "float32" },
+            threads,
+            model_bytes,
         })
-    }
-
-    pub fn figures(&self) -> &Figures {
-        &self.figures
     }
 
     /// The texts that are made of all inputs, greedily.
@@ -129,13 +110,13 @@ impl Bench {
         tokens.iter().enumerate().map(text).collect()
     }
 
-    /// Tokens a second, each for some seconds.
+    /// Tokens a second of one text and of eight, each for half of the seconds.
     pub fn measure(
         &mut self,
         inputs: &Inputs,
         length: Length,
         seconds: f64,
-    ) -> Result<(), MeasureError> {
+    ) -> Result<Figures, MeasureError> {
         let tasks = self.tasks(inputs, length)?;
         let limit = Duration::try_from_secs_f64(seconds / 2.0).unwrap_or_default();
         self.compute(&tasks[..tasks.len().min(TOGETHER)], TOGETHER)?;
@@ -149,8 +130,8 @@ impl Bench {
                 break;
             }
         }
-        self.figures.decode_tokens_per_second = written as f64 / begun.elapsed().as_secs_f64();
-        (self.figures.p50_ms, self.figures.p99_ms) = p50_and_p99_ms(took);
+        let decode_tokens_per_second = written as f64 / begun.elapsed().as_secs_f64();
+        let (p50_ms, p99_ms) = p50_and_p99_ms(took);
         let (begun, mut written, mut texts) = (Instant::now(), 0, 0);
         while texts == 0 || begun.elapsed() < limit {
             let made = self.compute(&tasks, TOGETHER)?;
@@ -158,9 +139,22 @@ impl Bench {
             texts += made.len();
         }
         let seconds = begun.elapsed().as_secs_f64();
-        self.figures.batched_decode_tokens_per_second = written as f64 / seconds;
-        self.figures.items_per_second = texts as f64 / seconds;
-        Ok(())
+        Ok(Figures {
+            model: self.path.display().to_string(),
+            task: "seq2seq",
+            precision: self.precision,
+            threads: self.threads,
+            speed: super::Speed::Seq2Seq(Speed {
+                decode_tokens_per_second,
+                batched_decode_tokens_per_second: written as f64 / seconds,
+                items_per_second: texts as f64 / seconds,
+            }),
+            p50_ms,
+            p99_ms,
+            model_bytes: self.model_bytes,
+            weights_bytes: self.network.weights_bytes() as u64,
+            process: None,
+        })
     }
 
     fn tasks(&self, inputs: &Inputs, length: Length) -> Result<Vec<Task>, MeasureError> {
@@ -194,16 +188,15 @@ impl Bench {
             ..limits()
         };
         let mut scheduler = Scheduler::new(limits, self.words.clone());
-        let path = Path::new(&self.figures.model).to_owned();
         for (id, task) in tasks.iter().enumerate() {
             let added = scheduler.add(id as u64, task.clone());
-            added.map_err(|_| failed(&path, "an input is too large".to_owned()))?;
+            added.map_err(|_| failed(&self.path, "an input is too large".to_owned()))?;
         }
         let mut texts = vec![Vec::new(); tasks.len()];
         while !scheduler.is_idle() {
             scheduler.admit();
             let stepped = scheduler.step(&mut self.network);
-            for (id, delta) in stepped.map_err(|error| failed(&path, error.to_string()))? {
+            for (id, delta) in stepped.map_err(|error| failed(&self.path, error.to_string()))? {
                 texts[id as usize].extend(delta.tokens);
             }
         }
@@ -228,34 +221,14 @@ fn failed(path: &Path, problem: String) -> MeasureError {
     })
 }
 
-impl std::fmt::Display for Figures {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Speed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{} ({}, {}) on {} threads",
-            self.model, self.task, self.precision, self.threads
-        )?;
-        writeln!(
-            out,
-            "written      {:.0} tokens/s one text after another, {:.0} tokens/s and {:.1} texts/s eight at once",
+            "generated    {:.0} tokens/s one text after another, {:.0} tokens/s and {:.1} texts/s eight at once",
             self.decode_tokens_per_second,
             self.batched_decode_tokens_per_second,
             self.items_per_second
-        )?;
-        writeln!(
-            out,
-            "one text     p50 {:.2} ms, p99 {:.2} ms",
-            self.p50_ms, self.p99_ms
-        )?;
-        write!(
-            out,
-            "size         {} on disk, {} of weights in memory",
-            Bytes(self.model_bytes),
-            Bytes(self.weights_bytes)
-        )?;
-        match self.resident_bytes {
-            Some(bytes) => write!(out, ", {} resident", Bytes(bytes)),
-            None => Ok(()),
-        }
+        )
     }
 }

@@ -7,17 +7,14 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::{CompareArgs, CompareError, Found, Gates};
-use crate::bench::decoder::{self as bench, Figures};
+use super::{Closeness, CompareError, Origin, Reference, SECONDS};
+use crate::bench::{self, Figures};
 use crate::measure::decoder::{EACH, Runner, failed};
 use crate::measure::{Inputs, MeasureError};
-use crate::models::{Quality, decoder};
-use crate::threads;
+use crate::models::{Package, Quality, decoder};
 
 /// Built-in passages that are used, unless others are given.
-const PASSAGES: usize = 256;
+pub const PASSAGES: usize = 256;
 
 /// Inputs that both continue, and by how many tokens.
 const PROMPTS: usize = 24;
@@ -26,137 +23,79 @@ const WRITTEN: usize = 32;
 /// Sequences together, for the figures of speed.
 const TOGETHER: usize = 8;
 
-/// How close a model is to the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Closeness {
-    /// Perplexity of the inputs, by the reference and by the model.
-    pub reference_perplexity: f64,
-    pub perplexity: f64,
-    /// The one over the other: 1 is as good.
-    pub perplexity_ratio: f64,
-    /// Over all places, in nats.
-    pub kl_divergence: f64,
-    pub kl_divergence_p99: f64,
-    /// Share of places with the same likeliest token.
-    pub same_top: f64,
-    /// Share of 32 greedy tokens before the first that differs, over some inputs.
-    pub greedy_agreement: f64,
-    /// Places that were looked at.
-    pub tokens: usize,
+pub struct Decoder {
+    inputs: Inputs,
+    threads: usize,
+    reference: Runner,
+    figures: Figures,
+    origin: Origin,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    #[serde(flatten)]
-    pub figures: Figures,
-    pub closeness: Closeness,
-    /// What it misses of the gates; empty if it meets all.
-    pub misses: Vec<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Comparison {
-    pub reference: Figures,
-    pub models: Vec<Row>,
-    pub inputs: usize,
-    pub inputs_sha256: String,
-    pub gates: Gates,
-    /// The smallest model that meets the gates.
-    pub chosen: Option<String>,
-}
-
-pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
-    let mut inputs = Inputs::read(args.inputs.as_deref())?;
-    if args.inputs.is_none() {
-        inputs = inputs.first(PASSAGES);
+impl Decoder {
+    pub fn open(path: &Path, inputs: Inputs, threads: usize) -> Result<Decoder, CompareError> {
+        let opened = decoder::open(path)?;
+        let origin = Origin {
+            sha256: opened.origin_sha256()?,
+            quantized: opened.package.is_some(),
+        };
+        let (reference, figures) = measured(path, &inputs, threads)?;
+        Ok(Decoder {
+            inputs,
+            threads,
+            reference,
+            figures,
+            origin,
+        })
     }
-    let threads = threads::count(args.threads);
-    let progress = super::progress(args);
-    progress.begin(&args.reference.display().to_string());
-    let mut reference = Runner::open(&args.reference, TOGETHER, threads)?;
-    let speed = |runner: &mut Runner, path: &Path| {
-        bench::measure(runner, path, &inputs, TOGETHER, super::SECONDS)
-    };
-    let figures = speed(&mut reference, &args.reference)?;
-    let mut models = Vec::new();
-    for path in &args.models {
+}
+
+impl Reference for Decoder {
+    fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn judge(&mut self, path: &Path) -> Result<(Figures, Closeness), CompareError> {
         if !decoder::is_decoder(path) {
             return Err(CompareError::OtherTask {
-                path: path.clone(),
+                path: path.to_owned(),
                 found: "model of another kind",
                 expected: "decoder",
             });
         }
-        progress.next(&path.display().to_string());
-        let mut model = Runner::open(path, TOGETHER, threads)?;
-        let figures = speed(&mut model, path)?;
-        let closeness = closeness(&mut reference, (&mut model, path), &inputs)?;
-        if args.record {
-            record(path, &args.reference, &inputs, &closeness)?;
-        }
-        models.push(Row {
-            misses: args.gates.misses(&found(&figures, &closeness)),
-            figures,
-            closeness,
-        });
+        let (mut model, figures) = measured(path, &self.inputs, self.threads)?;
+        let closeness = closeness(&mut self.reference, (&mut model, path), &self.inputs)?;
+        Ok((figures, closeness))
     }
-    let fit = models.iter().filter(|row| row.misses.is_empty());
-    let chosen = fit.min_by_key(|row| (row.figures.weights_bytes, row.figures.model_bytes));
-    Ok(Comparison {
-        chosen: chosen.map(|row| row.figures.model.clone()),
-        reference: figures,
-        models,
-        inputs: inputs.items.len(),
-        inputs_sha256: inputs.sha256,
-        gates: args.gates.clone(),
-    })
-}
 
-fn found(figures: &Figures, close: &Closeness) -> Found {
-    Found {
-        perplexity_ratio: Some(close.perplexity_ratio),
-        kl_divergence: Some(close.kl_divergence),
-        kl_divergence_p99: Some(close.kl_divergence_p99),
-        same_top: Some(close.same_top),
-        greedy_agreement: Some(close.greedy_agreement),
-        tokens_per_second: figures.decode_tokens_per_second,
-        p99_ms: figures.p99_ms,
-        ..Found::default()
+    fn package(&self, path: &Path) -> Result<Package, CompareError> {
+        let package = decoder::open(path)?.package;
+        package.ok_or_else(|| CompareError::NotRecordable {
+            path: path.to_owned(),
+            why: "is no file that `quantize` wrote",
+        })
+    }
+
+    fn store(&self, path: &Path, quality: Quality) -> Result<(), CompareError> {
+        Ok(decoder::record(path, &quality)?)
     }
 }
 
-/// Keeps what was measured in the model file, for `serve` to hold against its limits.
-fn record(
+fn measured(
     path: &Path,
-    reference: &Path,
     inputs: &Inputs,
-    closeness: &Closeness,
-) -> Result<(), CompareError> {
-    let refused = |why| CompareError::NotRecordable {
-        path: path.to_owned(),
-        why,
-    };
-    let Some(package) = decoder::open(path)?.package else {
-        return Err(refused("is no file that `quantize` wrote"));
-    };
-    let reference = decoder::open(reference)?;
-    let reference_sha256 = reference.origin_sha256()?;
-    let is_source = reference.package.is_none();
-    if !is_source || package.provenance.source_sha256 != reference_sha256 {
-        return Err(refused("was not made from the reference"));
-    }
-    let quality = Quality {
-        model_sha256: package.sha256,
-        reference_sha256,
-        inputs_sha256: inputs.sha256.clone(),
-        inputs: inputs.items.len(),
-        perplexity_ratio: Some(closeness.perplexity_ratio),
-        kl_divergence: Some(closeness.kl_divergence),
-        same_top: Some(closeness.same_top),
-        greedy_agreement: Some(closeness.greedy_agreement),
-        ..Quality::default()
-    };
-    Ok(decoder::record(path, &quality)?)
+    threads: usize,
+) -> Result<(Runner, Figures), CompareError> {
+    let mut runner = Runner::open(path, TOGETHER, threads)?;
+    let figures = bench::decoder::measure(&mut runner, path, inputs, TOGETHER, SECONDS)?;
+    Ok((runner, figures))
 }
 
 fn closeness(
@@ -259,14 +198,15 @@ impl Sums {
         let mean = |sum: f64| sum / count as f64;
         let (reference, model) = (mean(self.reference).exp(), mean(self.model).exp());
         Some(Closeness {
-            reference_perplexity: reference,
-            perplexity: model,
-            perplexity_ratio: model / reference,
-            kl_divergence: mean(self.divergences.iter().sum()),
-            kl_divergence_p99: p99,
-            same_top: mean(self.same_top as f64),
-            greedy_agreement,
-            tokens: count,
+            reference_perplexity: Some(reference),
+            perplexity: Some(model),
+            perplexity_ratio: Some(model / reference),
+            kl_divergence: Some(mean(self.divergences.iter().sum())),
+            kl_divergence_p99: Some(p99),
+            same_top: Some(mean(self.same_top as f64)),
+            greedy_agreement: Some(greedy_agreement),
+            tokens: Some(count),
+            ..Closeness::default()
         })
     }
 }
@@ -278,43 +218,6 @@ fn log_sum(logits: &[f32]) -> f64 {
         .map(|&logit| f64::from(logit - max).exp())
         .sum();
     f64::from(max) + sum.ln()
-}
-
-impl std::fmt::Display for Comparison {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(out, "reference: {}", self.reference)?;
-        for row in &self.models {
-            let close = &row.closeness;
-            writeln!(out, "\n{}", row.figures)?;
-            writeln!(
-                out,
-                "perplexity   {:.4}, the reference's {:.4}: ratio {:.5}, over {} tokens of {} inputs",
-                close.perplexity,
-                close.reference_perplexity,
-                close.perplexity_ratio,
-                close.tokens,
-                self.inputs
-            )?;
-            writeln!(
-                out,
-                "divergence   mean {:.5} nats, p99 {:.5}",
-                close.kl_divergence, close.kl_divergence_p99
-            )?;
-            writeln!(
-                out,
-                "agreement    {:.2} % the same most likely token; {:.1} % of {WRITTEN} greedy tokens before the first that differs",
-                100.0 * close.same_top,
-                100.0 * close.greedy_agreement
-            )?;
-            if !row.misses.is_empty() {
-                writeln!(out, "misses       {}", row.misses.join("; "))?;
-            }
-        }
-        match &self.chosen {
-            Some(chosen) => write!(out, "\nthe smallest that meets the options: {chosen}"),
-            None => write!(out, "\nnone meets the options"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -333,7 +236,12 @@ mod tests {
         sums.add(&ONE, &OTHER, 0);
         sums.add(&ONE, &ONE, 1);
         let close = sums.closeness(0.5).expect("two places");
-        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}");
+        let near = |found: Option<f64>, expected: f64| {
+            assert!(
+                found.is_some_and(|found| (found - expected).abs() < 1e-6),
+                "{found:?}"
+            );
+        };
         // 1/2 ln 2 - 1/4 ln 2 at the first place, nothing at the second.
         let divergence = f64::from(LN_2) / 4.0;
         near(close.kl_divergence, divergence / 2.0);

@@ -3,6 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::Closeness;
+use crate::bench::Figures;
+
 /// What a model has to meet.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize)]
 pub struct Gates {
@@ -47,29 +50,15 @@ pub struct Gates {
     pub min_tokens_per_second: Option<f64>,
 }
 
-/// What gates are held against; what does not apply is none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Found {
-    pub cosine: Option<f64>,
-    pub spearman: Option<f64>,
-    pub neighbours: Option<f64>,
-    pub agreement: Option<f64>,
-    pub exact_match: Option<f64>,
-    pub chrf: Option<f64>,
-    pub perplexity_ratio: Option<f64>,
-    pub kl_divergence: Option<f64>,
-    pub kl_divergence_p99: Option<f64>,
-    pub same_top: Option<f64>,
-    pub greedy_agreement: Option<f64>,
-    pub tokens_per_second: f64,
-    pub p99_ms: f64,
-}
-
 impl Gates {
     /// What a model misses, each with what was found and what was asked for.
-    pub fn misses(&self, found: &Found) -> Vec<String> {
+    pub fn misses(&self, figures: &Figures, found: &Closeness) -> Vec<String> {
         let least = [
-            ("cosine", found.cosine, self.min_cosine),
+            (
+                "cosine",
+                found.cosine.map(|cosine| cosine.min),
+                self.min_cosine,
+            ),
             ("spearman", found.spearman, self.min_spearman),
             ("neighbours", found.neighbours, self.min_neighbours),
             ("agreement", found.agreement, self.min_agreement),
@@ -83,7 +72,7 @@ impl Gates {
             ),
             (
                 "tokens/s",
-                Some(found.tokens_per_second),
+                Some(figures.speed.tokens_per_second()),
                 self.min_tokens_per_second,
             ),
         ];
@@ -125,8 +114,8 @@ impl Gates {
                 }
             }
         }
-        if let Some(most) = self.max_p99_ms.filter(|most| found.p99_ms > *most) {
-            misses.push(format!("p99 {:.2} ms > {most} ms", found.p99_ms));
+        if let Some(most) = self.max_p99_ms.filter(|most| figures.p99_ms > *most) {
+            misses.push(format!("p99 {:.2} ms > {most} ms", figures.p99_ms));
         }
         misses
     }

@@ -1,11 +1,14 @@
 //! `tidegate-worker compare`: cost and quality of models, compared with a reference, and the smallest
 //! model that is good enough.
 
+mod chrf;
 mod closeness;
 mod decoder;
+mod encoder;
 mod gates;
 mod seq2seq;
 mod table;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +18,10 @@ use thiserror::Error;
 use tidegate_process::Progress;
 
 pub use self::closeness::Closeness;
-use self::gates::Found;
 pub use self::gates::Gates;
-use crate::bench::{self, Figures};
-use crate::measure::{Engine, Inputs, MeasureError};
-use crate::models::{self, ModelError, Package, Quality, Spread, Task, Weights, sha256};
+use crate::bench::Figures;
+use crate::measure::{Inputs, MeasureError};
+use crate::models::{self, ModelError, Package, Quality, Weights, sha256};
 use crate::threads;
 
 /// How long each model's throughput is measured.
@@ -76,7 +78,7 @@ impl From<ModelError> for CompareError {
     }
 }
 
-/// One model's line.
+/// One model.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     #[serde(flatten)]
@@ -98,165 +100,103 @@ pub struct Comparison {
     pub chosen: Option<String>,
 }
 
-/// What a model gave, and what it is.
-struct Judged {
-    figures: Figures,
-    results: Vec<Vec<f32>>,
-    task: Task,
+/// Where a model comes from.
+struct Origin {
     /// Of its weights; of a model file, of what it was made from.
-    origin_sha256: String,
+    sha256: String,
+    quantized: bool,
 }
 
-/// What was found, of whatever kind the models are.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum Compared {
-    Encoders(Comparison),
-    Decoders(decoder::Comparison),
-    Seq2Seq(seq2seq::Comparison),
-}
-
-impl Compared {
-    /// The smallest model that meets the gates.
-    pub fn chosen(&self) -> Option<&str> {
-        match self {
-            Compared::Encoders(comparison) => comparison.chosen.as_deref(),
-            Compared::Decoders(comparison) => comparison.chosen.as_deref(),
-            Compared::Seq2Seq(comparison) => comparison.chosen.as_deref(),
-        }
+impl Origin {
+    fn of(package: Option<&Package>, weights: &Weights) -> Result<Origin, ModelError> {
+        Ok(Origin {
+            sha256: match package {
+                Some(package) => package.provenance.source_sha256.clone(),
+                None => sha256(weights)?,
+            },
+            quantized: package.is_some(),
+        })
     }
 }
 
-impl std::fmt::Display for Compared {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Compared::Encoders(comparison) => comparison.fmt(out),
-            Compared::Decoders(comparison) => comparison.fmt(out),
-            Compared::Seq2Seq(comparison) => comparison.fmt(out),
-        }
+/// A reference of one family, and how models are held against it.
+trait Reference {
+    fn figures(&self) -> &Figures;
+
+    fn inputs(&self) -> &Inputs;
+
+    fn origin(&self) -> &Origin;
+
+    /// Loads a model, measures it, and compares it with the reference.
+    fn judge(&mut self, path: &Path) -> Result<(Figures, Closeness), CompareError>;
+
+    /// The package of a model file.
+    fn package(&self, path: &Path) -> Result<Package, CompareError> {
+        let (package, _) = Package::read(&Weights::open(path)?)?;
+        Ok(package)
+    }
+
+    /// Stores a record in a model file.
+    fn store(&self, path: &Path, quality: Quality) -> Result<(), CompareError> {
+        Ok(Package::record(&Weights::open(path)?, quality)?)
     }
 }
 
 /// Measures and judges all models, one after another, so that they never share the machine.
-pub fn run(args: &CompareArgs) -> Result<Compared, CompareError> {
-    if models::decoder::is_decoder(&args.reference) {
-        return decoder::run(args).map(Compared::Decoders);
-    }
-    match models::seq2seq::is_seq2seq(&args.reference) {
-        true => seq2seq::run(args).map(Compared::Seq2Seq),
-        false => encoders(args).map(Compared::Encoders),
-    }
-}
-
-/// Shows which of the models is measured.
-fn progress(args: &CompareArgs) -> Progress {
-    Progress::new(1 + args.models.len(), "models")
-}
-
-fn encoders(args: &CompareArgs) -> Result<Comparison, CompareError> {
+pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
     let inputs = Inputs::read(args.inputs.as_deref())?;
-    let progress = progress(args);
-    progress.begin(&args.reference.display().to_string());
-    let reference = judge(&args.reference, &inputs, args.threads)?;
-    let mut rows = Vec::new();
+    let (path, threads) = (&args.reference, threads::count(args.threads));
+    let progress = Progress::new(1 + args.models.len(), "models");
+    progress.begin(&path.display().to_string());
+    if models::decoder::is_decoder(path) {
+        let inputs = match args.inputs {
+            Some(_) => inputs,
+            None => inputs.first(decoder::PASSAGES),
+        };
+        return compare(args, &progress, decoder::Decoder::open(path, inputs, threads)?);
+    }
+    match models::seq2seq::is_seq2seq(path) {
+        true => compare(args, &progress, seq2seq::Seq2Seq::open(path, inputs, threads)?),
+        false => compare(args, &progress, encoder::Encoder::open(path, inputs, threads)?),
+    }
+}
+
+fn compare(
+    args: &CompareArgs,
+    progress: &Progress,
+    mut reference: impl Reference,
+) -> Result<Comparison, CompareError> {
+    let mut models = Vec::new();
     for path in &args.models {
         progress.next(&path.display().to_string());
-        let judged = judge(path, &inputs, args.threads)?;
-        let closeness = compare(path, &reference, &judged)?;
+        let (figures, closeness) = reference.judge(path)?;
         if args.record {
-            let measured = Measured {
-                cosine: closeness.cosine,
-                spearman: closeness.spearman,
-                agreement: closeness.agreement,
-                ..Measured::default()
-            };
-            record(path, &reference.origin_sha256, &inputs, measured)?;
+            record(path, &reference, &closeness)?;
         }
-        let misses = args.gates.misses(&Found::of(&judged.figures, &closeness));
-        rows.push(Row {
-            figures: judged.figures,
+        models.push(Row {
+            misses: args.gates.misses(&figures, &closeness),
+            figures,
             closeness,
-            misses,
         });
     }
-    let fit = rows.iter().filter(|row| row.misses.is_empty());
+    let fit = models.iter().filter(|row| row.misses.is_empty());
     let chosen = fit.min_by_key(|row| (row.figures.weights_bytes, row.figures.model_bytes));
+    let inputs = reference.inputs();
     Ok(Comparison {
         chosen: chosen.map(|row| row.figures.model.clone()),
-        reference: reference.figures,
-        models: rows,
+        reference: reference.figures().clone(),
         inputs: inputs.items.len(),
-        inputs_sha256: inputs.sha256,
+        inputs_sha256: inputs.sha256.clone(),
         gates: args.gates.clone(),
+        models,
     })
-}
-
-fn judge(path: &Path, inputs: &Inputs, asked_threads: usize) -> Result<Judged, CompareError> {
-    let opened = models::open(path)?;
-    let origin_sha256 = match &opened.package {
-        Some(package) => package.provenance.source_sha256.clone(),
-        None => sha256(&opened.weights)?,
-    };
-    let mut engine = Engine::new(opened.load()?, threads::count(asked_threads));
-    let task = engine.model.card.task.clone();
-    let inputs = inputs.for_task(&task);
-    let mut figures = bench::measure(&mut engine, &inputs, SECONDS)?;
-    figures.model = path.display().to_string();
-    Ok(Judged {
-        figures,
-        results: engine.pass(&inputs.items)?.results,
-        task,
-        origin_sha256,
-    })
-}
-
-fn compare(path: &Path, reference: &Judged, judged: &Judged) -> Result<Closeness, CompareError> {
-    let (found, expected) = (judged.task.name(), reference.task.name());
-    if found != expected {
-        return Err(CompareError::OtherTask {
-            path: path.to_owned(),
-            found,
-            expected,
-        });
-    }
-    let (ours, theirs) = (&reference.results, &judged.results);
-    if matches!(judged.task, Task::Embedding { .. }) {
-        let same_space = judged.origin_sha256 == reference.origin_sha256;
-        return Ok(closeness::of_vectors(ours, theirs, same_space));
-    }
-    if let (
-        Task::Classification { labels: found, .. },
-        Task::Classification {
-            labels: expected, ..
-        },
-    ) = (&judged.task, &reference.task)
-        && found != expected
-    {
-        return Err(CompareError::OtherLabels {
-            path: path.to_owned(),
-            found: found.clone(),
-            expected: expected.clone(),
-        });
-    }
-    Ok(closeness::of_logits(ours, theirs))
-}
-
-/// What a record keeps of a comparison; what does not apply is none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Measured {
-    cosine: Option<Spread>,
-    spearman: Option<f64>,
-    agreement: Option<f64>,
-    exact_match: Option<f64>,
-    chrf: Option<f64>,
 }
 
 /// Keeps what was measured in the model file, for `serve` to hold against its floor.
 fn record(
     path: &Path,
-    reference_sha256: &str,
-    inputs: &Inputs,
-    measured: Measured,
+    reference: &impl Reference,
+    closeness: &Closeness,
 ) -> Result<(), CompareError> {
     let refused = |why| CompareError::NotRecordable {
         path: path.to_owned(),
@@ -265,36 +205,26 @@ fn record(
     if path.is_dir() {
         return Err(refused("is a directory; only a model file holds a record"));
     }
-    let weights = Weights::open(path)?;
-    let (package, _) = Package::read(&weights)?;
-    if package.provenance.source_sha256 != reference_sha256 {
+    let package = reference.package(path)?;
+    let Origin { sha256, quantized } = reference.origin();
+    if *quantized || package.provenance.source_sha256 != *sha256 {
         return Err(refused("was not made from the reference"));
     }
+    let inputs = reference.inputs();
     let quality = Quality {
         model_sha256: package.sha256,
-        reference_sha256: reference_sha256.to_owned(),
+        reference_sha256: sha256.clone(),
         inputs_sha256: inputs.sha256.clone(),
         inputs: inputs.items.len(),
-        cosine: measured.cosine,
-        spearman: measured.spearman,
-        agreement: measured.agreement,
-        exact_match: measured.exact_match,
-        chrf: measured.chrf,
-        ..Quality::default()
+        cosine: closeness.cosine,
+        spearman: closeness.spearman,
+        agreement: closeness.agreement,
+        exact_match: closeness.exact_match,
+        chrf: closeness.chrf,
+        perplexity_ratio: closeness.perplexity_ratio,
+        kl_divergence: closeness.kl_divergence,
+        same_top: closeness.same_top,
+        greedy_agreement: closeness.greedy_agreement,
     };
-    Ok(Package::record(&weights, quality)?)
-}
-
-impl Found {
-    fn of(figures: &Figures, close: &Closeness) -> Found {
-        Found {
-            cosine: close.cosine.map(|cosine| cosine.min),
-            spearman: close.spearman,
-            neighbours: close.neighbours,
-            agreement: close.agreement,
-            tokens_per_second: figures.tokens_per_second,
-            p99_ms: figures.p99_ms,
-            ..Found::default()
-        }
-    }
+    reference.store(path, quality)
 }

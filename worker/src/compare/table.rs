@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Closeness, Comparison, Row};
+use super::{Comparison, Row};
 use crate::bench::Figures;
 use crate::units::Bytes;
 
@@ -17,7 +17,7 @@ impl fmt::Display for Comparison {
         )?;
         line(out, width, &self.reference, "is the reference")?;
         for row in &self.models {
-            line(out, width, &row.figures, &describe(&row.closeness))?;
+            line(out, width, &row.figures, &row.closeness.to_string())?;
         }
         for Row {
             figures, misses, ..
@@ -46,30 +46,8 @@ fn line(
         figures.model,
         Bytes(figures.model_bytes),
         Bytes(figures.weights_bytes),
-        figures.tokens_per_second,
+        figures.speed.tokens_per_second(),
         figures.p50_ms,
         figures.p99_ms
     )
-}
-
-fn describe(close: &Closeness) -> String {
-    let mut parts = Vec::new();
-    if let Some(cosine) = close.cosine {
-        parts.push(format!(
-            "cosine mean {:.5} p1 {:.5} min {:.5}",
-            cosine.mean, cosine.p1, cosine.min
-        ));
-    }
-    let figures = [
-        ("spearman", close.spearman),
-        ("neighbours", close.neighbours),
-        ("agreement", close.agreement),
-        ("mean probability change", close.probability_change),
-    ];
-    for (name, value) in figures {
-        if let Some(value) = value {
-            parts.push(format!("{name} {value:.4}"));
-        }
-    }
-    parts.join(", ")
 }

@@ -90,9 +90,8 @@ impl Inputs {
     }
 
     /// The first so many.
-    pub fn first(mut self, count: usize) -> Inputs {
-        self.items.truncate(count);
-        Inputs::new(self.items)
+    pub fn first(&self, count: usize) -> Inputs {
+        Inputs::new(self.items.iter().take(count).cloned().collect())
     }
 
     fn new(items: Vec<Input>) -> Inputs {

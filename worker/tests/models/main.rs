@@ -9,5 +9,6 @@ mod directories;
 mod families;
 mod hostile;
 mod seq2seq;
+mod seq2seq_commands;
 mod serving;
 mod support;

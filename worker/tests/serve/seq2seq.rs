@@ -353,3 +353,41 @@ async fn what_does_not_fit_into_memory_is_refused_with_what_would() {
     assert!(said.contains("cache_tokens = "), "{said}");
     assert!(said.contains("quantized to int8"), "{said}");
 }
+
+#[tokio::test]
+async fn a_trained_model_says_what_is_right() {
+    let worker = serving("words", "").await;
+    let held_out = read("words", "held-out.json");
+    let list = |key: &str| -> Vec<String> {
+        serde_json::from_value(held_out[key].clone()).expect("a list of texts")
+    };
+    let (inputs, expected, right) = (list("inputs"), list("transformers"), list("answers"));
+    let body = json!({ "prompt": inputs, "max_tokens": 40 });
+    let reply = answer(&worker, COMPLETE, &body).await;
+    let choices = reply["choices"].as_array().expect("choices");
+    let said: Vec<&str> = (choices.iter())
+        .map(|choice| choice["text"].as_str().expect("a text"))
+        .collect();
+    assert_eq!(said, expected);
+    let share = said
+        .iter()
+        .zip(&right)
+        .filter(|(said, right)| said == right);
+    assert!(share.count() as f64 >= 0.9 * right.len() as f64);
+
+    let date = json!({ "text": "1912-04-15", "source": "dates", "target": "en" });
+    let (status, wrong) = ask(&worker, "/translate", &date).await;
+    // Trained with "Dates", and a name is taken as it is: another text, but an answer.
+    assert_eq!(status, 200, "{wrong}");
+    let date = json!({ "text": "1912-04-15", "source": "Dates", "target": "en" });
+    let reply = answer(&worker, "/translate", &date).await;
+    assert_eq!(
+        reply["translation"],
+        "the fifteenth of April nineteen twelve"
+    );
+    let list =
+        json!({ "text": ["17", "4317"], "source": "Figures", "target": "english", "num_beams": 3 });
+    let reply = answer(&worker, "/translate", &list).await;
+    let translations = json!(["seventeen", "four thousand three hundred and seventeen"]);
+    assert_eq!(reply["translation"], translations);
+}
