@@ -23,7 +23,7 @@ pub static BATCH_ROUTES: [BatchRoute; 3] = [
     },
     BatchRoute {
         path: "/endpoints",
-        methods: &[Method::POST],
+        methods: &[Method::GET, Method::POST],
         is_signed: true,
     },
 ];

@@ -1,7 +1,7 @@
 //! `check`: whether policies are valid, what they do, and which of their demands cannot be met.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegate_control::Tally;
 use tidegate_policy::{DEFAULT_LEDGER, PolicyFile};
@@ -33,10 +33,57 @@ pub fn tell(file: &Path, policy: &PolicyFile, out: &mut dyn Write) -> io::Result
     }
     let ledger = policy.scaler.ledger.as_deref();
     let recorded = services(ledger.unwrap_or(Path::new(DEFAULT_LEDGER)));
-    match recorded.and_then(|services| unmet(policy, &services)) {
-        Some(warning) => writeln!(out, "  warning: {warning}"),
-        None => Ok(()),
+    if let Some(warning) = recorded.and_then(|services| unmet(policy, &services)) {
+        writeln!(out, "  warning: {warning}")?;
     }
+    for (key, file) in absent(policy) {
+        let file = file.display();
+        writeln!(
+            out,
+            "  note: {key} is \"{file}\", which is not on this machine"
+        )?;
+    }
+    Ok(())
+}
+
+/// The files that a policy names and this machine does not have. A policy may be checked elsewhere
+/// than it is used, so this is no mistake. Paths within a worker's container are not looked for.
+fn absent(policy: &PolicyFile) -> Vec<(String, PathBuf)> {
+    let mut named: Vec<(String, Option<PathBuf>)> = Vec::new();
+    let mut name = |key: &str, file: Option<&Path>| {
+        named.push((key.to_owned(), file.map(Path::to_owned)));
+    };
+    name("proxies.token_file", policy.proxies.token_file.as_deref());
+    if let Some(process) = &policy.process {
+        let model = Path::new(&process.model);
+        let is_remote = process.model.contains("://");
+        name("process.model", (!is_remote).then_some(model));
+        name("process.token_file", process.token_file.as_deref());
+        name("process.config", process.config.as_deref());
+        name("process.binary", process.binary.as_deref());
+    }
+    if let Some(container) = &policy.container {
+        name("container.socket", Some(container.socket.as_path()));
+    }
+    if let Some(up) = &policy.up {
+        name("up.proxy_config", Some(up.proxy_config.as_path()));
+        name("up.proxy_binary", up.proxy_binary.as_deref());
+        let batch = up.batch.as_ref();
+        name("up.batch.config", batch.map(|batch| batch.config.as_path()));
+    }
+    for source in &policy.source {
+        let key = |key: &str| format!("source[{}].{key}", source.name);
+        name(&key("ca_file"), source.ca_file.as_deref());
+        name(&key("bearer_file"), source.bearer_file.as_deref());
+        let basic = source.basic.as_ref();
+        name(
+            &key("basic.password_file"),
+            basic.map(|basic| basic.password_file.as_path()),
+        );
+    }
+    let named = named.into_iter();
+    let files = named.filter_map(|(key, file)| Some((key, file?)));
+    files.filter(|(_, file)| !file.exists()).collect()
 }
 
 /// The services that a ledger has recorded; `None` where there is none, or too few.
@@ -82,8 +129,8 @@ mod tests {
         statistic = 'mean'\nwindow = '20s'\ntarget_per_worker = 24\n[[signal]]\n\
         name = 'tail'\nmetric = 'latency'\nstatistic = 'p99'\nwindow = '60s'\n[forecast]\n\
         [cost]\nprice_per_hour = 0.2\nbudget_per_hour = 0.6\n[proxies]\n\
-        admin = ['http://127.0.0.1:9090']\ntoken_file = 't'\n[process]\nmodel = 'm'\n\
-        token_file = 't'\n[scaler]\nledger = '/nowhere'\n";
+        admin = ['http://127.0.0.1:9090']\ntoken_file = '/nowhere/t'\n[process]\n\
+        model = '/nowhere/m'\ntoken_file = '/nowhere/t'\n[scaler]\nledger = '/nowhere'\n";
 
     fn policy() -> PolicyFile {
         tidegate_config::parse(POLICY, Path::new("p.toml")).unwrap_or_else(|e| panic!("{e}"))
@@ -105,6 +152,9 @@ worked off within 20s
   growth: at once; within 10 % of a target nothing is done
   removal: to the most that was asked for over 45s; within 10 % of a target nothing is done
   cost: 0.20 to 0.60 per hour, for 1 to 3 workers (cost.budget_per_hour)
+  note: proxies.token_file is \"/nowhere/t\", which is not on this machine
+  note: process.model is \"/nowhere/m\", which is not on this machine
+  note: process.token_file is \"/nowhere/t\", which is not on this machine
 ";
         let expected = expected
             .replace("60s of", "1m of")

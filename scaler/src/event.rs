@@ -21,6 +21,10 @@ pub enum Event {
         id: String,
         after: Duration,
     },
+    /// A worker that an earlier run has launched serves.
+    WorkerServes {
+        id: String,
+    },
     /// A worker ended that the scaler had not stopped.
     WorkerDied(Death),
     /// A worker that was told to stop has ended.
@@ -91,6 +95,8 @@ pub enum Event {
     LeaseReached,
     PolicyReloaded {
         file: PathBuf,
+        /// What differs from the policy that was in force.
+        changed: Vec<&'static str>,
         next_start: Vec<&'static str>,
     },
     /// An operator took the size into their hands, or gave it back.
@@ -108,6 +114,12 @@ pub enum Event {
     /// The fleet allows less than the policy.
     BoundsCut {
         min: u32,
+        max: u32,
+        why: String,
+    },
+    /// Other fleets of this machine have the cores that more workers need.
+    CoresHeld {
+        needed: u32,
         max: u32,
         why: String,
     },
@@ -220,6 +232,7 @@ impl fmt::Display for Event {
             Event::Decided(decision) => decision.fmt(f),
             Event::WouldDo(decision) => write!(f, "would do: {decision}"),
             Event::WorkerReady { id, after } => write!(f, "{id} is ready after {}", span(*after)),
+            Event::WorkerServes { id } => write!(f, "{id} is serving"),
             Event::WorkerDied(death) => death.fmt(f),
             Event::WorkerStopped { id, how } => match how {
                 Stopped::Finished => write!(f, "{id} has stopped"),
@@ -278,11 +291,18 @@ impl fmt::Display for Event {
             ),
             Event::LeaseUnreached { why } => write!(f, "the lease cannot be reached: {why}"),
             Event::LeaseReached => f.write_str("the lease can be reached again"),
-            Event::PolicyReloaded { file, next_start } => {
+            Event::PolicyReloaded {
+                file,
+                changed,
+                next_start,
+            } => {
                 write!(f, "{} is in force", file.display())?;
-                match next_start.is_empty() {
-                    true => Ok(()),
-                    false => write!(f, ", except {} until a restart", next_start.join(", ")),
+                if !next_start.is_empty() {
+                    write!(f, ", except {} until a restart", next_start.join(", "))?;
+                }
+                match changed.is_empty() {
+                    true => f.write_str("; unchanged"),
+                    false => write!(f, "; changed: {}", changed.join(", ")),
                 }
             }
             Event::ClockSet { by, back: false } => write!(
@@ -310,6 +330,9 @@ impl fmt::Display for Event {
             Event::PolicyRefused { why } => write!(f, "the old policy stays in force: {why}"),
             Event::BoundsCut { min, max, why } => {
                 write!(f, "the fleet is limited to {min} to {max} workers: {why}")
+            }
+            Event::CoresHeld { needed, max, why } => {
+                write!(f, "{needed} workers are needed and {max} can run: {why}")
             }
             Event::Fleet(notice) => notice.fmt(f),
             Event::Recalled { ticks } => write!(f, "continues from {ticks} ticks of its ledger"),

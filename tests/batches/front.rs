@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use serde_json::json;
-use tidegate_tests::{Harness, HarnessConfig, binary};
+use serde_json::{Value, json};
+use tidegate_tests::{Harness, HarnessConfig, binary, eventually};
 
 use crate::sagemaker::{calls_at, signed_config};
 use crate::service::{Batches, OpenAi, free_address, input};
@@ -87,6 +87,12 @@ async fn files_and_batches_are_for_those_with_a_key_and_signed_calls_for_those_w
     let location = called[2]["OutputLocation"].as_str().expect("a URL");
     let expected = format!("http://{}/", harness.listen);
     assert!(location.starts_with(&expected), "{location}");
+    let answer = eventually("the answer is there", async || {
+        let answer = http.get(location).send().await.expect("it answers");
+        answer.status().is_success().then_some(answer)
+    });
+    let answer: Value = answer.await.json().await.expect("it is JSON");
+    assert!(answer["data"].is_array(), "{answer}");
     assert_eq!(
         called[3]["code"], "InvalidSignatureException",
         "{}",

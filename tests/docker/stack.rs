@@ -21,6 +21,8 @@ const USER: u32 = 65532;
 
 pub struct Stack {
     port: u16,
+    /// Of the status page.
+    scaler_port: u16,
     /// Where compose is run: the models and the tokens.
     home: TempDir,
 }
@@ -34,16 +36,27 @@ impl Stack {
         for role in ["worker", "operator"] {
             write_token(home.path(), role);
         }
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = socket.local_addr().expect("its address").port();
-        drop(socket);
-        let stack = Stack { port, home };
+        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let ports =
+            (sockets.each_ref()).map(|socket| socket.local_addr().expect("its address").port());
+        drop(sockets);
+        let [port, scaler_port] = ports;
+        let stack = Stack {
+            port,
+            scaler_port,
+            home,
+        };
         stack.compose(&["up", "--detach", "--no-build"]);
         stack
     }
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Of the scaler, as this machine reaches it.
+    pub fn scaler_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.scaler_port)
     }
 
     pub fn client(&self) -> Client {
@@ -88,6 +101,7 @@ impl Stack {
         command.current_dir(self.home.path());
         command.env("PWD", self.home.path());
         command.env("TIDEGATE_PORT", self.port.to_string());
+        command.env("SCALER_PORT", self.scaler_port.to_string());
         command.env("DOCKER_SOCKET", socket());
         command.env("DOCKER_GROUP", group_of(&socket()));
         let output = command.output().expect("compose can be run");

@@ -102,6 +102,14 @@ async fn services_are_healthy(stack: &Stack) {
         })
         .await;
     }
+    // Everybody who reaches the port may look; orders need the token.
+    let page = reqwest::get(format!("{}/", stack.scaler_url())).await;
+    let status = page.map(|page| page.status().as_u16());
+    assert_eq!(status.expect("the status page"), 200);
+    let order = format!("{}/override", stack.scaler_url());
+    let asked = reqwest::Client::new().post(order).body("{}").send().await;
+    let status = asked.map(|answer| answer.status().as_u16());
+    assert_eq!(status.expect("an answer"), 401);
 }
 
 fn workers_have_no_rights(stack: &Stack) {

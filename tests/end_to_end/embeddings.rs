@@ -127,11 +127,20 @@ async fn what_a_worker_serves_is_reached_and_refused_in_the_shape_of_its_path() 
     let harness = Harness::start(HarnessConfig::default()).await;
     let http = reqwest::Client::new();
     let url = |path: &str| format!("http://{}{path}", harness.listen);
-    let early = http.post(url("/embed")).json(&json!({"inputs": "a"}));
-    let early = early.send().await.expect("the proxy answers");
-    assert_eq!(early.status(), 503);
-    let body: Value = early.json().await.expect("it is JSON");
-    assert_eq!(body["error_type"], "Unhealthy");
+    for body in [
+        json!({"inputs": "a"}),
+        json!({"inputs": "a", "model": MODEL}),
+    ] {
+        let early = http.post(url("/embed")).json(&body).send().await;
+        let early = early.expect("the proxy answers");
+        assert_eq!(early.status(), 503);
+        assert!(early.headers().contains_key("retry-after"));
+        let body: Value = early.json().await.expect("it is JSON");
+        assert_eq!(
+            (&body["error_type"], &body["code"]),
+            (&json!("Unhealthy"), &json!("no_model_yet"))
+        );
+    }
 
     let _worker = harness.worker("w").await;
     let info = harness.client().get("/info").await;

@@ -4,6 +4,7 @@
 //! The order of the shutdown is written at the top of `serve`.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -11,7 +12,8 @@ use serde::Serialize;
 use tidegate_config::{BAD_CONFIG, ConfigError};
 use tidegate_telemetry::TelemetryError;
 use tidegate_worker::cli::{Cli, Command, ServeArgs};
-use tidegate_worker::config::WorkerConfig;
+use tidegate_worker::config::{S3Config, WorkerConfig};
+use tidegate_worker::models::Source;
 use tidegate_worker::serve::{self, ServeError, StandardInput, Stop};
 use tidegate_worker::{bench, compare, probe, quantize};
 use tracing::error;
@@ -42,9 +44,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) if args.check => check(*args)?,
         Command::Serve(args) => on_runtime(run_serve(*args))?,
         Command::Probe(args) => on_runtime(async { Ok(probe::probe(args.address).await?) })?,
-        Command::Quantize(args) => show(&quantize::run(&args)?, args.json)?,
-        Command::Bench(args) => show(&bench::run(&args)?, args.json)?,
-        Command::Compare(args) => {
+        Command::Quantize(mut args) => {
+            bring([&mut args.model])?;
+            show(&quantize::run(&args)?, args.json)?;
+        }
+        Command::Bench(mut args) => {
+            bring([&mut args.model])?;
+            show(&bench::run(&args)?, args.json)?;
+        }
+        Command::Compare(mut args) => {
+            bring(args.models.iter_mut().chain([&mut args.reference]))?;
             let comparison = compare::run(&args)?;
             show(&comparison, args.json)?;
             if comparison.chosen.is_none() {
@@ -53,6 +62,21 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Downloads the models that are not on this machine, and puts their paths in place of their names.
+fn bring<'a>(models: impl IntoIterator<Item = &'a mut PathBuf>) -> anyhow::Result<()> {
+    for model in models {
+        let source: Source = match model.to_str() {
+            Some(name) => name.parse()?,
+            None => continue,
+        };
+        if !matches!(source, Source::Path(_)) {
+            let fetched = async { Ok(serve::fetch(&source, &S3Config::default()).await?) };
+            *model = on_runtime(fetched)?;
+        }
+    }
+    Ok(())
 }
 
 /// A result on standard output, for people or as one JSON object.
@@ -64,7 +88,7 @@ fn show(result: &(impl Display + Serialize), json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()

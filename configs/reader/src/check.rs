@@ -1,5 +1,6 @@
 //! Checks of a configuration beyond the types of its keys, such as `min <= max`.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// A configuration that can look at itself once every key has its type.
@@ -57,17 +58,28 @@ impl Problem {
     }
 }
 
-/// `signal[0].window`.
-pub(crate) fn path_text(path: &[Step]) -> String {
+/// The names of the items of each array at the top, in their order.
+pub(crate) type Names = BTreeMap<String, Vec<Option<String>>>;
+
+/// `signal[requests].window`; `signal[0].window` for an item without a name of its own.
+pub(crate) fn path_text(path: &[Step], names: &Names) -> String {
     let mut text = String::new();
-    for step in path {
+    for (at, step) in path.iter().enumerate() {
         match step {
             Step::Key(key) if text.is_empty() => text.push_str(key),
             Step::Key(key) => {
                 text.push('.');
                 text.push_str(key);
             }
-            Step::Item(index) => text.push_str(&format!("[{index}]")),
+            Step::Item(index) => {
+                let items = match at {
+                    1 => names.get(text.as_str()),
+                    _ => None,
+                };
+                let name = items.and_then(|items| items.get(*index)?.as_ref());
+                let item = name.map_or_else(|| index.to_string(), String::clone);
+                text.push_str(&format!("[{item}]"));
+            }
         }
     }
     text

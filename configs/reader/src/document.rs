@@ -1,6 +1,7 @@
 //! A file parsed as TOML: reads typed values from it, and finds the line of a key.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::check::{Problem, Step, path_text};
+use crate::check::{Names, Problem, Step, path_text};
 use crate::error::{ConfigError, Mistake};
 use crate::read::Reader;
 
@@ -24,6 +25,8 @@ pub(crate) struct Document<'i> {
     file: PathBuf,
     text: &'i str,
     root: Spanned<DeValue<'i>>,
+    /// As they were before anything was left out.
+    names: Names,
 }
 
 impl<'i> Document<'i> {
@@ -40,6 +43,7 @@ impl<'i> Document<'i> {
         Ok(Document {
             file: file.to_owned(),
             text,
+            names: names(table.get_ref()),
             root: Spanned::new(table.span(), DeValue::Table(table.into_inner())),
         })
     }
@@ -98,7 +102,8 @@ impl<'i> Document<'i> {
     }
 
     pub(crate) fn fault(&self, fault: Fault) -> ConfigError {
-        self.error(&fault.path, &fault.place, fault.mistake)
+        let mistake = with_brackets(fault.mistake, &fault.path);
+        self.error(&fault.path, &fault.place, mistake)
     }
 
     /// The error for a problem that was found after typing, at the line of its key or, where that
@@ -129,9 +134,51 @@ impl<'i> Document<'i> {
         ConfigError::Key {
             file: self.file.clone(),
             line: line_of(self.text, place),
-            key: path_text(path),
+            key: path_text(path, &self.names),
             mistake,
         }
+    }
+}
+
+/// What the items of the arrays at the top call themselves (`name = "requests"`), where that is one
+/// plain word that no other item of the array has.
+fn names(root: &DeTable<'_>) -> Names {
+    let name = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+        DeValue::Table(table) => match table.get("name")?.get_ref() {
+            DeValue::String(name) => Some(name.to_string()).filter(|name| is_plain(name)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let mut names = BTreeMap::new();
+    for (key, value) in root.iter() {
+        if let DeValue::Array(items) = value.get_ref() {
+            let own: Vec<Option<String>> = items.iter().map(name).collect();
+            let is_one =
+                |name: &String| own.iter().flatten().filter(|other| *other == name).count() == 1;
+            let distinct: Vec<Option<String>> =
+                own.iter().map(|name| name.clone().filter(is_one)).collect();
+            names.insert(key.get_ref().to_string(), distinct);
+        }
+    }
+    names
+}
+
+fn is_plain(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !name.is_empty() && name.chars().all(allowed)
+}
+
+/// A table where an array of tables belongs: TOML writes those with two brackets.
+fn with_brackets(mistake: Mistake, path: &[Step]) -> Mistake {
+    match (mistake, path) {
+        (Mistake::Wrong { found, expected }, [Step::Key(key)])
+            if found == "a table" && expected == "an array" =>
+        {
+            let expected = format!("an array of tables: write [[{key}]]");
+            Mistake::Wrong { found, expected }
+        }
+        (mistake, _) => mistake,
     }
 }
 

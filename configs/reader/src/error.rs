@@ -24,7 +24,7 @@ pub enum ConfigError {
     Key {
         file: PathBuf,
         line: usize,
-        /// Path of the key from the top, such as `signal[0].window`.
+        /// Path of the key from the top, such as `signal[requests].window`.
         key: String,
         mistake: Mistake,
     },

@@ -25,7 +25,11 @@ pub struct Tokens {
 /// Why a token file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    #[error("token file {}: cannot be read: {cause}", file.display())]
+    #[error(
+        "token file {}: cannot be read: {cause}{}",
+        file.display(),
+        remedy(file, cause)
+    )]
     Unreadable {
         file: PathBuf,
         cause: std::io::Error,
@@ -111,6 +115,17 @@ impl Tokens {
         let value = std::str::from_utf8(value).unwrap_or_default();
         let (scheme, token) = value.split_once(' ').unwrap_or_default();
         scheme.eq_ignore_ascii_case("bearer") && self.accepts(token.trim_matches(' '))
+    }
+}
+
+/// How to make a file that is not there.
+fn remedy(file: &Path, cause: &std::io::Error) -> String {
+    match cause.kind() == std::io::ErrorKind::NotFound {
+        true => format!(
+            "; to make one, run: (umask 077; head -c 24 /dev/urandom | base64 > {})",
+            file.display()
+        ),
+        false => String::new(),
     }
 }
 
@@ -213,5 +228,8 @@ mod tests {
         assert!(
             message.starts_with("token file /nowhere/worker.token: cannot be read: No such file")
         );
+        let remedy = "; to make one, run: (umask 077; head -c 24 /dev/urandom | base64 > \
+                      /nowhere/worker.token)";
+        assert!(message.ends_with(remedy), "{message}");
     }
 }

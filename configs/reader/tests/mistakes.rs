@@ -120,7 +120,7 @@ fn keys() {
     mistake(
         "target = 0.5",
         "",
-        "c.toml:14: signal[1].target: missing key",
+        "c.toml:14: signal[latency].target: missing key",
     );
     mistake(
         "[fleet]",
@@ -165,12 +165,12 @@ fn types() {
     mistake(
         "target = 8",
         "target = []",
-        "c.toml:12: signal[0].target: found an array, expected a number",
+        "c.toml:12: signal[queue].target: found an array, expected a number",
     );
     mistake(
         "target = 8",
         "target = 2026-01-01",
-        "c.toml:12: signal[0].target: found a date, expected a number",
+        "c.toml:12: signal[queue].target: found a date, expected a number",
     );
     mistake(
         "kind = \"process\"",
@@ -183,6 +183,30 @@ fn types() {
         "c.toml:5: fleet: found 3, expected a table\n\
          c.toml:6: other: unknown key; expected one of listen, grace, fleet, signal",
     );
+}
+
+#[test]
+fn one_bracket_too_few() {
+    let second = "\n[[signal]]\nname = \"latency\"\ntarget = 0.5\n";
+    let text = VALID.replacen(second, "", 1);
+    let text = text.replacen("[[signal]]", "[signal]", 1);
+    let found = parse::<Config>(&text, Path::new("c.toml")).expect_err("it is a table");
+    assert_eq!(
+        found.to_string(),
+        "c.toml:10: signal: found a table, expected an array of tables: write [[signal]]"
+    );
+}
+
+#[test]
+fn items_are_called_by_their_names_where_those_tell_them_apart() {
+    let again = VALID.replace("name = \"latency\"", "name = \"queue\"");
+    let odd = VALID.replace("name = \"latency\"", "name = \"two words\"");
+    for text in [again, odd] {
+        let text = text.replace("target = 0.5", "target = -1");
+        let found = parse::<Config>(&text, Path::new("c.toml")).expect_err("it is refused");
+        let expected = "c.toml:16: signal[1].target: found -1, expected more than 0";
+        assert_eq!(found.to_string(), expected);
+    }
 }
 
 #[test]
@@ -211,7 +235,7 @@ fn values() {
     mistake(
         "target = 8",
         "target = inf",
-        "c.toml:12: signal[0].target: found inf, expected a finite number",
+        "c.toml:12: signal[queue].target: found inf, expected a finite number",
     );
     mistake(
         "listen = \"127.0.0.1:8080\"",
@@ -248,7 +272,7 @@ fn checks_find_the_line_of_their_key() {
     mistake(
         "target = 0.5",
         "target = -1",
-        "c.toml:16: signal[1].target: found -1, expected more than 0",
+        "c.toml:16: signal[latency].target: found -1, expected more than 0",
     );
     mistake(
         "max = 4",
@@ -303,7 +327,7 @@ fn all_mistakes_are_told_at_once_and_nothing_that_follows_from_them() {
             .lines()
             .filter_map(|line| line.split(": ").nth(1))
             .collect();
-        let expected = ["grace", key, "fleet.maximum", "signal[0].targt"];
+        let expected = ["grace", key, "fleet.maximum", "signal[queue].targt"];
         assert_eq!(keys, expected, "{found}");
     }
 }

@@ -71,7 +71,10 @@ enum Tried {
     /// That is the line's answer.
     Answered(Answer),
     /// Nobody took it; no work was begun.
-    Refused { retry_after: Option<Duration> },
+    Refused {
+        retry_after: Option<Duration>,
+        reason: String,
+    },
     /// The proxy does not know the model, or not yet. What to say when it stays so.
     NoModel(Answer),
     /// It was begun and came to nothing. What to say when there is no other try.
@@ -128,7 +131,10 @@ impl Asker {
                     permit.answered();
                     return Some(answer);
                 }
-                Tried::Refused { retry_after } => permit.refused(retry_after),
+                Tried::Refused {
+                    retry_after,
+                    reason,
+                } => permit.refused(retry_after, &reason),
                 Tried::NoModel(answer) => {
                     permit.answered();
                     if std::mem::replace(&mut has_waited, true) {
@@ -182,7 +188,10 @@ impl Asker {
                 attempt.fail("no_answer");
                 // Not even connected: nothing was begun.
                 return match error.is_connect() {
-                    true => Tried::Refused { retry_after: None },
+                    true => Tried::Refused {
+                        retry_after: None,
+                        reason: format!("{} cannot be reached", self.url),
+                    },
                     false => Tried::Failed(Answer::none(line, batch, NoAnswer::Broken)),
                 };
             }
@@ -193,7 +202,10 @@ impl Asker {
         }
         match self.read(line, batch, response).await {
             // Nobody is there, whatever the model.
-            Tried::NoModel(_) if !self.has_models().await => Tried::Refused { retry_after: None },
+            Tried::NoModel(_) if !self.has_models().await => Tried::Refused {
+                retry_after: None,
+                reason: "no worker has announced a model".to_owned(),
+            },
             tried => tried,
         }
     }
@@ -253,18 +265,21 @@ impl Asker {
 
 /// Whether the proxy has nobody for it now.
 fn refusal(response: &Response) -> Option<Tried> {
-    let retry_after = retry_after(response.headers());
+    let refused = Tried::Refused {
+        retry_after: retry_after(response.headers()),
+        reason: format!("it answers {}", response.status()),
+    };
     match response.status() {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             error!(
                 "the proxy refuses the key of this service (proxy.key_file); no line is answered"
             );
-            Some(Tried::Refused { retry_after })
+            Some(refused)
         }
         StatusCode::REQUEST_TIMEOUT
         | StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Some(Tried::Refused { retry_after }),
+        | StatusCode::GATEWAY_TIMEOUT => Some(refused),
         _ => None,
     }
 }

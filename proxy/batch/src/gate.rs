@@ -154,10 +154,13 @@ impl Permit<'_> {
     }
 
     /// To be called when nobody took it.
-    pub fn refused(self, retry_after: Option<Duration>) {
+    pub fn refused(self, retry_after: Option<Duration>, reason: &str) {
         let rounds = self.gate.state().pace.refused(Instant::now(), retry_after);
         if rounds == Some(WORTH_SAYING) {
-            warn!("the proxy accepts no lines at the moment; they wait");
+            warn!(
+                reason,
+                "the proxy accepts no lines at the moment; they wait"
+            );
         }
     }
 }

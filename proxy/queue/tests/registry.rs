@@ -287,7 +287,9 @@ fn a_queue_goes_when_neither_configured_nor_staffed_nor_waited_for() {
 #[test]
 fn a_body_without_a_model_goes_to_the_one_that_stays() {
     let mut registry = Registry::new(RegistryConfig::default());
-    assert_eq!(registry.queue_of(None), Err(NoSuchModel::NoneYet));
+    for named in [None, Some("m-v1")] {
+        assert_eq!(registry.queue_of(named), Err(NoSuchModel::NoneYet));
+    }
     let of = |worker: &str, sequence, model: &str, state| Heartbeat {
         model: model.to_owned(),
         state,

@@ -57,7 +57,8 @@ impl Content {
             }
             Content::Error { code, message } => {
                 let (status, error_type) = tei_status_and_type(status, code);
-                (status, json!({"error": message, "error_type": error_type}))
+                let body = json!({"error": message, "error_type": error_type, "code": code});
+                (status, body)
             }
         }
     }

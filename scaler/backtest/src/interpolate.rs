@@ -72,7 +72,7 @@ fn interpolated(demand: &Demand) -> Demand {
             false => segments.push(interval.segment),
         }
     }
-    Demand::new(segments)
+    Demand::new(segments).beginning_as(demand)
 }
 
 /// The rate where two intervals meet. At most twice the smaller one's, since a line from more could not

@@ -27,7 +27,8 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 struct Around {
     searched: Time,
-    last: Option<Time>,
+    /// Milliseconds since 1970, which may be before.
+    last_ms: Option<i64>,
     next: Option<Time>,
 }
 
@@ -58,8 +59,10 @@ impl Calendar {
 
 impl Entry {
     fn ask(&mut self, now: Time, lead_time: Duration) -> Option<Ask> {
-        let Around { last, next, .. } = self.around(now);
-        let left = last.map(|last| (last + *self.rule.span).since(now));
+        let Around { last_ms, next, .. } = self.around(now);
+        let span_ms = self.rule.span.as_millis() as i64;
+        let left_ms = last_ms.map(|last_ms| last_ms + span_ms - now.as_ms() as i64);
+        let left = left_ms.map(|left_ms| Duration::from_millis(left_ms.max(0) as u64));
         let (workers, basis) = match (left.filter(|left| !left.is_zero()), next) {
             (Some(left), _) => {
                 let for_ms = left.as_millis() as u64;
@@ -95,12 +98,13 @@ impl Entry {
         }
         let local = DateTime::from_timestamp_millis(now.as_ms() as i64)
             .map(|utc| utc.with_timezone(&self.zone));
-        let time = |found: DateTime<Tz>| Time::from_ms(found.timestamp_millis().max(0) as u64);
+        // What comes after a time since 1970 is not before 1970.
+        let time = |found: DateTime<Tz>| Time::from_ms(found.timestamp_millis() as u64);
         let last = local.and_then(|local| self.cron.find_previous_occurrence(&local, true).ok());
         let next = local.and_then(|local| self.cron.find_next_occurrence(&local, false).ok());
         let around = Around {
             searched: now,
-            last: last.map(time),
+            last_ms: last.map(|found| found.timestamp_millis()),
             next: next.map(time),
         };
         self.around = Some(around);
@@ -159,6 +163,22 @@ mod tests {
         // The clock goes from 2 to 3 in the night of 29 March 2026: the pattern still has a time.
         let mut night = calendar(&OFFICE.replace("0 8 * * MON-FRI", "30 2 * * *"));
         assert_eq!(asked(&mut night, "2026-03-29T02:00:00Z"), Some(8));
+    }
+
+    #[test]
+    fn what_began_before_1970_is_over_when_its_time_is() {
+        let mut office = calendar(OFFICE);
+        // A Thursday; Berlin was an hour ahead.
+        for (utc, expected) in [
+            ("1970-01-01T00:00:00Z", None),
+            ("1970-01-01T07:00:00Z", Some(8)),
+            ("1970-01-01T17:00:00Z", None),
+        ] {
+            assert_eq!(asked(&mut office, utc), expected, "{utc}");
+        }
+        let mut night = calendar(&OFFICE.replace("0 8 * * MON-FRI", "0 20 * * *"));
+        assert_eq!(asked(&mut night, "1970-01-01T00:00:00Z"), Some(8));
+        assert_eq!(asked(&mut night, "1970-01-01T05:00:00Z"), None);
     }
 
     #[test]

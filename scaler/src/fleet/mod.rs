@@ -61,6 +61,11 @@ pub trait Fleet: Send {
         let _ = workers;
     }
 
+    /// Which other fleets have what this one would need to grow, in words; `None` when none has.
+    fn held_by_others(&self) -> Option<String> {
+        None
+    }
+
     /// Follows up on what the heartbeats say, at the end of each tick.
     async fn attend(&mut self, now: Time, seen: &Observation) {
         let _ = (now, seen);

@@ -2,7 +2,10 @@
 //! does not find two policies that cannot run together.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
+
+use tidegate_policy::PolicyFile;
 
 use super::policies::{self, Policy};
 use super::{Clash, Unusable};
@@ -43,6 +46,13 @@ impl AcceptedPolicies {
             true => Ok(()),
             false => Err(Unusable::Together(clashes)),
         }
+    }
+
+    /// What a policy said last.
+    pub fn last(&self, path: &Path) -> Option<PolicyFile> {
+        let accepted = self.0.borrow();
+        let own = accepted.iter().find(|policy| policy.path == path);
+        own.map(|policy| policy.file.clone())
     }
 
     /// Takes it in the place of what it said before.

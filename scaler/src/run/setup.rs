@@ -206,8 +206,12 @@ impl Setup {
         scaler: &mut Scaler,
     ) {
         let event = match self.try_reload(started, accepted, scaler) {
-            Ok(next_start) => Event::PolicyReloaded {
+            Ok(Reloaded {
+                changed,
+                next_start,
+            }) => Event::PolicyReloaded {
                 file: started.path.clone(),
+                changed,
                 next_start,
             },
             Err(error) => Event::PolicyRefused {
@@ -222,9 +226,11 @@ impl Setup {
         started: &Policy,
         accepted: &AcceptedPolicies,
         scaler: &mut Scaler,
-    ) -> anyhow::Result<Vec<&'static str>> {
+    ) -> anyhow::Result<Reloaded> {
         let changed = started.read_again()?;
         accepted.check(&changed)?;
+        let last = accepted.last(&started.path);
+        let differing = last.map_or_else(Vec::new, |last| differing(&last, &changed.file));
         let next_start = waits_for_restart(&started.file, &changed.file, self.mode);
         let mut next = Setup::of_file(changed.file.clone(), self.mode, self.board.clone());
         if self.mode == Mode::Act {
@@ -237,8 +243,44 @@ impl Setup {
         next.board.follow(&next.file);
         accepted.accept(changed);
         *self = next;
-        Ok(next_start)
+        Ok(Reloaded {
+            changed: differing,
+            next_start,
+        })
     }
+}
+
+/// What has come of a reload.
+struct Reloaded {
+    /// What differs from what was in force.
+    changed: Vec<&'static str>,
+    /// What of it waits for a restart.
+    next_start: Vec<&'static str>,
+}
+
+/// The tables and keys at the top in which two policies differ.
+fn differing(before: &PolicyFile, now: &PolicyFile) -> Vec<&'static str> {
+    let changes = [
+        ("[fleet]", before.fleet != now.fleet),
+        ("[slo]", before.slo != now.slo),
+        ("[[signal]]", before.signal != now.signal),
+        ("[forecast]", before.forecast != now.forecast),
+        ("formula", before.formula != now.formula),
+        ("[[schedule]]", before.schedule != now.schedule),
+        ("[cost]", before.cost != now.cost),
+        ("[[source]]", before.source != now.source),
+        ("[cloudwatch]", before.cloudwatch != now.cloudwatch),
+        ("[scale_out]", before.scale_out != now.scale_out),
+        ("[scale_in]", before.scale_in != now.scale_in),
+        ("[proxies]", before.proxies != now.proxies),
+        ("[scaler]", before.scaler != now.scaler),
+        ("[lease]", before.lease != now.lease),
+        ("[process]", before.process != now.process),
+        ("[container]", before.container != now.container),
+        ("[asg]", before.asg != now.asg),
+    ];
+    let changed = changes.iter().filter(|(_, changed)| *changed);
+    changed.map(|(what, _)| *what).collect()
 }
 
 fn lease(rules: Option<&LeaseRules>) -> Lease {

@@ -3,6 +3,7 @@
 
 mod acting;
 mod by_hand;
+mod cores;
 mod keeping;
 mod leadership;
 mod notices;
@@ -79,6 +80,8 @@ pub struct Scaler {
     asked: metrics::Asked,
     /// When what was learned is to be kept again.
     next_kept: Option<Time>,
+    /// When the fleet was first seen.
+    first_seen: Option<Time>,
 }
 
 impl Scaler {
@@ -104,6 +107,7 @@ impl Scaler {
             drained_by_fleet: BTreeSet::new(),
             asked: metrics::Asked::default(),
             next_kept: None,
+            first_seen: None,
         };
         scaler.keep_within_limits();
         scaler
@@ -288,6 +292,7 @@ impl Scaler {
             Actuator::DryRun => reported(now, seen, self.stages.keys()),
         };
         self.keep_within_limits();
+        self.first_seen.get_or_insert(now);
         metrics::status(&status);
         self.take_drains(now, &status);
         let workers = self.roster.update(now, &status.members, seen);
@@ -347,6 +352,7 @@ impl Scaler {
             if let Actuator::Fleet(fleet) = &mut self.actuator {
                 fleet.needs(decision.need);
             }
+            self.tell_of_cores(decision.need);
             return decision;
         }
         // What is decided is not done, so the law must not remember it as done.
@@ -419,10 +425,17 @@ impl Scaler {
         }
         let before = self.stages.get(&worker.id);
         let is_ready = matches!(worker.stage, Stage::Serving { .. });
-        if is_ready && matches!(before, None | Some(Stage::Booting)) {
-            self.starts.ready(now, &worker.id);
-            let (id, after) = (worker.id.clone(), now.since(worker.launched));
-            self.notices.emit(Event::WorkerReady { id, after });
+        if !is_ready || !matches!(before, None | Some(Stage::Booting)) {
+            return;
         }
+        let id = worker.id.clone();
+        // When it became ready is unknown of one that an earlier run has launched.
+        let is_older = self.first_seen.is_some_and(|first| worker.launched < first);
+        if before.is_none() && is_older {
+            return self.notices.emit(Event::WorkerServes { id });
+        }
+        self.starts.ready(now, &id);
+        let after = now.since(worker.launched);
+        self.notices.emit(Event::WorkerReady { id, after });
     }
 }

@@ -13,6 +13,7 @@ use crate::proxies::{ProxyFault, Reply};
 pub enum Condition {
     FleetUnknown,
     ClockBehind,
+    CoresHeld,
     LaunchFailed,
     StartsFail,
     HeartbeatsLost,

@@ -124,8 +124,17 @@ pub fn shares(models: &[Model], cores: u32) -> Result<Vec<Share>, UpError> {
     if let [_] = models {
         return Ok(vec![Share::alone(cores)]);
     }
-    let minimums: Vec<u32> = models.iter().map(|model| model.file.fleet.min).collect();
-    let needed: u32 = minimums.iter().map(|min| (*min).max(1)).sum();
+    let least = |model: &Model| model.file.fleet.min.max(1);
+    let needed: u32 = models.iter().map(least).sum();
+    let fleets: Vec<(&str, u32)> = models
+        .iter()
+        .map(|model| {
+            (
+                model.label.as_deref().unwrap_or(&model.name),
+                model.file.fleet.min,
+            )
+        })
+        .collect();
     let forced = models.iter().all(|model| model.process.oversubscribe);
     match needed > cores && !forced {
         true => Err(UpError::Cores {
@@ -133,7 +142,7 @@ pub fn shares(models: &[Model], cores: u32) -> Result<Vec<Share>, UpError> {
             needed,
             cores,
         }),
-        false => Ok(Share::among(cores, &minimums)),
+        false => Ok(Share::among(cores, &fleets)),
     }
 }
 

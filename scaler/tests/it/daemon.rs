@@ -328,7 +328,10 @@ async fn a_reloaded_policy_acts_and_still_does_after_a_bad_one() {
     let more = valid.replace("max = 1", "max = 3");
     fs::write(&file, &more).expect("it is written");
     daemon.signal(Signal::HUP);
+    daemon.wait_for("until a restart; changed: [fleet]");
     daemon.wait_for("1 -> 2 workers");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("until a restart; unchanged");
 
     fs::write(&file, more.replace("max = 3", "max = 0")).expect("it is written");
     daemon.signal(Signal::HUP);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tidegate_control::Time;
+use tidegate_control::{Member, Time};
 use tidegate_scaler::ledger::fold;
 use tidegate_scaler::scaler::Actuator;
 
@@ -25,6 +25,19 @@ async fn it_grows_under_load_and_says_why() {
             "1 -> 2 workers: requests asks for 2 (max 8.0 over 2s, 4 per worker)",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_worker_that_an_earlier_run_left_serving_did_not_need_its_age_to_get_ready() {
+    let mut harness = Harness::new(1).await;
+    lock(&harness.fleet.0).members.push(Member {
+        id: "w-7".to_owned(),
+        launched: Time::from_ms(500_000),
+        leaving: false,
+    });
+    harness.all_ready(0);
+    harness.ticks(2).await;
+    assert_eq!(harness.events(), ["w-7 is serving"]);
 }
 
 #[tokio::test]

@@ -151,7 +151,7 @@ impl App {
     pub fn served(&self) -> Result<&Served, ApiError> {
         self.served
             .get()
-            .ok_or_else(|| self.not_for("a model that reads texts into numbers"))
+            .ok_or_else(|| self.not_for("an embedding model, a classifier or a re-ranker"))
     }
 
     /// A name for an answer that no other of this worker has.

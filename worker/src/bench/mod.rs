@@ -19,7 +19,7 @@ use crate::units::Bytes;
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// A directory in Hugging Face's layout, a GGUF file, or a file written by `quantize`.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH|hf://...|s3://...")]
     pub model: PathBuf,
     /// A JSON array of texts, or one text in each line [default: 512 built-in passages].
     #[arg(long, value_name = "FILE")]

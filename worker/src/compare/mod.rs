@@ -30,10 +30,10 @@ const SECONDS: f64 = 2.0;
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// The reference model: a directory; for decoders also a GGUF file.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH|hf://...|s3://...")]
     pub reference: PathBuf,
     /// Models to compare: files written by `quantize`, GGUF files, or directories.
-    #[arg(long = "model", value_name = "PATH", num_args = 1.., required = true)]
+    #[arg(long = "model", value_name = "PATH|hf://...|s3://...", num_args = 1.., required = true)]
     pub models: Vec<PathBuf>,
     /// A JSON array of texts or pairs, or one text in each line; for classifiers and rerankers a tab separates
     /// the texts of a pair [default: 512 built-in passages].

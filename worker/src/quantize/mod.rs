@@ -36,7 +36,7 @@ const TENSORS: &str = "tensors";
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
     /// A directory in Hugging Face's layout, or a decoder's GGUF file.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH|hf://...|s3://...")]
     pub model: PathBuf,
     /// The file to write.
     #[arg(long, value_name = "FILE")]

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::ServeError;
 use super::fitness::Demands;
-use super::load::{Threads, on_a_thread};
+use super::load::on_a_thread;
 use crate::api::{App, Generating};
 use crate::config::{GenerateConfig, WorkerConfig};
 use crate::engine::decoder::{Decoder, Model, Network, Plan};
@@ -34,7 +34,7 @@ pub async fn load(
     demands: Demands,
     config: &WorkerConfig,
     deaths: &Deaths,
-) -> Result<Threads, ServeError> {
+) -> Result<(), ServeError> {
     let begun = Instant::now();
     let generate = config.generate.clone();
     let loaded = on_a_thread(move || load_and_warm_up(&path, &demands, &generate)).await??;
@@ -59,7 +59,7 @@ pub async fn load(
         Model::new(network, tokenizer.clone(), limits),
         deaths,
     );
-    let (engine, thread) = started.map_err(ServeError::Thread)?;
+    let engine = started.map_err(ServeError::Thread)?;
     app.admission
         .set_capacity(engine.capacity(config.slots.get()));
     let answer_tokens = config.generate.answer_tokens.get();
@@ -71,7 +71,7 @@ pub async fn load(
         context,
         answer_tokens,
     ));
-    Ok(Threads::Decoder(thread))
+    Ok(())
 }
 
 /// What a model will hold that is fit to be served; its weights are not read.

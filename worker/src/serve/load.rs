@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -14,39 +13,21 @@ use super::fitness::Demands;
 use super::seq2seq;
 use crate::api::{App, Served};
 use crate::config::{S3Config, WorkerConfig};
-use crate::engine::encoder::{ComputeThread, Encoder};
+use crate::engine::encoder::Encoder;
 use crate::engine::{Deaths, Engine as _};
 use crate::memory::Shares;
 use crate::models::{self, Model, ModelError, Overlong, Source, Text, Want, Workspace};
 
-/// What computes the model.
-pub enum Threads {
-    Encoder(Vec<ComputeThread>),
-    /// The decoder's one thread; its team is as many again less one.
-    Decoder(#[allow(dead_code, reason = "held while the process lives")] JoinHandle<()>),
-    /// As a decoder's.
-    Seq2Seq(#[allow(dead_code, reason = "held while the process lives")] JoinHandle<()>),
-}
-
-impl Threads {
-    pub fn len(&self) -> usize {
-        match self {
-            Threads::Encoder(threads) => threads.len(),
-            Threads::Decoder(_) | Threads::Seq2Seq(_) => 1,
-        }
-    }
-}
-
 /// Computed once by each compute thread before it takes requests.
 const WARM_UP: &str = "The first computation is slower than those after it.";
 
-/// Gets the model to where it answers, and returns what computes it.
+/// Gets the model to where it answers.
 pub async fn load(
     app: &Arc<App>,
     source: &Source,
     config: &WorkerConfig,
     deaths: &Deaths,
-) -> Result<Threads, ServeError> {
+) -> Result<(), ServeError> {
     let path = fetch(source, &config.s3).await?;
     let demands = Demands::of(config);
     if models::decoder::is_decoder(&path) {
@@ -82,7 +63,7 @@ pub async fn load(
     } = model;
     let (dimensions, width) = (network.dimensions(), network.width());
     let started = Encoder::start(network, workspaces, &config.batch, deaths);
-    let (engine, threads) = started.map_err(ServeError::Thread)?;
+    let engine = started.map_err(ServeError::Thread)?;
     let capacity = engine.capacity(config.slots.get());
     app.admission.set_capacity(capacity);
     // Set once, here.
@@ -93,11 +74,11 @@ pub async fn load(
         width,
         engine,
     });
-    Ok(Threads::Encoder(threads))
+    Ok(())
 }
 
 /// Where the model is on this machine, once it is there.
-async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
+pub async fn fetch(source: &Source, s3: &S3Config) -> Result<PathBuf, ServeError> {
     let begun = Instant::now();
     let path = match source {
         Source::Path(path) => return Ok(path.clone()),

@@ -33,6 +33,7 @@ use tracing::info;
 
 pub use self::check::{Checked, check};
 pub use self::fitness::Unfit;
+pub use self::load::fetch;
 use self::metadata::{Metadata, MetadataError};
 use self::notices::Notices;
 pub use self::stop::{StandardInput, Stop};
@@ -141,8 +142,9 @@ pub async fn run(config: WorkerConfig, mut stop: Stop) -> Result<(), ServeError>
     let (deaths, mut watch) = engine::deaths();
     let asked = tokio::select! {
         loaded = load::load(&app, &source, &config, &deaths) => {
-            let threads = loaded?.len();
+            loaded?;
             app.life.warmed_up();
+            let threads = threads::count(config.threads);
             info!(model = app.name, %address, threads, "ready");
             None
         }
@@ -225,11 +227,13 @@ fn start_heartbeats(
     let on_instance = config.metadata.url.as_ref().and(instance.clone());
     let id = config.id.clone().or(on_instance);
     let identity = Identity::new(id, instance, announced, listening.port());
-    info!(
-        worker = identity.worker,
-        proxies = config.proxies.len(),
-        "sending heartbeats"
-    );
+    if !config.proxies.is_empty() {
+        info!(
+            worker = identity.worker,
+            proxies = config.proxies.len(),
+            "sending heartbeats"
+        );
+    }
     let counted = app.clone();
     let subject = Subject {
         identity,

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::ServeError;
 use super::fitness::Demands;
-use super::load::{Threads, on_a_thread};
+use super::load::on_a_thread;
 use crate::api::{App, Writing};
 use crate::config::{GenerateConfig, WorkerConfig};
 use crate::engine::seq2seq::{Model, Network, NetworkError, PAGE, Plan, Seq2Seq, Sizes};
@@ -41,7 +41,7 @@ pub async fn load(
     demands: Demands,
     config: &WorkerConfig,
     deaths: &Deaths,
-) -> Result<Threads, ServeError> {
+) -> Result<(), ServeError> {
     let begun = Instant::now();
     let generate = config.generate.clone();
     let loaded = on_a_thread(move || load_and_warm_up(&path, &demands, &generate)).await??;
@@ -54,7 +54,7 @@ pub async fn load(
         context,
     } = loaded;
     info!(
-        seconds = begun.elapsed().as_secs_f32(),
+        seconds = format_args!("{:.1}", begun.elapsed().as_secs_f32()),
         weights_bytes = network.weights_bytes(),
         cache_bytes = network.cache_bytes(),
         context,
@@ -62,7 +62,7 @@ pub async fn load(
     );
     let ends = words.ends.clone();
     let started = Seq2Seq::start("seq2seq", Model::new(network, words, limits), deaths);
-    let (engine, thread) = started.map_err(ServeError::Thread)?;
+    let engine = started.map_err(ServeError::Thread)?;
     app.admission
         .set_capacity(engine.capacity(config.slots.get()));
     // Set once, here.
@@ -75,7 +75,7 @@ pub async fn load(
         answer_tokens: config.generate.answer_tokens.get().min(context),
         engine,
     });
-    Ok(Threads::Seq2Seq(thread))
+    Ok(())
 }
 
 /// What a model will hold that is fit to be served; its weights are not read.

@@ -56,6 +56,25 @@ async fn a_model_is_fetched_once_and_served_without_a_network_afterwards() {
     );
 }
 
+#[tokio::test]
+async fn quantize_takes_a_model_from_the_hub_too() {
+    let files = tiny_model::directory(TINY);
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let hub = FakeHub::start(files.path().to_owned(), None).await;
+    let out = home.path().join("tiny.int8.safetensors");
+    let mut command = worker::command();
+    command
+        .env("HF_ENDPOINT", &hub.url)
+        .env("HF_HOME", home.path())
+        .args(["quantize", "--model", &format!("hf://{REPOSITORY}")])
+        .arg("--out")
+        .arg(&out);
+    let ran = tokio::task::spawn_blocking(move || command.output()).await;
+    let ran = ran.expect("it ends").expect("it runs");
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(out.exists());
+}
+
 /// Parts are asked for in any order, and what is whole from the beginning is kept: a cut that came
 /// before the first part says nothing.
 #[tokio::test]

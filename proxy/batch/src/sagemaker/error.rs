@@ -91,7 +91,9 @@ pub fn translate(status: u16, body: &[u8], model: &str) -> Refusal {
     let error = &body["error"];
     let text = error["message"].as_str().or_else(|| error.as_str());
     let message = text.unwrap_or("no words").to_owned();
-    match (status, error["code"].as_str().unwrap_or_default()) {
+    // OpenAI's shape has the code inside, text-embeddings-inference's beside.
+    let code = error["code"].as_str().or_else(|| body["code"].as_str());
+    match (status, code.unwrap_or_default()) {
         (404, "model_not_found") => Refusal::Validation(format!("Endpoint {model} not found.")),
         (503, "no_model_yet") => Refusal::ModelNotReady(message),
         (401 | 403, _) => {
@@ -111,9 +113,8 @@ mod tests {
 
     #[test]
     fn answers_of_the_proxy_become_the_exceptions_that_clients_know() {
-        let of = |status, code: &str| {
-            let body = json!({"error": {"code": code, "message": "m"}}).to_string();
-            let refusal = translate(status, body.as_bytes(), "e");
+        let of = |status, body: Value| {
+            let refusal = translate(status, body.to_string().as_bytes(), "e");
             let (status, kind, _) = refusal.parts();
             (status.as_u16(), kind.to_owned())
         };
@@ -128,11 +129,17 @@ mod tests {
             (401, "unauthorized", (500, "InternalFailure")),
             (413, "body_too_large", (400, "ValidationError")),
         ] {
-            assert_eq!(
-                of(status, code),
-                (expected.0, expected.1.to_owned()),
-                "{status} {code}"
-            );
+            for body in [
+                json!({"error": {"code": code, "message": "m"}}),
+                json!({"error": "m", "error_type": "Validation", "code": code}),
+            ] {
+                let said = format!("{status} {body}");
+                assert_eq!(
+                    of(status, body),
+                    (expected.0, expected.1.to_owned()),
+                    "{said}"
+                );
+            }
         }
     }
 

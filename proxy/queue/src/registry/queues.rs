@@ -78,8 +78,12 @@ impl Queues {
     }
 
     /// The queue of a request that names this model, or none. Without a name it is the only
-    /// queue, or the only one that workers serve which are not leaving.
+    /// queue, or the only one that workers serve which are not leaving. Before any model is known,
+    /// as after a restart, none is refused for good.
     pub fn of_request(&self, model: Option<&str>) -> Result<QueueId, NoSuchModel> {
+        if self.by_id.is_empty() {
+            return Err(NoSuchModel::NoneYet);
+        }
         if let Some(model) = model {
             return self.find(model).ok_or(NoSuchModel::Unknown);
         }
@@ -88,12 +92,9 @@ impl Queues {
             let first = queues.next().map(|(id, _)| *id);
             first.filter(|_| queues.next().is_none())
         };
-        match self.by_id.is_empty() {
-            true => Err(NoSuchModel::NoneYet),
-            false => only(false)
-                .or_else(|| only(true))
-                .ok_or(NoSuchModel::Ambiguous),
-        }
+        only(false)
+            .or_else(|| only(true))
+            .ok_or(NoSuchModel::Ambiguous)
     }
 
     pub fn get(&self, id: QueueId) -> Option<&ModelQueue> {

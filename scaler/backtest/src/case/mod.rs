@@ -30,7 +30,7 @@ pub struct Case<'a> {
 /// One policy on one trace, lead time and seed, as `backtest --json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// `tidegate`, a rival's name at its defaults, or that name with `-tuned`.
+    /// The stem of the policy's file, a rival's name at its defaults, or that name with `-tuned`.
     pub policy: String,
     pub trace: String,
     pub seed: u64,
@@ -46,6 +46,9 @@ pub struct Row {
     pub reversals_per_hour: f64,
     pub killed_in_flight: u64,
     pub violation_minutes: u64,
+    /// Of the instance-hours, by the policy's price (`cost.price_per_hour`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
 }
 
 impl Row {
@@ -63,6 +66,15 @@ impl Row {
             reversals_per_hour: outcome.reversals_per_hour,
             killed_in_flight: outcome.killed_in_flight,
             violation_minutes: outcome.violation_minutes,
+            cost: None,
+        }
+    }
+
+    /// With what the hours cost, where the price of one is known.
+    pub fn priced(self, price_per_hour: Option<f64>) -> Row {
+        Row {
+            cost: price_per_hour.map(|price| price * self.instance_hours),
+            ..self
         }
     }
 }
@@ -114,12 +126,14 @@ impl<'a> Case<'a> {
 
     /// Tidegate itself, by a policy.
     pub fn run_policy(&self, policy: &Policy) -> Outcome {
-        self.run(&mut Tidegate::in_scenario(policy.clone(), self.scenario))
+        let tidegate = Tidegate::in_scenario(policy.clone(), self.scenario);
+        self.run(&mut tidegate.beginning(self.demand.began()))
     }
 
     /// The same by a law that has lived through another demand just before.
     pub fn run_policy_after(&self, before: &Demand, policy: &Policy) -> Outcome {
-        let mut tidegate = Tidegate::in_scenario(policy.clone(), self.scenario);
+        let tidegate = Tidegate::in_scenario(policy.clone(), self.scenario);
+        let mut tidegate = tidegate.beginning(before.began());
         let earlier = Case {
             demand: before,
             ..*self

@@ -21,8 +21,9 @@ pub struct Tidegate {
     observer: Observer,
     roster: Roster,
     period: Duration,
-    /// How long the law has lived before this demand began.
-    lived: Duration,
+    /// What the clock says when this demand begins, since 1970: the date of a trace that has dates,
+    /// and how long the law has lived before.
+    begins: Duration,
 }
 
 impl Tidegate {
@@ -32,7 +33,7 @@ impl Tidegate {
             observer: Observer::default(),
             roster: Roster::default(),
             period,
-            lived: Duration::ZERO,
+            begins: Duration::ZERO,
         }
     }
 
@@ -47,10 +48,16 @@ impl Tidegate {
         Tidegate::new(policy, TICK)
     }
 
+    /// The same where the first demand begins at this time since 1970, so that schedules act at their
+    /// hours.
+    pub fn beginning(self, begins: Duration) -> Tidegate {
+        Tidegate { begins, ..self }
+    }
+
     /// Goes on to another demand, which began when one of this length ended, with all that the law has
     /// learned, before a fleet that is new to it.
     pub fn go_on(&mut self, span: Duration) {
-        self.lived += span;
+        self.begins += span;
         self.observer = Observer::default();
         self.roster = Roster::default();
     }
@@ -76,7 +83,7 @@ impl Autoscaler for Tidegate {
     }
 
     fn tick(&mut self, now: Moment, observed: &Observed<'_>) -> Orders {
-        let now = time(now + self.lived);
+        let now = time(now + self.begins);
         let answer = Answer {
             source: PROXY.to_owned(),
             signal: observed.signal(),
@@ -85,7 +92,7 @@ impl Autoscaler for Tidegate {
         let members: Vec<Member> = (observed.members().into_iter())
             .map(|member| Member {
                 id: member.id.to_string(),
-                launched: time(member.launched + self.lived),
+                launched: time(member.launched + self.begins),
                 leaving: false,
             })
             .collect();

@@ -100,6 +100,12 @@ pub fn policy(file: &Path) -> anyhow::Result<Policy> {
     Ok(file.policy())
 }
 
+/// How a policy is called: its file's name without the extension.
+pub fn stem(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
 pub fn scenario(file: &Path) -> anyhow::Result<Scenario> {
     Ok(tidegate_config::load(file)?)
 }

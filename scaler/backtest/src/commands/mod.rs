@@ -34,6 +34,7 @@ pub fn backtest(args: &BacktestArgs) -> anyhow::Result<()> {
     let inputs = Inputs::read(args)?;
     let plan = Plan {
         policy: inputs.policy.clone(),
+        name: inputs::stem(&args.policy),
         scenario: inputs.scenario.clone(),
         seeds: (1..=args.seeds).collect(),
         field: match args.rivals {

@@ -10,9 +10,10 @@ pub fn head(plan: &Plan, test_cases: &[TestCase]) -> io::Result<()> {
     for note in notes(plan, test_cases) {
         writeln!(out, "{note}")?;
     }
+    let cost = plan.price_per_hour().map_or("", |_| "      cost");
     writeln!(
         out,
-        "\n{:<30} {:>6} {:>4} {:<18} {:>9} {:>9} {:>9} {:>9} {:>7} {:>6} {:>8}",
+        "\n{:<30} {:>6} {:>4} {:<18} {:>9} {:>9} {:>9} {:>9} {:>7} {:>6} {:>8}{cost}",
         "trace",
         "lead",
         "seed",
@@ -75,9 +76,12 @@ pub fn result(plan: &Plan, judged: &Judged<'_>) -> io::Result<()> {
         let row = &run.row;
         let lead = format!("{} s", row.lead_time_s);
         let over = row.over_bound() * 100.0;
+        let cost = row
+            .cost
+            .map_or(String::new(), |cost| format!(" {cost:>9.2}"));
         writeln!(
             out,
-            "{:<30.30} {:>6} {:>4} {:<18} {:>7.2} % {:>6.0} ms {:>9.2} {:>+7.1} % {:>7.1} {:>6} {:>8}",
+            "{:<30.30} {:>6} {:>4} {:<18} {:>7.2} % {:>6.0} ms {:>9.2} {:>+7.1} % {:>7.1} {:>6} {:>8}{cost}",
             row.trace,
             lead,
             row.seed,

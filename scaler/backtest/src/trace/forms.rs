@@ -127,7 +127,7 @@ fn requests(mut rows: Vec<Row>) -> Result<Demand, TraceError> {
         requests: 1.0,
         dispersion: 1.0,
     });
-    Ok(Demand::new(segments.collect()))
+    Ok(Demand::new(segments.collect()).beginning_at(span.begin))
 }
 
 fn rates(rows: &[Row], interval: Option<f64>) -> Result<Demand, TraceError> {
@@ -177,7 +177,8 @@ pub(super) fn over_time(
             windows.push(of_row(row, length));
         }
     }
-    Ok(Demand::from_windows(&windows))
+    let begin = rows.first().map_or(0.0, |first| first.at);
+    Ok(Demand::from_windows(&windows).beginning_at(begin))
 }
 
 struct Span {

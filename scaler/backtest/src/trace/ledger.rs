@@ -42,8 +42,10 @@ pub(super) fn read(text: &str) -> Result<Demand, TraceError> {
 pub fn recorded(ticks: impl IntoIterator<Item = (Time, Observation)>) -> Option<Demand> {
     let mut windows: Vec<Window> = Vec::new();
     let (mut from, mut arrivals, mut known) = (None, 0, true);
+    let mut first = None;
     for (at, seen) in ticks {
         let begin = *from.get_or_insert(at);
+        first.get_or_insert(at);
         let proxies = || seen.proxies.iter().filter_map(|proxy| proxy.seen.as_ref());
         arrivals += proxies().map(|seen| seen.arrivals).sum::<u64>();
         known &= proxies().all(|seen| seen.counted);
@@ -59,7 +61,8 @@ pub fn recorded(ticks: impl IntoIterator<Item = (Time, Observation)>) -> Option<
         });
         (from, arrivals, known) = (Some(at), 0, true);
     }
-    (!windows.is_empty()).then(|| Demand::from_windows(&windows))
+    let began_s = first.map_or(0.0, |first: Time| first.as_ms() as f64 / 1000.0);
+    (!windows.is_empty()).then(|| Demand::from_windows(&windows).beginning_at(began_s))
 }
 
 #[cfg(test)]

@@ -23,6 +23,11 @@ pub use ledger::recorded;
 pub use parse::{TraceError, parse, parse_file};
 pub use spec::{SpecError, is_spec, made_up, no_shape};
 
+use std::time::Duration;
+
+/// Smaller times are counted from the trace's own beginning, larger ones from 1970: this is in 1973.
+const FIRST_DATE_S: f64 = 1e8;
+
 /// An index of dispersion beyond this is not drawn: what it then measures is a change of rate
 /// within the window, not the clumping of arrivals.
 const MOST_DISPERSION: f64 = 25.0;
@@ -44,6 +49,8 @@ pub struct Demand {
     segments: Vec<Segment>,
     /// Seconds in which nothing was collected, so that what was there is a guess.
     bridged_s: f64,
+    /// When it began, since 1970; zero when that is not known.
+    began: Duration,
 }
 
 /// One row of a table of rates, before its gaps are filled.
@@ -61,7 +68,31 @@ impl Demand {
         Demand {
             segments,
             bridged_s: 0.0,
+            began: Duration::ZERO,
         }
+    }
+
+    /// The same demand, which began so many seconds after 1970, if that is a date at all.
+    pub(crate) fn beginning_at(self, at_s: f64) -> Demand {
+        // The law's clock has whole milliseconds.
+        let began = match at_s >= FIRST_DATE_S {
+            true => Duration::from_millis((at_s * 1000.0) as u64),
+            false => Duration::ZERO,
+        };
+        Demand { began, ..self }
+    }
+
+    /// The same demand, which began when another did.
+    pub(crate) fn beginning_as(self, other: &Demand) -> Demand {
+        Demand {
+            began: other.began,
+            ..self
+        }
+    }
+
+    /// When it began, since 1970 in UTC. Zero for a demand without dates.
+    pub fn began(&self) -> Duration {
+        self.began
     }
 
     /// Fills windows in which nothing was collected with a straight line between the rates
@@ -130,7 +161,7 @@ impl Demand {
             dispersion: (1.0 + kept * (segment.dispersion - 1.0)).min(MOST_DISPERSION),
             ..*segment
         });
-        Demand::new(segments.collect())
+        Demand::new(segments.collect()).beginning_as(self)
     }
 
     /// What lies between two points in time, beginning at second 0 again.
@@ -154,7 +185,11 @@ impl Demand {
             }
             begins_s = segment.ends_s;
         }
-        Demand::new(inside)
+        let cut = Demand::new(inside);
+        match self.began.is_zero() {
+            true => cut,
+            false => cut.beginning_at(self.began.as_secs_f64() + from_s),
+        }
     }
 
     /// Before and after the middle of its time: for tuning, and for judging what was tuned.
@@ -217,6 +252,24 @@ mod tests {
         assert_eq!(thinner.mean_rate(), 1.0);
         assert_eq!(thinner.segments()[0].dispersion, 2.0);
         assert_eq!(demand.scaled_to(40.0).segments()[0].dispersion, 5.0);
+    }
+
+    #[test]
+    fn a_demand_with_dates_keeps_them_and_one_without_begins_in_1970() {
+        let noon = Duration::from_secs(1_700_136_000);
+        let text = "timestamp,value\n2023-11-16 12:00:00,60\n2023-11-16 12:01:00,120\n";
+        let dated = parse(text).expect("it is a trace");
+        assert_eq!(dated.began(), noon);
+        assert_eq!(dated.scaled_to(9.0).began(), noon);
+        let (first, second) = dated.halves();
+        assert_eq!(first.began(), noon);
+        assert_eq!(second.began(), noon + Duration::from_secs(60));
+        let requests = "timestamp,cost\n1700136000.5,1\n1700136001,1\n";
+        let requests = parse(requests).expect("it is a trace");
+        assert_eq!(requests.began(), noon + Duration::from_millis(500));
+        let relative = parse("timestamp,value\n60,60\n120,120\n").expect("it is a trace");
+        assert_eq!(relative.began(), Duration::ZERO);
+        assert_eq!(relative.cut(30.0, 60.0).began(), Duration::ZERO);
     }
 
     #[test]

@@ -69,11 +69,11 @@ fn the_table_names_every_figure_and_progress_stays_off_a_pipe() {
     assert_eq!(text(&output.stderr), "");
     let table = text(&output.stdout);
     for word in [
-        "in time", "p99", "hours", "over min", "rev/h", "killed", "bad min",
+        "in time", "p99", "hours", "over min", "rev/h", "killed", "bad min", "cost",
     ] {
         assert!(table.contains(word), "{word}:\n{table}");
     }
-    let ours = |line: &&str| line.contains(" tidegate ");
+    let ours = |line: &&str| line.contains(" policy ") && line.contains(" ms ");
     assert_eq!(table.lines().filter(ours).count(), 2, "{table}");
 }
 
@@ -106,6 +106,7 @@ fn json_has_a_row_for_each_trace_lead_time_and_seed_and_repeats_itself() {
         names,
         [
             "attainment",
+            "cost",
             "instance_hours",
             "killed_in_flight",
             "lead_time_s",
@@ -121,7 +122,7 @@ fn json_has_a_row_for_each_trace_lead_time_and_seed_and_repeats_itself() {
     );
     assert_eq!(
         (&row["policy"], &row["trace"]),
-        (&"tidegate".into(), &SHORT.into())
+        (&"policy".into(), &SHORT.into())
     );
     assert_eq!(row["slo_ms"], 10_000);
     assert_eq!(backtest(&arguments).stdout, output.stdout);
@@ -137,7 +138,7 @@ fn rivals_come_at_their_defaults_and_tuned() {
         .filter_map(|row| row["policy"].as_str())
         .collect();
     assert_eq!(names.len(), 17, "{names:?}");
-    assert_eq!(names[0], "tidegate");
+    assert_eq!(names[0], "policy");
     for rival in [
         "hpa",
         "keda",
@@ -282,6 +283,59 @@ fn prometheus_answers_are_traces() {
     assert!(rows[0]["instance_hours"].as_f64() > Some(0.1));
 }
 
+/// Twenty minutes of a request every ten seconds, from a time of day on.
+fn dated(time: &str) -> (TempDir, String) {
+    let begin = format!("2026-03-02 {time}:");
+    let rows = (0..120).map(|row| format!("{begin}{:02}:{:02},10,10\n", row / 6, row % 6 * 10));
+    let rows: String = rows.collect();
+    let text = format!("TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}");
+    file("dated.csv", &text)
+}
+
+#[test]
+fn schedules_act_at_the_trace_s_own_hours() {
+    let policy = fs::read_to_string(configs("policy.toml")).expect("the policy");
+    let office = "[[schedule]]\nname = 'office'\ncron = '0 8 * * *'\nfor = '2h'\nworkers = 4\n";
+    let (_kept, policy) = file("office.toml", &format!("{policy}\n{office}"));
+    let (_kept_too, scenario) = file("scenario.toml", "busy_workers = 0.5\nmax_workers = 8\n");
+    let hours = |time: &str| {
+        let (_kept, trace) = dated(time);
+        let output = scaler(&[
+            "backtest",
+            "--policy",
+            &policy,
+            "--scenario",
+            &scenario,
+            "--lead-time",
+            "30s",
+            "--trace",
+            &trace,
+            "--json",
+        ]);
+        let row = rows(&output).remove(0);
+        assert_eq!(row["policy"], "office");
+        row["instance_hours"].as_f64().expect("hours")
+    };
+    let (within, after) = (hours("09"), hours("13"));
+    // Four workers for twenty minutes but for their launch, and about one.
+    assert!(within > 1.2, "{within}");
+    assert!(after < 0.8, "{after}");
+}
+
+#[test]
+fn a_report_without_rivals_compares_nothing_and_has_costs() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let page = directory.path().join("out.html");
+    let name = page.display().to_string();
+    let output = backtest(&["--trace", SHORT, "--report", &name]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = fs::read_to_string(&page).expect("there is a report");
+    assert!(!page.contains("Hours against violations"));
+    assert!(!page.contains("the best of all"));
+    assert!(page.contains("<th scope=\"col\">cost</th>"));
+    assert!(page.contains("<th scope=\"row\">policy</th>"));
+}
+
 #[test]
 fn the_report_is_one_page_that_needs_nothing_else() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -307,7 +361,7 @@ fn the_report_is_one_page_that_needs_nothing_else() {
     for part in [
         "kpa-tuned",
         "Hours against violations",
-        "tidegate at other attainments",
+        "policy at other attainments",
         "Requests killed in flight",
         "busy_workers = 20.0",
         "Seeds: 1.",

@@ -146,7 +146,7 @@ fn a_ledger_is_simulated_again_under_another_policy() {
 
     // A ledger is also a trace.
     let rows = rows(&backtest(&["--trace", &ledger, "--json"]));
-    assert_eq!(rows[0]["policy"], "tidegate");
+    assert_eq!(rows[0]["policy"], "policy");
 }
 
 #[test]

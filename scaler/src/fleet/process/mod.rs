@@ -202,6 +202,13 @@ impl Fleet for ProcessFleet {
         self.setup.share.set_needed(workers);
     }
 
+    fn held_by_others(&self) -> Option<String> {
+        match self.setup.rules.oversubscribe {
+            true => None,
+            false => self.setup.share.held_by_others(),
+        }
+    }
+
     async fn remove(&mut self, id: &str) -> Result<(), FleetError> {
         let limit = self.stop_limit();
         let Some(process) = self.processes.get_mut(id) else {

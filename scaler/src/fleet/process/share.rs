@@ -13,6 +13,8 @@ pub struct Share {
     /// Of all fleets, in their order.
     fleets: Arc<Mutex<Vec<Use>>>,
     own: usize,
+    /// Of all fleets, in their order.
+    names: Arc<[String]>,
 }
 
 /// What a fleet has, and what it must have.
@@ -44,24 +46,28 @@ impl Share {
             cores,
             fleets: Arc::default(),
             own: 0,
+            names: Arc::from([]),
         }
     }
 
-    /// The parts of fleets with these minimums.
-    pub fn among(cores: u32, minimums: &[u32]) -> Vec<Share> {
-        let unused = |min: &u32| Use {
+    /// The parts of fleets with these names and minimums.
+    pub fn among(cores: u32, fleets: &[(&str, u32)]) -> Vec<Share> {
+        let unused = |(_, min): &(&str, u32)| Use {
             min: *min,
             workers: 0,
             needs_one: false,
         };
-        let fleets: Vec<Use> = minimums.iter().map(unused).collect();
-        let fleets = Arc::new(Mutex::new(fleets));
+        let names: Vec<String> = fleets.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let names: Arc<[String]> = names.into();
+        let uses: Vec<Use> = fleets.iter().map(unused).collect();
+        let uses = Arc::new(Mutex::new(uses));
         let share = |own| Share {
             cores,
-            fleets: Arc::clone(&fleets),
+            fleets: Arc::clone(&uses),
             own,
+            names: Arc::clone(&names),
         };
-        (0..minimums.len()).map(share).collect()
+        (0..fleets.len()).map(share).collect()
     }
 
     /// Cores of this machine.
@@ -88,6 +94,30 @@ impl Share {
         });
         let left = self.cores.saturating_sub(held.sum());
         left.max(own.kept())
+    }
+
+    /// Which fleets have the cores that this one does not, in words; `None` when none has any.
+    pub fn held_by_others(&self) -> Option<String> {
+        let fleets = self.lock();
+        let others = fleets.iter().zip(self.names.iter()).enumerate();
+        let others = others.filter(|(at, (other, _))| *at != self.own && other.workers > 0);
+        let (mut names, mut workers) = (Vec::new(), 0);
+        for (_, (other, name)) in others {
+            names.push(name.as_str());
+            workers += other.workers;
+        }
+        let cores = match workers {
+            1 => "core",
+            _ => "cores",
+        };
+        match names.as_slice() {
+            [] => None,
+            [name] => Some(format!("the fleet {name} has the other {cores}")),
+            names => Some(format!(
+                "the fleets {} have the other {cores}",
+                names.join(", ")
+            )),
+        }
     }
 
     pub fn set_workers(&self, workers: usize) {
@@ -119,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_one_fleet_does_not_use_the_other_may() {
-        let shares = Share::among(2, &[1, 0]);
+        let shares = Share::among(2, &[("first", 1), ("second", 0)]);
         assert_eq!(most(&shares), [2, 1]);
         shares[0].set_workers(2);
         assert_eq!(most(&shares), [2, 0]);
@@ -128,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_fleet_that_needs_its_first_worker_gets_a_core_back() {
-        let shares = Share::among(2, &[1, 0]);
+        let shares = Share::among(2, &[("first", 1), ("second", 0)]);
         shares[0].set_workers(2);
         shares[1].set_needed(3);
         // The core is not free before the other's worker has ended.
@@ -146,7 +176,7 @@ mod tests {
 
     #[test]
     fn of_two_that_wait_for_one_core_the_first_gets_it() {
-        let shares = Share::among(3, &[1, 0, 0]);
+        let shares = Share::among(3, &[("first", 1), ("second", 0), ("third", 0)]);
         shares[0].set_workers(2);
         shares[1].set_needed(1);
         shares[2].set_needed(1);
@@ -154,6 +184,20 @@ mod tests {
         shares[1].set_workers(1);
         shares[0].set_workers(1);
         assert_eq!(most(&shares), [1, 1, 1]);
+    }
+
+    #[test]
+    fn who_has_the_cores_is_told() {
+        let shares = Share::among(4, &[("first", 1), ("second", 0), ("third", 0)]);
+        assert_eq!(shares[0].held_by_others(), None);
+        shares[1].set_workers(1);
+        let held = "the fleet second has the other core";
+        assert_eq!(shares[0].held_by_others().as_deref(), Some(held));
+        assert_eq!(shares[1].held_by_others(), None);
+        shares[2].set_workers(2);
+        let held = "the fleets second, third have the other cores";
+        assert_eq!(shares[0].held_by_others().as_deref(), Some(held));
+        assert_eq!(Share::alone(4).held_by_others(), None);
     }
 
     proptest::proptest! {
@@ -164,7 +208,7 @@ mod tests {
             cores in 3_u32..12,
             steps in proptest::collection::vec((0_usize..3, 0_u32..8), 1..60),
         ) {
-            let shares = Share::among(cores, &[1, 0, 0]);
+            let shares = Share::among(cores, &[("first", 1), ("second", 0), ("third", 0)]);
             let mut workers = [1_u32, 0, 0];
             let mut needed = [1_u32, 0, 0];
             shares[0].set_workers(1);

@@ -77,7 +77,7 @@ fn sources_on_aws() {
         let text = format!("{text}\n[[source]]\nname = 'jobs'\n{line}\nfresh_for = '60s'\n");
         let found = tidegate_config::parse::<PolicyFile>(&text, Path::new("policy.toml"));
         let found = found.expect_err(line).to_string();
-        let (_, said) = found.split_once(": source[0].").unwrap_or_default();
+        let (_, said) = found.split_once(": source[jobs].").unwrap_or_default();
         assert_eq!(said, message, "{line}: {found}");
     }
 }

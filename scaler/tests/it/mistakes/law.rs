@@ -7,36 +7,36 @@ fn targets() {
     mistake(
         "target_per_worker = 24",
         "target_per_worker = 0",
-        "policy.toml:LINE: signal[0].target_per_worker: found 0, expected more than 0",
+        "policy.toml:LINE: signal[requests].target_per_worker: found 0, expected more than 0",
     );
     mistake(
         "target_per_worker = 24",
         "target_per_worker = 24\ntarget_value = 3",
-        "policy.toml:26: signal[0].target_value: found both targets, expected either \
+        "policy.toml:26: signal[requests].target_value: found both targets, expected either \
          target_per_worker or target_value",
     );
     mistake(
         "target_value = \"1s\"",
         "target_value = 1",
-        "policy.toml:LINE: signal[1].target_value: found 1, expected a duration with its unit, \
+        "policy.toml:LINE: signal[oldest].target_value: found 1, expected a duration with its unit, \
          such as \"2s\", as this metric is a time",
     );
     mistake(
         "target_value = \"1s\"",
         "target_value = \"1 s\"",
-        "policy.toml:LINE: signal[1].target_value: found \"1 s\", expected a duration with its \
+        "policy.toml:LINE: signal[oldest].target_value: found \"1 s\", expected a duration with its \
          unit, such as \"500ms\", \"30s\", \"5m\" or \"2h\"",
     );
     mistake(
         "target_value = \"1s\"",
         "target_per_worker = 3",
-        "policy.toml:LINE: signal[1].target_per_worker: found 3, expected target_value instead: \
+        "policy.toml:LINE: signal[oldest].target_per_worker: found 3, expected target_value instead: \
          a time is not shared out among workers",
     );
     mistake(
         "target_value = \"1s\"",
         "",
-        "policy.toml:28: signal[1].target_per_worker: found no target, expected \
+        "policy.toml:28: signal[oldest].target_per_worker: found no target, expected \
          target_per_worker or target_value",
     );
     mistake(
@@ -108,24 +108,24 @@ fn terms_beside_signals() {
     mistake(
         "[scale_out]",
         &schedule("workers", "5"),
-        "policy.toml:45: schedule[0].workers: found 5, expected 1 to fleet.max, which is 4",
+        "policy.toml:45: schedule[day].workers: found 5, expected 1 to fleet.max, which is 4",
     );
     mistake(
         "[scale_out]",
         &schedule("cron", "'0 8 * *'"),
-        "policy.toml:43: schedule[0].cron: found \"0 8 * *\", expected five fields, such as \
+        "policy.toml:43: schedule[day].cron: found \"0 8 * *\", expected five fields, such as \
          \"0 8 * * MON-FRI\"",
     );
     mistake(
         "[scale_out]",
         &schedule("zone", "'Europe/Berln'"),
-        "policy.toml:46: schedule[0].zone: found \"Europe/Berln\", expected a zone of the IANA \
+        "policy.toml:46: schedule[day].zone: found \"Europe/Berln\", expected a zone of the IANA \
          database, such as \"Europe/Berlin\"",
     );
     mistake(
         "metric = \"concurrency\"",
         "source = \"shop\"",
-        "policy.toml:LINE: signal[0].source: found \"shop\", expected \"proxy\" or the name of a \
+        "policy.toml:LINE: signal[requests].source: found \"shop\", expected \"proxy\" or the name of a \
          [[source]]",
     );
 }

@@ -83,8 +83,8 @@ fn all_mistakes_of_a_policy_are_told() {
     let found = found.expect_err("five mistakes").to_string();
     let keys = found.lines().filter_map(|line| line.split(": ").nth(1));
     let expected = [
-        "signal[0].target_per_worker",
-        "signal[1].target_value",
+        "signal[requests].target_per_worker",
+        "signal[oldest].target_value",
         "scale_out.tolerance",
         "scale_in.tolerance",
         "scaler.listen",

@@ -19,7 +19,7 @@ fn keys() {
     mistake(
         "metric = \"concurrency\"",
         "",
-        "policy.toml:20: signal[0].metric: found nothing, expected one of queue_length, oldest_wait, \
+        "policy.toml:20: signal[requests].metric: found nothing, expected one of queue_length, oldest_wait, \
          in_flight, concurrency, request_rate, latency",
     );
     mistake(
@@ -40,37 +40,37 @@ fn words() {
     mistake(
         "metric = \"oldest_wait\"",
         "metric = \"oldest-wait\"",
-        "policy.toml:LINE: signal[1].metric: found \"oldest-wait\"; expected one of queue_length, \
+        "policy.toml:LINE: signal[oldest].metric: found \"oldest-wait\"; expected one of queue_length, \
          oldest_wait, in_flight, concurrency, request_rate, latency, value; \
          did you mean \"oldest_wait\"?",
     );
     mistake(
         "statistic = \"p95\"",
         "statistic = \"p9\"",
-        "policy.toml:LINE: signal[2].statistic: found \"p9\"; expected one of mean, max, p95, \
+        "policy.toml:LINE: signal[latency].statistic: found \"p9\"; expected one of mean, max, p95, \
          p99, rate; did you mean \"p99\"?",
     );
     mistake(
         "statistic = \"mean\"",
         "statistic = \"rate\"",
-        "policy.toml:LINE: signal[0].statistic: found \"rate\", expected one of mean, max, p95, \
+        "policy.toml:LINE: signal[requests].statistic: found \"rate\", expected one of mean, max, p95, \
          p99 for this metric",
     );
     mistake(
         "on_missing = \"hold\"",
         "on_missing = \"keep\"",
-        "policy.toml:LINE: signal[0].on_missing: found \"keep\", expected \"hold\", \
+        "policy.toml:LINE: signal[requests].on_missing: found \"keep\", expected \"hold\", \
          \"ignore\", a number of workers, or a value as in { value = 2.5 }",
     );
     mistake(
         "on_missing = \"hold\"",
         "on_missing = { value = -8.0 }",
-        "policy.toml:LINE: signal[0].on_missing: found -8.0, expected a value from 0 on",
+        "policy.toml:LINE: signal[requests].on_missing: found -8.0, expected a value from 0 on",
     );
     mistake(
         "on_missing = \"hold\"",
         "on_missing = -1",
-        "policy.toml:LINE: signal[0].on_missing: found -1, expected \"hold\", \"ignore\", a \
+        "policy.toml:LINE: signal[requests].on_missing: found -1, expected \"hold\", \"ignore\", a \
          number of workers, or a value as in { value = 2.5 }",
     );
 }
@@ -121,7 +121,7 @@ fn numbers_and_durations() {
     mistake(
         "window = \"60s\"",
         "window = \"1h\"",
-        "policy.toml:LINE: signal[2].window: found \"1h\", expected at most \"10m\"",
+        "policy.toml:LINE: signal[latency].window: found \"1h\", expected at most \"10m\"",
     );
     mistake(
         "tolerance = 0.1",

@@ -13,8 +13,8 @@ use std::time::Instant;
 use tidegate_agent::Capacity;
 use tokio::sync::mpsc;
 
+pub use self::compute::Coming;
 use self::compute::Intake;
-pub use self::compute::{Coming, ComputeThread};
 use self::job::Job;
 use super::{Deaths, Engine, Event, Request};
 use crate::config::BatchConfig;
@@ -46,10 +46,10 @@ impl Encoder {
         workspaces: Vec<Workspace>,
         config: &BatchConfig,
         deaths: &Deaths,
-    ) -> std::io::Result<(Encoder, Vec<ComputeThread>)> {
+    ) -> std::io::Result<Encoder> {
         let intake = Intake::new(config);
-        let threads = compute::start(&intake, network, workspaces, deaths)?;
-        Ok((Encoder { intake }, threads))
+        compute::start(&intake, network, workspaces, deaths)?;
+        Ok(Encoder { intake })
     }
 
     /// Announces a request that is being read into tokens: a batch may be held back a little for

@@ -9,7 +9,6 @@ mod turn;
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tidegate_agent::Capacity;
@@ -122,22 +121,17 @@ pub struct Generative<M: Model> {
 
 impl<M: Model> Generative<M> {
     /// Starts the thread; it ends when the engine is closed and nothing is left to do.
-    pub fn start(
-        name: &str,
-        model: M,
-        deaths: &Deaths,
-    ) -> std::io::Result<(Generative<M>, JoinHandle<()>)> {
+    pub fn start(name: &str, model: M, deaths: &Deaths) -> std::io::Result<Generative<M>> {
         let (sender, jobs) = channel();
         let numbers = Arc::new(Numbers::new(model.pages()));
         let capacity = model.capacity();
         let turn = Turn::new(model, jobs, numbers.clone());
-        let thread = deaths.spawn(name.to_owned(), move || turn.run())?;
-        let engine = Generative {
+        deaths.spawn(name.to_owned(), move || turn.run())?;
+        Ok(Generative {
             jobs: Mutex::new(Some(sender)),
             numbers,
             capacity,
-        };
-        Ok((engine, thread))
+        })
     }
 
     pub fn numbers(&self) -> &Numbers {

@@ -8,7 +8,7 @@ use crate::sim::Outcome;
 
 use super::sweep::{Figures, Swept};
 use super::test_case::TestCase;
-use super::{Found, OURS, TUNING_SEED};
+use super::{Found, Plan, TUNING_SEED};
 
 /// One run and its row.
 pub struct Run {
@@ -53,7 +53,12 @@ impl Judged<'_> {
 const TUNED: &str = "-tuned";
 
 /// Rows of what was run before tuning, and after it.
-pub(super) fn judge(test_case: &TestCase, first: Vec<Found>, tuned: Vec<Found>) -> Judged<'_> {
+pub(super) fn judge<'a>(
+    plan: &Plan,
+    test_case: &'a TestCase,
+    first: Vec<Found>,
+    tuned: Vec<Found>,
+) -> Judged<'a> {
     let bounds: BTreeMap<u64, f64> = (first.iter())
         .filter_map(|found| match found {
             Found::Bound(seed, hours) => Some((*seed, *hours)),
@@ -83,13 +88,13 @@ pub(super) fn judge(test_case: &TestCase, first: Vec<Found>, tuned: Vec<Found>) 
             Found::Bound(..) | Found::Tried(..) => continue,
         };
         let name = match whose {
-            None => OURS.to_owned(),
+            None => plan.name.clone(),
             Some((rival, _)) => format!("{}{suffix}", rival.name()),
         };
         let bound = bounds.get(&seed).copied().unwrap_or_default();
         let case = test_case.case(&test_case.judged_on, seed);
         let run = Run {
-            row: Row::new(&name, &case, &outcome, bound),
+            row: Row::new(&name, &case, &outcome, bound).priced(plan.price_per_hour()),
             outcome: *outcome,
             rival: whose.map(|(rival, _)| rival),
             setting: whose.map(|(_, setting)| setting),

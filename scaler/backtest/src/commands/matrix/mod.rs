@@ -22,9 +22,6 @@ use super::inputs::{BadTrace, Trace};
 use super::pool;
 use tidegate_process::Progress;
 
-/// How the tested policy is called.
-pub const OURS: &str = "tidegate";
-
 /// Every so many-th of the rivals' settings is tried in a hurry.
 const QUICK_STEP: usize = 3;
 
@@ -45,6 +42,8 @@ pub enum Effort {
 
 pub struct Plan {
     pub policy: Policy,
+    /// How the policy is called in tables: the stem of its file.
+    pub name: String,
     pub scenario: Scenario,
     pub seeds: Vec<u64>,
     pub field: Field,
@@ -131,8 +130,13 @@ impl Plan {
         let found = found.into_iter().zip(tuned);
         let judged = test_cases.iter().zip(found);
         judged
-            .map(|(test_case, (first, tuned))| judged::judge(test_case, first, tuned))
+            .map(|(test_case, (first, tuned))| judged::judge(self, test_case, first, tuned))
             .collect()
+    }
+
+    /// Of an instance-hour, if the policy says it.
+    pub fn price_per_hour(&self) -> Option<f64> {
+        self.policy.cost.map(|cost| cost.price_per_hour)
     }
 
     /// The jobs of every test case, all in one pool; what was found, by test case.

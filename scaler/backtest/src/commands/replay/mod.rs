@@ -14,7 +14,6 @@ use tidegate_control::Policy;
 
 use super::args::ReplayArgs;
 use super::inputs;
-use super::matrix::OURS;
 use crate::case::{Case, Mode, Row};
 use crate::sim::Scenario;
 use crate::trace;
@@ -54,7 +53,9 @@ fn simulate(args: &ReplayArgs, record: &Record, policy: &Policy) -> anyhow::Resu
         mode: Mode::Exact,
     };
     let outcome = case.run_policy(policy);
-    let row = Row::new(OURS, &case, &outcome, case.lower_bound_hours());
+    let price = policy.cost.map(|cost| cost.price_per_hour);
+    let ours = inputs::stem(&args.policy);
+    let row = Row::new(&ours, &case, &outcome, case.lower_bound_hours()).priced(price);
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &[row])?;

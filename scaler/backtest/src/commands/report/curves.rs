@@ -5,7 +5,7 @@ use crate::sim::{Outcome, Sample, Scenario};
 use crate::trace::Demand;
 
 use super::plot::{Chart, Curve, Dot, LEAST_LOG, Scale};
-use crate::commands::matrix::{Figures, Judged, OURS, Run};
+use crate::commands::matrix::{Figures, Judged, Run};
 
 const MINUTE_S: f64 = 60.0;
 
@@ -42,7 +42,7 @@ pub fn of_test_case(judged: &Judged<'_>) -> Vec<String> {
         dots: Vec::new(),
         limit,
     };
-    [
+    let mut charts = vec![
         over_time("Demand and supply", "workers", workers, None),
         over_time("Queue", "requests in the queue", minutes(queue), None),
         over_time(
@@ -51,11 +51,11 @@ pub fn of_test_case(judged: &Judged<'_>) -> Vec<String> {
             minutes(latency),
             Some(slo_s),
         ),
-        pareto(judged),
-    ]
-    .iter()
-    .map(Chart::svg)
-    .collect()
+    ];
+    if !judged.rivals.is_empty() {
+        charts.push(pareto(judged));
+    }
+    charts.iter().map(Chart::svg).collect()
 }
 
 /// Ours, and the rival that does best.
@@ -166,13 +166,19 @@ fn sweep(judged: &Judged<'_>, whose: Option<Rival>) -> Option<Curve> {
     targets.sort_by(|a, b| a.0.total_cmp(&b.0));
     let points: Vec<(f64, f64)> = targets.iter().map(|(_, figures)| at(*figures)).collect();
     let (name, kind, class) = match whose {
-        Some(rival) => (rival.name(), "rivals at other targets", "rival faint"),
-        None => (OURS, "tidegate at other attainments", "ours"),
+        Some(rival) => {
+            let kind = "rivals at other targets".to_owned();
+            (rival.name(), kind, "rival faint")
+        }
+        None => {
+            let ours = judged.ours.first()?.row.policy.as_str();
+            (ours, format!("{ours} at other attainments"), "ours")
+        }
     };
     let (least, most) = (targets.first()?.0, targets.last()?.0);
     Some(Curve {
         name: format!("{name}, aiming at {least} to {most}"),
-        kind: kind.to_owned(),
+        kind,
         class,
         points,
     })

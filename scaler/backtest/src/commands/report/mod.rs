@@ -11,7 +11,7 @@ use std::fmt::{self, Display, Write};
 use toml_edit::DocumentMut;
 
 use super::inputs::Inputs;
-use super::matrix::{Judged, Plan, Run};
+use super::matrix::{Field, Judged, Plan, Run};
 use super::show;
 
 const STYLE: &str = include_str!("style.css");
@@ -60,7 +60,9 @@ fn write_page(
         }
     }
     figures(page, summary)?;
-    page.push_str(&curves::pareto_of_all(results));
+    if plan.field == Field::Rivals {
+        page.push_str(&curves::pareto_of_all(results));
+    }
     for judged in results {
         section(page, plan, judged)?;
     }
@@ -120,6 +122,9 @@ fn section(page: &mut String, plan: &Plan, judged: &Judged<'_>) -> fmt::Result {
     for column in COLUMNS {
         write!(page, "<th scope=\"col\">{column}</th>")?;
     }
+    if plan.price_per_hour().is_some() {
+        page.push_str("<th scope=\"col\">cost</th>");
+    }
     page.push_str("</tr></thead><tbody>");
     let attainment = plan.scenario.attainment;
     for run in show::ranked(attainment, judged) {
@@ -141,11 +146,14 @@ fn row(page: &mut String, attainment: f64, run: &Run) -> fmt::Result {
         format!(" title=\"target {target}, window {window_s} s\"")
     });
     let over = row.over_bound() * 100.0;
+    let cost = row
+        .cost
+        .map_or(String::new(), |cost| format!("<td>{cost:.2}</td>"));
     write!(
         page,
         "<tr class=\"{class}\"><th scope=\"row\"{setting}>{}</th><td>{}</td><td>{:.2} %</td>\
          <td>{:.0} ms</td><td>{:.2}</td><td>{over:+.1} %</td><td>{:.1}</td><td>{}</td>\
-         <td>{}</td></tr>",
+         <td>{}</td>{cost}</tr>",
         Text(&row.policy),
         row.seed,
         row.attainment * 100.0,
