@@ -194,6 +194,7 @@ impl Event {
             Event::Decided(_) => "decided",
             Event::WouldDo(_) => "would_do",
             Event::WorkerReady { .. } => "worker_ready",
+            Event::WorkerServes { .. } => "worker_serves",
             Event::WorkerDied(_) => "worker_died",
             Event::WorkerStopped { .. } => "worker_stopped",
             Event::StartsFail { .. } => "starts_fail",
@@ -220,6 +221,7 @@ impl Event {
             Event::ClockSet { .. } => "clock_set",
             Event::PolicyRefused { .. } => "policy_refused",
             Event::BoundsCut { .. } => "bounds_cut",
+            Event::CoresHeld { .. } => "cores_held",
             Event::Fleet(_) => "fleet",
             Event::Recalled { .. } => "recalled",
         }

@@ -153,11 +153,23 @@ pub fn run(args: &CompareArgs) -> Result<Comparison, CompareError> {
             Some(_) => inputs,
             None => inputs.first(decoder::PASSAGES),
         };
-        return compare(args, &progress, decoder::Decoder::open(path, inputs, threads)?);
+        return compare(
+            args,
+            &progress,
+            decoder::Decoder::open(path, inputs, threads)?,
+        );
     }
     match models::seq2seq::is_seq2seq(path) {
-        true => compare(args, &progress, seq2seq::Seq2Seq::open(path, inputs, threads)?),
-        false => compare(args, &progress, encoder::Encoder::open(path, inputs, threads)?),
+        true => compare(
+            args,
+            &progress,
+            seq2seq::Seq2Seq::open(path, inputs, threads)?,
+        ),
+        false => compare(
+            args,
+            &progress,
+            encoder::Encoder::open(path, inputs, threads)?,
+        ),
     }
 }
 
