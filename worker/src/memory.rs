@@ -59,10 +59,10 @@ impl Plan {
     pub(crate) fn of(opened: &Opened, threads: usize) -> Plan {
         let config = &opened.architecture.config;
         let sizes = opened.weight_sizes();
-        let head_dim = config.hidden_size / config.num_attention_heads;
+        let ropes = opened.architecture.ropes_bytes(opened.max_tokens);
         let workspace = Workspace::bytes_for(
             config.hidden_size,
-            head_dim,
+            opened.architecture.head_dim(),
             config.intermediate_size,
             opened.max_tokens,
         );
@@ -72,7 +72,7 @@ impl Plan {
                 None => Precision::Float32,
             },
             threads: threads as u64,
-            weights: sizes.iter().sum(),
+            weights: sizes.iter().sum::<u64>() + ropes as u64,
             workspace: workspace as u64,
             tokenizer: tokenizer(opened),
             reading: reading_bytes(opened.max_tokens),

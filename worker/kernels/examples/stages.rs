@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tidegate_kernels::{
-    Activation, Attention, AttentionScratch, Epilogue, Isa, LayerNorm, Linear, Pooling, QuantRows,
-    Queries, Store, Table, activate, normalize, peak, pool, quantize_weights,
+    Activation, Attention, AttentionScratch, Epilogue, Isa, LayerNorm, Linear, Mask, Pooling,
+    QuantRows, Queries, Store, Table, activate, normalize, peak, pool, quantize_weights,
 };
 
 /// MiniLM-L6: what the budget is made for.
@@ -202,7 +202,7 @@ fn attention(isa: Isa, tokens: usize) -> Outcome<Spread> {
                 sequence: sequence.clone(),
                 queries: sequence,
             };
-            let done = shape.run(isa, from, None, &mut scratch, out);
+            let done = shape.run(isa, from, Mask::None, &mut scratch, out);
             black_box(done.is_ok());
         }
     }))

@@ -3,6 +3,7 @@
 
 use crate::error::{ShapeError, at_least, at_most, exactly};
 use crate::isa::Isa;
+use crate::linear::Store;
 use crate::quant::quantize_weights;
 use crate::simd::rows::{read, write};
 use crate::simd::{Kernel, Simd};
@@ -86,7 +87,7 @@ impl Table {
         }
     }
 
-    /// Writes row `ids[i]` to row i of `out`, or adds it there.
+    /// Writes row `ids[i]` to row i of `out`, or adds it there, or multiplies what is there by it.
     ///
     /// # Errors
     /// An id is outside the table, or `out` is not `ids.len()` rows of [`Table::cols`].
@@ -94,7 +95,7 @@ impl Table {
         &self,
         isa: Isa,
         ids: impl Iterator<Item = usize> + Clone,
-        store: crate::Store,
+        store: Store,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
         exactly(
@@ -108,7 +109,7 @@ impl Table {
         isa.run(Gather {
             table: self,
             ids,
-            add: store == crate::Store::Add,
+            store,
             out,
         });
         Ok(())
@@ -118,7 +119,7 @@ impl Table {
 struct Gather<'a, I> {
     table: &'a Table,
     ids: I,
-    add: bool,
+    store: Store,
     out: &'a mut [f32],
 }
 
@@ -131,16 +132,19 @@ impl<I: Iterator<Item = usize>> Kernel for Gather<'_, I> {
         for (id, out) in self.ids.zip(self.out.chunks_exact_mut(cols)) {
             let row = self.table.row(id);
             for at in (0..cols).step_by(S::LANES) {
-                let start = if self.add {
-                    read(s, out, at, 0.0)
-                } else {
-                    s.splat(0.0)
+                let start = match self.store {
+                    Store::Add => read(s, out, at, 0.0),
+                    Store::Replace | Store::Multiply => s.splat(0.0),
                 };
                 let x = match row {
                     Row::Int8 { values, scale } => {
                         s.mul_add(bytes(s, values, at), s.splat(scale), start)
                     }
                     Row::F32(values) => s.add(read(s, values, at, 0.0), start),
+                };
+                let x = match self.store {
+                    Store::Multiply => s.mul(x, read(s, out, at, 0.0)),
+                    Store::Replace | Store::Add => x,
                 };
                 write(s, out, at, x);
             }

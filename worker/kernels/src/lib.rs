@@ -38,7 +38,7 @@ mod simd;
 mod softmax;
 mod team;
 
-pub use attention::{Attention, AttentionScratch, Queries, RelativeBias};
+pub use attention::{Attention, AttentionScratch, Mask, Queries, RelativeBias};
 pub use block_linear::{BlockLinear, BlockRows, Input};
 pub use blocks::{BlockType, RawWeights};
 pub use decoder::{
@@ -46,7 +46,8 @@ pub use decoder::{
 };
 pub use embed::Table;
 pub use encoder::{
-    Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Output, Workspace, useful_threads,
+    Batch, Embeddings, EncodeError, Encoder, EncoderParts, Layer, Norms, Output, Workspace,
+    useful_threads,
 };
 pub use error::ShapeError;
 pub use isa::{Isa, UnknownIsa};
@@ -60,7 +61,7 @@ pub use paged::{
 pub use pool::{Pooling, normalize, pool};
 pub use quant::{QuantRows, quantize_weights};
 pub use rms_norm::RmsNorm;
-pub use rope::{Rope, RopePairs};
+pub use rope::{Rope, RopePairs, RopeTable};
 pub use seq2seq::{
     CrossAttention, FeedForward, SelfAttention, Seq2Seq, Seq2SeqLayer, Seq2SeqParts, Seq2SeqShape,
     Seq2SeqWorkspace, Source, Stack, Target,

@@ -3,7 +3,10 @@
 //! Scalings differ only in the frequencies and in a factor on the result; who loads a model
 //! computes both.
 
-use crate::error::{ShapeError, at_most};
+use crate::attention::Attention;
+use crate::error::{ShapeError, at_least, at_most, exactly};
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
 
 /// Which two values of a head are one pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,105 @@ impl Rope {
                 for (((x, y), c), s) in pairs.zip(cosines).zip(sines) {
                     (*x, *y) = (*x * c - *y * s, *x * s + *y * c);
                 }
+            }
+        }
+    }
+}
+
+/// The cosines and sines of a [`Rope`] at every position up to a length, for those who rotate the
+/// same positions in layer after layer.
+#[derive(Clone, Debug)]
+pub struct RopeTable {
+    rope: Rope,
+    max_len: usize,
+    /// A table of [`Rope::table`] for each position.
+    values: Vec<f32>,
+}
+
+impl RopeTable {
+    /// # Errors
+    /// There is no pair or no position.
+    pub fn new(rope: Rope, max_len: usize) -> Result<Self, ShapeError> {
+        at_least("rotated pairs", 1, rope.inverse_frequencies.len())?;
+        at_least("rotated positions", 1, max_len)?;
+        let width = 2 * rope.inverse_frequencies.len();
+        let mut values = vec![0.0; max_len * width];
+        for (position, to) in values.chunks_exact_mut(width).enumerate() {
+            rope.table(position, to);
+        }
+        Ok(Self {
+            rope,
+            max_len,
+            values,
+        })
+    }
+
+    /// Positions.
+    pub fn max_len(&self) -> usize {
+        self.max_len
+    }
+
+    /// Memory held.
+    pub fn bytes(&self) -> usize {
+        Self::bytes_for(self.rope.inverse_frequencies.len(), self.max_len)
+    }
+
+    /// Bytes that a table of so many pairs and positions will hold.
+    pub fn bytes_for(pairs: usize, max_len: usize) -> usize {
+        2 * pairs * max_len * size_of::<f32>()
+    }
+
+    pub(crate) fn check(&self, head_dim: usize) -> Result<(), ShapeError> {
+        self.rope.check(head_dim)
+    }
+
+    /// Rotates the queries and keys of `rows`, rows of queries, keys and values side by side, of which
+    /// the first is at position `first`.
+    ///
+    /// # Errors
+    /// `rows` is not whole rows, or a position is past the last.
+    pub(crate) fn rotate(
+        &self,
+        isa: Isa,
+        shape: Attention,
+        first: usize,
+        rows: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        let stride = 3 * shape.width();
+        let count = rows.len() / stride.max(1);
+        exactly("queries, keys and values", count * stride, rows.len())?;
+        at_most("positions", self.max_len, first.saturating_add(count))?;
+        isa.run(Rotate {
+            table: self,
+            shape,
+            first,
+            rows,
+        });
+        Ok(())
+    }
+}
+
+struct Rotate<'a> {
+    table: &'a RopeTable,
+    shape: Attention,
+    first: usize,
+    rows: &'a mut [f32],
+}
+
+impl Kernel for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let (rope, width) = (&self.table.rope, self.shape.width());
+        let tables = self
+            .table
+            .values
+            .chunks_exact(2 * rope.inverse_frequencies.len());
+        let rows = self.rows.chunks_exact_mut(3 * width);
+        for (row, table) in rows.zip(tables.skip(self.first)) {
+            for head in row[..2 * width].chunks_exact_mut(self.shape.head_dim) {
+                rope.rotate(head, table);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reference::{Block, Dense, Model, Noise, Norm, Precision};
+use reference::{Block, Dense, Model, Noise, Norm, Order, Precision};
 use tidegate_kernels::{Activation, Batch, Encoder, Isa, Output, Pooling, ShapeError, Workspace};
 
 const WIDTH: usize = 64;
@@ -47,14 +47,24 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// With every part that a family may have: positions, kinds, a relative bias.
-fn encoder(isa: Isa, precision: Precision, layers: usize) -> Result<Encoder, ShapeError> {
+/// With every part that a family may have: positions, kinds, a relative bias; or rotations, windows
+/// and gates.
+fn encoder(
+    isa: Isa,
+    precision: Precision,
+    order: Order,
+    layers: usize,
+) -> Result<Encoder, ShapeError> {
     let mut noise = Noise::new(5);
+    let modern = order == Order::Before;
     let blocks = (0..layers).map(|_| Block {
         qkv: Dense::random(&mut noise, WIDTH, 3 * WIDTH),
+        rotation: modern.then_some(10_000.0),
+        window: modern.then_some(9),
         out: Dense::random(&mut noise, WIDTH, WIDTH),
-        attention_norm: Norm::random(&mut noise, WIDTH),
+        attention_norm: Some(Norm::random(&mut noise, WIDTH)),
         up: Dense::random(&mut noise, WIDTH, 2 * WIDTH),
+        gate: modern.then(|| Dense::random(&mut noise, WIDTH, 2 * WIDTH)),
         down: Dense::random(&mut noise, 2 * WIDTH, WIDTH),
         output_norm: Norm::random(&mut noise, WIDTH),
     });
@@ -69,8 +79,10 @@ fn encoder(isa: Isa, precision: Precision, layers: usize) -> Result<Encoder, Sha
         first_position: 0,
         kinds: Some(noise.normals(2 * WIDTH, 0.3)),
         norm: Norm::random(&mut noise, WIDTH),
+        order,
         blocks,
-        relative: Some((noise.normals(4 * 511, 1.0), 256)),
+        final_norm: modern.then(|| Norm::random(&mut noise, WIDTH)),
+        relative: (!modern).then(|| (noise.normals(4 * 511, 1.0), 256)),
     };
     model.packed(isa, precision)
 }
@@ -109,15 +121,19 @@ fn calls(
 fn encoding_allocates_nothing_but_the_threads_that_share_a_batch() -> Result<(), Box<dyn Error>> {
     let several = [40, 3, 200, 90, 1, 60];
     for isa in Isa::available() {
-        for precision in [Precision::Int8, Precision::Mixed, Precision::F32] {
-            let (one, six) = (encoder(isa, precision, 1)?, encoder(isa, precision, 6)?);
+        let precisions = [Precision::Int8, Precision::Mixed, Precision::F32];
+        let orders = [Order::After, Order::Before];
+        for (precision, order) in precisions.into_iter().flat_map(|p| orders.map(|o| (p, o))) {
+            let one = encoder(isa, precision, order, 1)?;
+            let six = encoder(isa, precision, order, 6)?;
             for output in [
                 Output::Hidden,
                 Output::Pooled(Pooling::Max),
                 Output::Embedding(Pooling::Mean),
             ] {
                 for lengths in [&several[..], &[200]] {
-                    assert_eq!(calls(&six, lengths, output, 1)?, 0, "{isa} {precision:?}");
+                    let alone = calls(&six, lengths, output, 1)?;
+                    assert_eq!(alone, 0, "{isa} {precision:?} {order:?}");
                     // Two threads: a layer more, or a text, is no allocation more.
                     let threads = |encoder| calls(encoder, lengths, output, 2);
                     assert_eq!(threads(&six)?, threads(&one)?, "{isa} {precision:?}");

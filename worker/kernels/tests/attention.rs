@@ -3,7 +3,7 @@
 mod reference;
 
 use reference::Noise;
-use tidegate_kernels::{Attention, AttentionScratch, Isa, Queries, RelativeBias, ShapeError};
+use tidegate_kernels::{Attention, AttentionScratch, Isa, Mask, Queries, RelativeBias, ShapeError};
 
 fn close(found: &[f32], expected: &[f32]) -> bool {
     found
@@ -43,14 +43,14 @@ fn every_sequence_of_a_batch_attends_to_itself_alone() -> Result<(), ShapeError>
             for len in lengths {
                 let sequence = first..first + len;
                 let own = &qkv[first * 3 * width..][..len * 3 * width];
-                let expected = reference::attention(own, width, heads, None);
+                let expected = reference::attention(own, width, heads, None, None);
                 let mut out = vec![0.0; len * width];
                 let from = Queries {
                     qkv: &qkv,
                     sequence: sequence.clone(),
                     queries: sequence,
                 };
-                shape.run(isa, from, None, &mut scratch, &mut out)?;
+                shape.run(isa, from, Mask::None, &mut scratch, &mut out)?;
                 assert!(
                     close(&out, &expected),
                     "{isa}, {heads} heads of {dim}, {len} tokens"
@@ -65,11 +65,11 @@ fn every_sequence_of_a_batch_attends_to_itself_alone() -> Result<(), ShapeError>
 #[test]
 fn some_queries_get_the_same_bits_as_all() -> Result<(), ShapeError> {
     let mut noise = Noise::new(2);
-    let (shape, len) = (shape(2, 24), 37);
+    let (shape, len) = (shape(2, 24), 137);
     let qkv = noise.normals(len * 3 * shape.width(), 1.0);
     for isa in Isa::available() {
         let mut scratch = AttentionScratch::new(len, 24);
-        let mut run = |queries: std::ops::Range<usize>| {
+        let mut run = |queries: std::ops::Range<usize>, mask: Mask<'_>| {
             let mut out = vec![0.0; queries.len() * shape.width()];
             let from = Queries {
                 qkv: &qkv,
@@ -77,16 +77,22 @@ fn some_queries_get_the_same_bits_as_all() -> Result<(), ShapeError> {
                 queries,
             };
             shape
-                .run(isa, from, None, &mut scratch, &mut out)
+                .run(isa, from, mask, &mut scratch, &mut out)
                 .map(|()| out)
         };
-        let all = run(0..len)?;
-        assert_eq!(
-            run(5..18)?,
-            all[5 * shape.width()..18 * shape.width()],
-            "{isa}"
-        );
-        assert_eq!(run(9..9)?, [0.0; 0]);
+        for mask in [
+            Mask::None,
+            Mask::Window(0),
+            Mask::Window(7),
+            Mask::Window(90),
+        ] {
+            let all = run(0..len, mask)?;
+            for queries in [5..18, 77..130, 96..97] {
+                let expected = queries.start * shape.width()..queries.end * shape.width();
+                assert_eq!(run(queries, mask)?, all[expected], "{isa}, {mask:?}");
+            }
+            assert_eq!(run(9..9, mask)?, [0.0; 0]);
+        }
     }
     Ok(())
 }
@@ -100,8 +106,13 @@ fn a_relative_bias_is_added_to_the_scores() -> Result<(), ShapeError> {
     for isa in Isa::available() {
         for len in [1, 8, 17, 40] {
             let qkv = noise.normals(len * 3 * shape.width(), 1.0);
-            let expected =
-                reference::attention(&qkv, shape.width(), 3, Some(&(values.clone(), max_len)));
+            let expected = reference::attention(
+                &qkv,
+                shape.width(),
+                3,
+                Some(&(values.clone(), max_len)),
+                None,
+            );
             let mut out = vec![0.0; len * shape.width()];
             let from = Queries {
                 qkv: &qkv,
@@ -111,11 +122,36 @@ fn a_relative_bias_is_added_to_the_scores() -> Result<(), ShapeError> {
             shape.run(
                 isa,
                 from,
-                Some(&bias),
+                Mask::Bias(&bias),
                 &mut AttentionScratch::new(len, 16),
                 &mut out,
             )?;
             assert!(close(&out, &expected), "{isa}, {len} tokens");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn under_a_window_a_query_sees_what_is_near_on_both_sides() -> Result<(), ShapeError> {
+    let mut noise = Noise::new(4);
+    let shape = shape(2, 20);
+    for isa in Isa::available() {
+        let mut scratch = AttentionScratch::new(200, 20);
+        for len in [1, 2, 16, 33, 64, 65, 200] {
+            let qkv = noise.normals((len + 5) * 3 * shape.width(), 1.5);
+            for window in [0, 1, 5, 31, 32, 63, 64, 199, usize::MAX] {
+                let own = &qkv[5 * 3 * shape.width()..];
+                let expected = reference::attention(own, shape.width(), 2, None, Some(window));
+                let mut out = vec![0.0; len * shape.width()];
+                let from = Queries {
+                    qkv: &qkv,
+                    sequence: 5..5 + len,
+                    queries: 5..5 + len,
+                };
+                shape.run(isa, from, Mask::Window(window), &mut scratch, &mut out)?;
+                assert!(close(&out, &expected), "{isa}, {len} tokens, {window}");
+            }
         }
     }
     Ok(())
@@ -157,7 +193,7 @@ fn relative_buckets_follow_the_rule() -> Result<(), ShapeError> {
         shape.run(
             Isa::best(),
             from,
-            Some(&bias),
+            Mask::Bias(&bias),
             &mut AttentionScratch::new(len, 1),
             &mut out,
         )?;
@@ -195,7 +231,7 @@ fn a_wrong_shape_is_an_error_that_names_it() {
         };
         let mut out = vec![0.0; len];
         shape
-            .run(Isa::best(), from, None, &mut scratch, &mut out)
+            .run(Isa::best(), from, Mask::None, &mut scratch, &mut out)
             .err()
             .map(|error| error.what)
     };

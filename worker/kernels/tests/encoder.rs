@@ -5,7 +5,7 @@ mod reference;
 
 use std::error::Error;
 
-use reference::{Block, Dense, Model, Noise, Norm, Precision, cosine};
+use reference::{Block, Dense, Model, Noise, Norm, Order, Precision, cosine};
 use tidegate_kernels::{
     Activation, Batch, EncodeError, Encoder, Isa, Output, Pooling, ShapeError, Workspace,
 };
@@ -19,15 +19,21 @@ struct Family {
     first_position: usize,
     kinds: bool,
     relative: bool,
+    /// Norms before each branch, rotations, gates, and windows in two layers of three.
+    modern: bool,
 }
 
-const FAMILIES: [Family; 4] = [
+/// Of the layers of the modern family that have a window: with 45 and 130 tokens far less than a text.
+const WINDOW: usize = 5;
+
+const FAMILIES: [Family; 5] = [
     Family {
         name: "BERT",
         activation: Activation::Gelu,
         first_position: 0,
         kinds: true,
         relative: false,
+        modern: false,
     },
     Family {
         name: "RoBERTa",
@@ -35,6 +41,7 @@ const FAMILIES: [Family; 4] = [
         first_position: 2,
         kinds: true,
         relative: false,
+        modern: false,
     },
     Family {
         name: "DistilBERT",
@@ -42,6 +49,7 @@ const FAMILIES: [Family; 4] = [
         first_position: 0,
         kinds: false,
         relative: false,
+        modern: false,
     },
     Family {
         name: "MPNet",
@@ -49,16 +57,29 @@ const FAMILIES: [Family; 4] = [
         first_position: 2,
         kinds: false,
         relative: true,
+        modern: false,
+    },
+    Family {
+        name: "ModernBERT",
+        activation: Activation::Gelu,
+        first_position: 0,
+        kinds: false,
+        relative: false,
+        modern: true,
     },
 ];
 
 fn model(family: &Family, (width, heads, inner): (usize, usize, usize)) -> Model {
     let mut noise = Noise::new(7);
-    let block = |noise: &mut Noise| Block {
+    let modern = family.modern;
+    let block = |noise: &mut Noise, index: usize| Block {
         qkv: Dense::random(noise, width, 3 * width),
+        rotation: modern.then_some(if index == 0 { 160_000.0 } else { 10_000.0 }),
+        window: (modern && index > 0).then_some(WINDOW),
         out: Dense::random(noise, width, width),
-        attention_norm: Norm::random(noise, width),
+        attention_norm: (!modern || index > 0).then(|| Norm::random(noise, width)),
         up: Dense::random(noise, width, inner),
+        gate: modern.then(|| Dense::random(noise, width, inner)),
         down: Dense::random(noise, inner, width),
         output_norm: Norm::random(noise, width),
     };
@@ -68,11 +89,16 @@ fn model(family: &Family, (width, heads, inner): (usize, usize, usize)) -> Model
         activation: family.activation,
         eps: 1e-5,
         words: noise.normals(VOCABULARY * width, 1.0),
-        positions: Some(noise.normals(300 * width, 0.3)),
+        positions: (!modern).then(|| noise.normals(300 * width, 0.3)),
         first_position: family.first_position,
         kinds: family.kinds.then(|| noise.normals(2 * width, 0.3)),
         norm: Norm::random(&mut noise, width),
-        blocks: (0..3).map(|_| block(&mut noise)).collect(),
+        order: match modern {
+            true => Order::Before,
+            false => Order::After,
+        },
+        blocks: (0..3).map(|index| block(&mut noise, index)).collect(),
+        final_norm: modern.then(|| Norm::random(&mut noise, width)),
         relative: family
             .relative
             .then(|| (noise.normals(heads * 511, 1.0), 256)),

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 
 use reference::Noise;
 use tidegate_kernels::{
-    Activation, Attention, AttentionScratch, Epilogue, FloatLinear, Isa, LayerNorm, Linear,
+    Activation, Attention, AttentionScratch, Epilogue, FloatLinear, Isa, LayerNorm, Linear, Mask,
     Pooling, QuantRows, Queries, ShapeError, Store, Table, activate, normalize, pool, softmax,
 };
 
@@ -113,6 +113,9 @@ fn rows_stay_inside_their_buffers() -> Result<(), ShapeError> {
         let norm = LayerNorm::new(vec![1.0; cols], vec![0.0; cols], 1e-5)?;
         norm.apply(isa, &mut rows)?;
         norm.apply_quantize(&mut rows, &mut quant)?;
+        let mut normed = Guarded::new(&rows, edge);
+        norm.apply_from(isa, &rows, &mut normed)?;
+        norm.apply_quantize_from(&rows, &mut normed, &mut quant)?;
         softmax(isa, &mut rows, cols)?;
         let mut out = Guarded::new(&vec![0.0; cols], edge);
         for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Max] {
@@ -125,7 +128,9 @@ fn rows_stay_inside_their_buffers() -> Result<(), ShapeError> {
             Table::quantize(&rows, cols)?,
             Table::float(rows.to_vec(), cols)?,
         ] {
-            table.gather(isa, [2, 0, 1].into_iter(), Store::Add, &mut same)?;
+            for store in [Store::Add, Store::Multiply] {
+                table.gather(isa, [2, 0, 1].into_iter(), store, &mut same)?;
+            }
         }
         Ok(())
     })
@@ -143,7 +148,7 @@ fn linear_layers_stay_inside_their_buffers() -> Result<(), ShapeError> {
         let float = FloatLinear::pack(isa, &weights, None, k)?;
         let rows = Guarded::new(&noise.normals(m * k, 1.0), edge);
         let mut out = Guarded::new(&vec![0.0; m * cols], edge);
-        for store in [Store::Replace, Store::Add] {
+        for store in [Store::Replace, Store::Add, Store::Multiply] {
             let epilogue = Epilogue {
                 activation: Activation::Gelu,
                 store,
@@ -171,12 +176,10 @@ fn attention_stays_inside_its_buffers() -> Result<(), ShapeError> {
             sequence: 0..len,
             queries: 0..len,
         };
-        shape.run(
-            isa,
-            from,
-            None,
-            &mut AttentionScratch::new(len, head_dim),
-            &mut out,
-        )
+        let mut scratch = AttentionScratch::new(len, head_dim);
+        for mask in [Mask::None, Mask::Window(noise.below(len + 1))] {
+            shape.run(isa, from.clone(), mask, &mut scratch, &mut out)?;
+        }
+        Ok(())
     })
 }

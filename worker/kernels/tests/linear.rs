@@ -176,7 +176,7 @@ fn the_epilogue_scales_shifts_activates_and_adds() -> Result<(), ShapeError> {
         let mut sums = vec![0; m * n];
         linear.sums(&rows, 0..m, &mut sums)?;
         for kind in kinds {
-            for store in [Store::Replace, Store::Add] {
+            for store in [Store::Replace, Store::Add, Store::Multiply] {
                 let mut out = before.clone();
                 linear.forward(
                     &rows,
@@ -193,12 +193,12 @@ fn the_epilogue_scales_shifts_activates_and_adds() -> Result<(), ShapeError> {
                     let y = f64::from(sums[i]) * f64::from(rows.scales()[r]) * f64::from(scale[c])
                         + f64::from(rows.origins()[r]) * f64::from(weights) * f64::from(scale[c])
                         + f64::from(bias[c]);
-                    let base = if store == Store::Add {
-                        f64::from(*before)
-                    } else {
-                        0.0
+                    let (y, before) = (activation(kind, y), f64::from(*before));
+                    let expected = match store {
+                        Store::Replace => y,
+                        Store::Add => y + before,
+                        Store::Multiply => y * before,
                     };
-                    let expected = activation(kind, y) + base;
                     assert!(
                         (f64::from(*out) - expected).abs() < 3e-5,
                         "{isa} {kind:?} {store:?} at {r}, {c}"

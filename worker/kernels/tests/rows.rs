@@ -53,8 +53,12 @@ fn norm_equals_its_definition() -> Result<(), ShapeError> {
             expected
                 .chunks_exact_mut(cols)
                 .for_each(|row| plain.run(row, 1e-5));
+            let original = x.clone();
             norm.apply(isa, &mut x)?;
             assert!(close(&x, &expected, 2e-4), "{isa} at {cols}");
+            let mut aside = vec![0.0; x.len()];
+            norm.apply_from(isa, &original, &mut aside)?;
+            assert_eq!(aside, x, "{isa}");
 
             let (mut rows, mut again) =
                 (QuantRows::new(isa, 3, cols), QuantRows::new(isa, 3, cols));
@@ -64,6 +68,14 @@ fn norm_equals_its_definition() -> Result<(), ShapeError> {
             assert_eq!(
                 (rows.scales(), rows.origins()),
                 (again.scales(), again.origins()),
+                "{isa}"
+            );
+            let mut rows = QuantRows::new(isa, 3, cols);
+            aside.fill(0.0);
+            norm.apply_quantize_from(&original, &mut aside, &mut rows)?;
+            assert_eq!(
+                (&aside, rows.scales(), rows.origins()),
+                (&x, again.scales(), again.origins()),
                 "{isa}"
             );
         }
@@ -155,6 +167,9 @@ fn embeddings_are_gathered_and_added() -> Result<(), ShapeError> {
                 ),
                 "{isa}"
             );
+            table.gather(isa, [8, 0, 8].into_iter(), Store::Multiply, &mut out)?;
+            let squares: Vec<_> = once.iter().map(|x| 2.0 * x * x).collect();
+            assert!(close(&out, &squares, 1e-5), "{isa}");
             let outside = table.gather(isa, [9, 0, 0].into_iter(), Store::Replace, &mut out);
             assert!(outside.is_err_and(|error| error.what == "last embedding row"));
         }

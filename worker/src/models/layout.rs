@@ -180,10 +180,10 @@ pub fn read(files: &Files) -> Result<Layout, ModelError> {
     Ok(layout)
 }
 
-/// What is known without modules.json; a classification head reads the first token.
-pub fn read_classifier(files: &Files) -> Result<Layout, ModelError> {
+/// What is known without modules.json, where a classification head reads what is pooled so.
+pub fn read_classifier(files: &Files, pooling: Pooling) -> Result<Layout, ModelError> {
     Ok(Layout {
-        pooling: Pooling::Cls,
+        pooling,
         ..plain(files)?
     })
 }

@@ -184,7 +184,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, ModelError> {
     let architecture = families::read(&files)?;
     let layout = match architecture.labels() {
         None => layout::read(&files)?,
-        Some(_) => layout::read_classifier(&files)?,
+        Some(_) => layout::read_classifier(&files, architecture.head_pooling())?,
     };
     let max_tokens = layout.max_tokens(&files, architecture.longest())?;
     Ok(Opened {

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Module, Shape, Tensor};
-use candle_nn::Linear;
+use candle_nn::{LayerNorm, Linear};
 use tidegate_kernels::{Batch, Encoder, Output, Pooling, Workspace};
 
 use super::ModelError;
@@ -55,10 +55,11 @@ pub struct Network {
     longest: usize,
 }
 
-/// `out(activation(dense(x)))` on rows of pooled vectors.
+/// `out(activation(dense(x)))` on rows of pooled vectors, with a norm before `out` in some families.
 struct Head {
     dense: Linear,
     activation: HeadActivation,
+    norm: Option<LayerNorm>,
     out: Linear,
     labels: usize,
 }
@@ -72,7 +73,7 @@ impl Network {
         longest: usize,
         tensors: &mut dyn Tensors,
     ) -> Result<Network, ModelError> {
-        let encoder = architecture.encoder(tensors)?;
+        let encoder = architecture.encoder(tensors, longest)?;
         let labels = architecture.labels();
         let head = labels.map(|labels| Head::build(architecture, labels.len(), tensors));
         Ok(Network {
@@ -227,17 +228,40 @@ impl Head {
     ) -> Result<Head, ModelError> {
         let width = architecture.config.hidden_size;
         let names = &architecture.family.head;
-        let mut linear = |name: &str, rows: usize| -> Result<Linear, ModelError> {
+        let mut vector = |name: String, len: usize| -> Result<Tensor, ModelError> {
+            Ok(Tensor::from_vec(
+                tensors.vector(&name, len)?,
+                len,
+                &Device::Cpu,
+            )?)
+        };
+        let norm = match names.norm {
+            None => None,
+            Some(name) => {
+                let gain = vector(format!("{name}.weight"), width)?;
+                let bias = match architecture.norms_have_bias() {
+                    true => vector(format!("{name}.bias"), width)?,
+                    false => gain.zeros_like()?,
+                };
+                let eps = f64::from(architecture.config.layer_norm_eps);
+                Some(LayerNorm::new(gain, bias, eps))
+            }
+        };
+        let dense_bias = match architecture.head_has_bias() {
+            true => Some(vector(format!("{}.bias", names.dense), width)?),
+            false => None,
+        };
+        let out_bias = vector(format!("{}.bias", names.out), labels)?;
+        let mut linear = |name: &str, rows: usize, bias| -> Result<Linear, ModelError> {
             let weight = tensors.exact(&format!("{name}.weight"), rows, width)?;
             let weight = Tensor::from_vec(weight, (rows, width), &Device::Cpu)?;
-            let bias = tensors.vector(&format!("{name}.bias"), rows)?;
-            let bias = Tensor::from_vec(bias, rows, &Device::Cpu)?;
-            Ok(Linear::new(weight, Some(bias)))
+            Ok(Linear::new(weight, bias))
         };
         Ok(Head {
-            dense: linear(names.dense, width)?,
-            activation: names.activation,
-            out: linear(names.out, labels)?,
+            dense: linear(names.dense, width, dense_bias)?,
+            activation: architecture.head_activation(),
+            norm,
+            out: linear(names.out, labels, Some(out_bias))?,
             labels,
         })
     }
@@ -249,7 +273,10 @@ impl Head {
             HeadActivation::Relu => inner.relu()?,
             HeadActivation::Gelu => inner.gelu_erf()?,
         };
-        self.out.forward(&inner)
+        match &self.norm {
+            Some(norm) => self.out.forward(&norm.forward(&inner)?),
+            None => self.out.forward(&inner),
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -258,6 +285,10 @@ impl Head {
             let bias = linear.bias().map_or(0, Tensor::elem_count);
             linear.weight().elem_count() + bias
         });
-        values.sum::<usize>() * size_of::<f32>()
+        let norm = self
+            .norm
+            .as_ref()
+            .map_or(0, |norm| 2 * norm.weight().elem_count());
+        (values.sum::<usize>() + norm) * size_of::<f32>()
     }
 }

@@ -146,6 +146,22 @@ fn compare_chooses_the_smallest_that_is_good_enough_or_exits_2() {
 }
 
 #[test]
+fn a_quantized_reranker_keeps_its_order_in_every_structure() {
+    for name in [
+        "bert-cross-encoder",
+        "electra-cross-encoder",
+        "modernbert-cross-encoder",
+    ] {
+        let reference = fixture(name);
+        let quantized = quantized(reference.clone());
+        let (full, small) = (text(&reference), text(&quantized.file));
+        let args = ["compare", "--json", "--reference", full, "--model", small];
+        let args = [&args[..], &["--min-spearman", "0.99"]].concat();
+        assert_eq!(json(&args)["chosen"], small, "{name}");
+    }
+}
+
+#[test]
 fn other_models_are_compared_by_neighbours_not_by_cosine() {
     let (reference, other) = (fixture("bert"), fixture("roberta"));
     let args = [

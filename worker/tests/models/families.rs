@@ -9,7 +9,7 @@ use tidegate_worker::models::{self, Model, Overlong, Scaling, Sequence, Task, Te
 
 use crate::support::{expected, fixture, quantized};
 
-const EMBEDDING: [&str; 7] = [
+const EMBEDDING: [&str; 9] = [
     "bert",
     "bert-dense",
     "electra",
@@ -17,6 +17,8 @@ const EMBEDDING: [&str; 7] = [
     "xlm-roberta",
     "distilbert",
     "mpnet",
+    "modernbert",
+    "modernbert-biased",
 ];
 
 /// Largest difference from transformers' numbers, relative to the largest of them. The encoder's
@@ -126,6 +128,8 @@ fn classifiers_and_rerankers_give_the_logits_of_transformers() {
     for (name, task) in [
         ("bert-cross-encoder", "reranker"),
         ("electra-cross-encoder", "reranker"),
+        ("modernbert-cross-encoder", "reranker"),
+        ("modernbert-classifier", "classifier"),
         ("bert-multi-label", "classifier"),
         ("roberta-classifier", "classifier"),
         ("distilbert-classifier", "classifier"),

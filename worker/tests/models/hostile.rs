@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tidegate_worker::models;
 
@@ -149,6 +150,59 @@ fn a_newer_version_is_refused_by_number() {
 }
 
 #[test]
+fn lies_about_a_modernbert_are_found_out() {
+    let quantized = quantized(fixture("modernbert"));
+    let file = std::fs::read(&quantized.file).expect("it is there");
+    let config = std::fs::read(fixture("modernbert").join("config.json")).expect("it is there");
+    let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    let huge = 1_u64 << 63;
+    for (key, value, says) in [
+        ("intermediate_size", json!(huge), "has shape"),
+        (
+            "num_hidden_layers",
+            json!(huge),
+            "layer_types has 4 entries",
+        ),
+        (
+            "max_position_embeddings",
+            json!(huge),
+            "expected 1 to 65536",
+        ),
+        (
+            "num_attention_heads",
+            json!(16),
+            "is 3; expected an even number",
+        ),
+        ("local_attention", json!(-1), "-1"),
+        (
+            "layer_types",
+            json!(["a", "b", "c", "d"]),
+            "layer_types has \"a\"",
+        ),
+        (
+            "rope_parameters",
+            json!({ "full_attention": { "rope_type": "yarn" } }),
+            "rope_type \"yarn\" of full_attention",
+        ),
+        (
+            "hidden_activation",
+            json!("mish"),
+            "hidden_activation \"mish\"",
+        ),
+        ("norm_eps", json!(-1), "norm_eps is -1"),
+        ("attention_bias", json!(true), "attn.Wqkv.bias is missing"),
+        ("norm_bias", json!(true), "norm.bias is missing"),
+    ] {
+        let mut lie = config.clone();
+        lie[key] = value.clone();
+        let mut parts = Parts::of(&file);
+        parts.set_file("config.json", lie.to_string().as_bytes());
+        let message = refusal(&beside(&quantized, "lie", &parts.sealed()));
+        assert!(message.contains(says), "{key} = {value}: {message}");
+    }
+}
+
+#[test]
 fn sealed_lies_are_found_out() {
     let quantized = quantized(fixture("bert"));
     let file = std::fs::read(&quantized.file).expect("it is there");
@@ -174,7 +228,7 @@ fn sealed_lies_are_found_out() {
         let mut lie = config.clone();
         lie[key] = value.into();
         if key == "num_labels" {
-            lie["architectures"] = serde_json::json!(["BertForSequenceClassification"]);
+            lie["architectures"] = json!(["BertForSequenceClassification"]);
         }
         let mut parts = Parts::of(&file);
         parts.set_file("config.json", lie.to_string().as_bytes());

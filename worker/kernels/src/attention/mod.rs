@@ -1,9 +1,11 @@
 //! Attention over the rows of one sequence, in f32: softmax(Q K^T / sqrt(d)) V for each head
 //! (Vaswani et al., 2017, equation 1).
 //!
-//! There is no mask and no padding: a sequence is a range of rows. For each head the keys are
-//! transposed and the values gathered into panels, then a few queries at a time go through scores,
-//! softmax and values while their scores stay in the first-level cache.
+//! There is no padding: a sequence is a range of rows. For each head the keys are transposed and the
+//! values gathered into panels, then a few queries at a time go through scores, softmax and values
+//! while their scores stay in the first-level cache. Under a window only the keys that one of the
+//! few queries sees are multiplied; a key that a query does not see has a weight of exactly zero, so
+//! that a query's result does not depend on which others are computed with it.
 
 mod bias;
 
@@ -76,8 +78,8 @@ impl Attention {
         self.heads * self.head_dim
     }
 
-    /// Lets queries attend to their whole sequence. `out` is one row of [`Attention::width`] for
-    /// each query.
+    /// Lets queries attend to their sequence, as far as `mask` lets them see. `out` is one row of
+    /// [`Attention::width`] for each query.
     ///
     /// # Errors
     /// A range is outside its matrix, the sequence is longer than the scratch or the bias allows,
@@ -86,7 +88,7 @@ impl Attention {
         &self,
         isa: Isa,
         from: Queries<'_>,
-        bias: Option<&RelativeBias>,
+        mask: Mask<'_>,
         scratch: &mut AttentionScratch,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
@@ -112,7 +114,7 @@ impl Attention {
             from.queries.len() * self.width(),
             out.len(),
         )?;
-        if let Some(bias) = bias {
+        if let Mask::Bias(bias) = mask {
             exactly("heads of the relative bias", self.heads, bias.heads())?;
             at_most(
                 "sequence under a relative bias",
@@ -131,13 +133,38 @@ impl Attention {
         isa.run(Attend {
             shape: *self,
             qkv,
-            sequence,
+            keys: mask.keys(&sequence, &queries),
             queries,
-            bias,
+            mask,
             scratch,
             out,
         });
         Ok(())
+    }
+}
+
+/// What is done to the scores before the softmax.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a> {
+    /// Nothing: a query sees its whole sequence.
+    None,
+    /// A bias is added.
+    Bias(&'a RelativeBias),
+    /// A query sees the keys that are at most so many places away from it, on both sides.
+    Window(usize),
+}
+
+impl Mask<'_> {
+    /// The rows of a sequence that some of the queries see, from the beginning of a panel on, so that
+    /// a key's place in its vector does not depend on the queries.
+    fn keys(self, sequence: &Range<usize>, queries: &Range<usize>) -> Range<usize> {
+        let Mask::Window(window) = self else {
+            return sequence.clone();
+        };
+        let first = (queries.start - sequence.start).saturating_sub(window);
+        let first = first - first % MAX_PANEL;
+        let end = queries.end.saturating_add(window);
+        sequence.start + first..sequence.end.min(end)
     }
 }
 
@@ -155,9 +182,10 @@ pub struct Queries<'a> {
 struct Attend<'a> {
     shape: Attention,
     qkv: &'a [f32],
-    sequence: Range<usize>,
+    /// The rows whose keys and values are used.
+    keys: Range<usize>,
     queries: Range<usize>,
-    bias: Option<&'a RelativeBias>,
+    mask: Mask<'a>,
     scratch: &'a mut AttentionScratch,
     out: &'a mut [f32],
 }
@@ -171,22 +199,54 @@ impl Kernel for Attend<'_> {
             self.pack_keys(s, head);
             self.pack_values(s, head);
             for first in self.queries.clone().step_by(S::TILE_ROWS) {
-                let rows = S::TILE_ROWS.min(self.queries.end - first);
-                self.scores(s, head, first, rows);
-                if let Some(bias) = self.bias {
-                    self.add_bias(s, bias, head, first, rows);
+                let tile = self.tile::<S>(head, first);
+                self.scores(s, &tile);
+                match self.mask {
+                    Mask::None => {}
+                    Mask::Bias(bias) => self.add_bias(s, bias, &tile),
+                    Mask::Window(window) => self.hide(&tile, window, f32::NEG_INFINITY),
                 }
-                let (stride, len) = (self.score_stride::<S>(), self.sequence.len());
                 let scores = self.scratch.scores.as_mut_ptr();
+                let (stride, len) = (tile.stride, tile.keys.len());
                 // SAFETY: the scratch holds a tile's rows of scores, each whole vectors.
-                let factors = unsafe { exponentials_of_tile(s, scores, rows, stride, len) };
-                self.mix(s, head, first, rows, factors);
+                let factors = unsafe { exponentials_of_tile(s, scores, tile.rows, stride, len) };
+                if let Mask::Window(window) = self.mask {
+                    self.hide(&tile, window, 0.0);
+                }
+                self.mix(s, &tile, factors);
             }
         }
     }
 }
 
+/// Some queries of one head.
+struct Tile {
+    head: usize,
+    /// The row of the first query.
+    first: usize,
+    rows: usize,
+    /// The keys that one of them sees, counted from the first that is packed, from the beginning of a
+    /// panel on.
+    keys: Range<usize>,
+    /// Values from one row of scores to the next: whole vectors.
+    stride: usize,
+}
+
 impl Attend<'_> {
+    #[inline(always)]
+    fn tile<S: Simd>(&self, head: usize, first: usize) -> Tile {
+        let rows = S::TILE_ROWS.min(self.queries.end - first);
+        let seen = self.mask.keys(&self.keys, &(first..first + rows));
+        let keys = seen.start - self.keys.start..seen.end - self.keys.start;
+        Tile {
+            head,
+            first,
+            rows,
+            stride: keys.len().next_multiple_of(S::LANES),
+            keys,
+        }
+    }
+
     /// From one row of queries, keys and values to the next.
     #[inline(always)]
     fn stride(&self) -> usize {
@@ -202,9 +262,9 @@ impl Attend<'_> {
 
     #[inline(always)]
     fn pack_keys<S: Simd>(&mut self, s: S, head: usize) {
-        let (len, dim) = (self.sequence.len(), self.shape.head_dim);
+        let (len, dim) = (self.keys.len(), self.shape.head_dim);
         for key in (0..len).step_by(S::LANES) {
-            let from = self.part(self.sequence.start + key, 1, head);
+            let from = self.part(self.keys.start + key, 1, head);
             let panel = 2 * S::LANES;
             let to = key / panel * panel * dim + key % panel;
             for d in (0..dim).step_by(S::LANES) {
@@ -219,14 +279,14 @@ impl Attend<'_> {
 
     #[inline(always)]
     fn pack_values<S: Simd>(&mut self, s: S, head: usize) {
-        let (len, dim) = (self.sequence.len(), self.shape.head_dim);
+        let (len, dim) = (self.keys.len(), self.shape.head_dim);
         for column in (0..dim).step_by(S::LANES) {
             let panel = 2 * S::LANES;
             let to = column / panel * panel * len + column % panel;
             let to = self.scratch.values[to..].as_mut_ptr();
             let cols = S::LANES.min(dim - column);
             for key in 0..len {
-                let from = self.part(self.sequence.start + key, 2, head);
+                let from = self.part(self.keys.start + key, 2, head);
                 // SAFETY: the columns are inside this head; the scratch holds a line of two vectors
                 // for each key and panel of columns.
                 unsafe { s.store(to.add(key * panel), s.load_n(from.add(column), cols, 0.0)) }
@@ -234,46 +294,33 @@ impl Attend<'_> {
         }
     }
 
-    /// Values from one row of scores to the next: whole vectors.
     #[inline(always)]
-    fn score_stride<S: Simd>(&self) -> usize {
-        self.sequence.len().next_multiple_of(S::LANES)
-    }
-
-    #[inline(always)]
-    fn scores<S: Simd>(&mut self, s: S, head: usize, first: usize, rows: usize) {
+    fn scores<S: Simd>(&mut self, s: S, tile: &Tile) {
         let panel = 2 * S::LANES;
-        let stride = self.score_stride::<S>();
-        for key in (0..stride).step_by(panel) {
+        for key in (0..tile.stride).step_by(panel) {
+            let packed = (tile.keys.start + key) * self.shape.head_dim;
             let product = Product {
-                a: self.part(first, 0, head),
+                a: self.part(tile.first, 0, tile.head),
                 a_stride: self.stride(),
-                b: self.scratch.keys[key * self.shape.head_dim..].as_ptr(),
+                b: self.scratch.keys[packed..].as_ptr(),
                 depth: self.shape.head_dim,
                 finish: Scaled([self.shape.scale; MAX_TILE_ROWS]),
                 out: self.scratch.scores[key..].as_mut_ptr(),
-                out_stride: stride,
-                columns: panel.min(stride - key),
+                out_stride: tile.stride,
+                columns: panel.min(tile.stride - key),
             };
             // SAFETY: the queries are rows of `qkv`, the keys were packed for this head, and the
             // scratch holds a tile's rows of scores.
-            unsafe { product.run(s, rows) }
+            unsafe { product.run(s, tile.rows) }
         }
     }
 
     #[inline(always)]
-    fn add_bias<S: Simd>(
-        &mut self,
-        s: S,
-        bias: &RelativeBias,
-        head: usize,
-        first: usize,
-        rows: usize,
-    ) {
-        let (len, stride) = (self.sequence.len(), self.score_stride::<S>());
-        for r in 0..rows {
+    fn add_bias<S: Simd>(&mut self, s: S, bias: &RelativeBias, tile: &Tile) {
+        let (len, stride) = (tile.keys.len(), tile.stride);
+        for r in 0..tile.rows {
             let row = &mut self.scratch.scores[r * stride..][..len];
-            let bias = bias.row(head, first + r - self.sequence.start, len);
+            let bias = bias.row(tile.head, tile.first + r - self.keys.start, len);
             for at in (0..len).step_by(S::LANES) {
                 let x = s.add(read(s, row, at, 0.0), read(s, bias, at, 0.0));
                 write(s, row, at, x);
@@ -281,32 +328,40 @@ impl Attend<'_> {
         }
     }
 
+    /// Writes `value` for the keys that are more than `window` places away from a query.
+    #[inline(always)]
+    fn hide(&mut self, tile: &Tile, window: usize, value: f32) {
+        for r in 0..tile.rows {
+            let query = tile.first + r - self.keys.start;
+            let row = &mut self.scratch.scores[r * tile.stride..][..tile.keys.len()];
+            let seen = query.saturating_sub(window).max(tile.keys.start) - tile.keys.start;
+            let end = query.saturating_add(window).saturating_add(1);
+            let end = end.min(tile.keys.end) - tile.keys.start;
+            row[..seen].fill(value);
+            row[end..].fill(value);
+        }
+    }
+
     /// The values, weighted by the scores.
     #[inline(always)]
-    fn mix<S: Simd>(
-        &mut self,
-        s: S,
-        head: usize,
-        first: usize,
-        rows: usize,
-        factors: [f32; MAX_TILE_ROWS],
-    ) {
-        let (len, dim, width) = (self.sequence.len(), self.shape.head_dim, self.shape.width());
+    fn mix<S: Simd>(&mut self, s: S, tile: &Tile, factors: [f32; MAX_TILE_ROWS]) {
+        let (len, dim, width) = (self.keys.len(), self.shape.head_dim, self.shape.width());
         for column in (0..dim).step_by(2 * S::LANES) {
-            let to = (first - self.queries.start) * width + head * dim + column;
+            let to = (tile.first - self.queries.start) * width + tile.head * dim + column;
+            let packed = column * len + tile.keys.start * 2 * S::LANES;
             let product = Product {
                 a: self.scratch.scores.as_ptr(),
-                a_stride: self.score_stride::<S>(),
-                b: self.scratch.values[column * len..].as_ptr(),
-                depth: len,
+                a_stride: tile.stride,
+                b: self.scratch.values[packed..].as_ptr(),
+                depth: tile.keys.len(),
                 finish: Scaled(factors),
                 out: self.out[to..].as_mut_ptr(),
                 out_stride: width,
                 columns: (2 * S::LANES).min(dim - column),
             };
-            // SAFETY: `rows` rows of scores and `len` lines of values are in the scratch; the
-            // output holds the queries' rows.
-            unsafe { product.run(s, rows) }
+            // SAFETY: `rows` rows of scores and the lines of the tile's values are in the scratch;
+            // the output holds the queries' rows.
+            unsafe { product.run(s, tile.rows) }
         }
     }
 }

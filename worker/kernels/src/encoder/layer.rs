@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::batch::Chunk;
 use super::run::EncodeError;
 use super::workspace::{Buffers, INNER_ROWS};
-use super::{Encoder, Layer};
-use crate::attention::Queries;
+use super::{Encoder, Layer, Norms};
+use crate::attention::{Mask, Queries};
 use crate::error::ShapeError;
 use crate::linear::{Activation, Dense, Epilogue, Rows, Store};
 use crate::norm::LayerNorm;
@@ -42,7 +42,12 @@ impl Share<'_> {
         for ((layer, next), qkv) in parts.layers.iter().zip(followers).zip(buffers) {
             self.attend(layer, qkv, own)?;
             self.feed_forward(layer, own)?;
-            self.norm(&layer.output_norm, next.map(|next| &next.qkv), own)?;
+            if let Norms::After { output, .. } = &layer.norms {
+                self.norm(output, next.map(|next| &next.qkv), own)?;
+            }
+        }
+        if let Some(norm) = &parts.final_norm {
+            self.norm(norm, None, own)?;
         }
         let width = self.encoder.width();
         let last = &self.qkv[parts.layers.len() % 2];
@@ -78,8 +83,10 @@ impl Share<'_> {
                 table.gather(isa, self.chunk.batch.kinds(tokens), Store::Add, to)?;
             }
         }
-        let first = self.encoder.parts.layers.first();
-        self.norm(&tables.norm, first.map(|layer| &layer.qkv), own)
+        let mut layers = self.encoder.parts.layers.iter();
+        let reader = layers.next();
+        let reader = reader.filter(|layer| layer.norms.before_attention().is_none());
+        self.norm(&tables.norm, reader.map(|layer| &layer.qkv), own)
     }
 
     /// Normalizes `hidden`, and quantizes it if the layer that reads it next wants that.
@@ -97,7 +104,38 @@ impl Share<'_> {
         }
     }
 
-    /// x = norm(x + out(attention(qkv(x)))), from and to `hidden` and `quant`.
+    /// Normalizes `hidden` to `context`, which is free where a layer begins and between its branches,
+    /// and quantizes it if its reader wants that.
+    fn norm_aside(
+        &self,
+        norm: &LayerNorm,
+        reader: &Dense,
+        own: &mut Buffers,
+    ) -> Result<(), ShapeError> {
+        let values = self.rows.len() * self.encoder.width();
+        let (from, to) = (&own.hidden[..values], &mut own.context[..values]);
+        if reader.reads_int8() {
+            norm.apply_quantize_from(from, to, &mut own.quant)
+        } else {
+            norm.apply_from(self.encoder.parts.isa, from, to)
+        }
+    }
+
+    /// Rotates the queries and keys of this member's rows, if the layer does.
+    fn rotate(&self, layer: &Layer, qkv: &mut [f32]) -> Result<(), ShapeError> {
+        let (parts, width) = (&self.encoder.parts, 3 * self.encoder.width());
+        let Some(rope) = layer.rope else {
+            return Ok(());
+        };
+        for (sequence, rows) in self.chunk.overlaps(self.rows.clone()) {
+            let own = &mut qkv[(rows.start - self.rows.start) * width..][..rows.len() * width];
+            let first = rows.start - sequence.start;
+            parts.ropes[rope].rotate(parts.isa, parts.attention, first, own)?;
+        }
+        Ok(())
+    }
+
+    /// hidden += attention(x), x being `hidden`, or its norm where that comes first.
     fn attend(
         &self,
         layer: &Layer,
@@ -108,18 +146,30 @@ impl Share<'_> {
         // SAFETY: members' rows do not overlap, and the buffer's last readers have passed a barrier
         // since.
         let mine = unsafe { shared.write(self.rows.start * 3 * width..self.rows.end * 3 * width) };
+        let float = match layer.norms.before_attention() {
+            Some(norm) => {
+                self.norm_aside(norm, &layer.qkv, own)?;
+                &own.context
+            }
+            None => &own.hidden,
+        };
         let x = Rows {
-            float: &own.hidden,
+            float,
             quant: &own.quant,
         };
         layer.qkv.forward(x, 0..count, REPLACE, mine)?;
+        self.rotate(layer, mine)?;
         self.barrier.wait()?;
         // SAFETY: all rows were written before the barrier; the next write comes after another.
         let qkv = unsafe { shared.read(0..self.chunk.rows() * 3 * width) };
         for (sequence, queries) in self.chunk.overlaps(self.rows.clone()) {
             let first = (queries.start - self.rows.start) * width;
             let context = &mut own.context[first..][..queries.len() * width];
-            let bias = parts.relative_bias.as_ref();
+            let mask = match (layer.window, &parts.relative_bias) {
+                (Some(window), _) => Mask::Window(window),
+                (None, Some(bias)) => Mask::Bias(bias),
+                (None, None) => Mask::None,
+            };
             let from = Queries {
                 qkv,
                 sequence,
@@ -127,7 +177,7 @@ impl Share<'_> {
             };
             parts
                 .attention
-                .run(parts.isa, from, bias, &mut own.scratch, context)?;
+                .run(parts.isa, from, mask, &mut own.scratch, context)?;
         }
         if layer.out.reads_int8() {
             own.quant.quantize(0, &own.context[..count * width])?;
@@ -138,23 +188,34 @@ impl Share<'_> {
         };
         let hidden = &mut own.hidden[..count * width];
         layer.out.forward(x, 0..count, ADD, hidden)?;
-        Ok(self.norm(&layer.attention_norm, Some(&layer.up), own)?)
+        match &layer.norms {
+            Norms::After { attention, .. } => self.norm(attention, Some(&layer.up), own)?,
+            Norms::Before { feed_forward, .. } => self.norm_aside(feed_forward, &layer.up, own)?,
+        }
+        Ok(())
     }
 
-    /// x = x + down(activation(up(x))), from `hidden` and `quant` to `hidden`.
+    /// hidden += feed_forward(x), x being `hidden`, or its norm where that comes first.
     fn feed_forward(&self, layer: &Layer, own: &mut Buffers) -> Result<(), ShapeError> {
         let (count, width, inner) = (self.rows.len(), self.encoder.width(), layer.up.outputs());
+        let aside = matches!(layer.norms, Norms::Before { .. });
         let activate = Epilogue {
             activation: layer.activation,
-            store: Store::Replace,
+            store: match layer.gate {
+                Some(_) => Store::Multiply,
+                None => Store::Replace,
+            },
         };
         for first in (0..count).step_by(INNER_ROWS) {
             let end = count.min(first + INNER_ROWS);
             let wide = &mut own.inner[..(end - first) * inner];
             let x = Rows {
-                float: &own.hidden,
+                float: if aside { &own.context } else { &own.hidden },
                 quant: &own.quant,
             };
+            if let Some(gate) = &layer.gate {
+                gate.forward(x, first..end, REPLACE, wide)?;
+            }
             layer.up.forward(x, first..end, activate, wide)?;
             if layer.down.reads_int8() {
                 own.inner_quant.quantize(0, wide)?;

@@ -1,7 +1,8 @@
 //! A transformer encoder over ragged batches, on linear layers in int8 or f32.
 //!
 //! It knows the structure that BERT, RoBERTa, XLM-R, DistilBERT and MPNet share (norm after each
-//! residual, Devlin et al., 2019; Song et al., 2020), and nothing of files, names or heads: who
+//! residual, Devlin et al., 2019; Song et al., 2020) and that of ModernBERT (norm before each branch,
+//! rotated positions, windows, gates; Warner et al., 2024), and nothing of files, names or heads: who
 //! loads a model packs its weights into [`EncoderParts`]. Sequences follow each other without
 //! padding. A batch is worked off in chunks of whole sequences, each going through all layers while
 //! its rows stay in the second-level cache; the workspace is as large as one chunk, whatever the batch.
@@ -19,12 +20,14 @@ mod run;
 mod workspace;
 
 pub use batch::Batch;
-pub use parts::{Embeddings, EncoderParts, Layer};
+pub use parts::{Embeddings, EncoderParts, Layer, Norms};
 pub use run::{EncodeError, Output, useful_threads};
 use workspace::Shape;
 pub use workspace::Workspace;
 
-use crate::error::{ShapeError, exactly};
+use crate::error::ShapeError;
+use crate::norm::LayerNorm;
+use crate::rope::RopeTable;
 
 /// An encoder, packed for one isa. It is read-only: threads share it, each with a [`Workspace`] of
 /// its own.
@@ -36,18 +39,7 @@ impl Encoder {
     /// # Errors
     /// Two parts do not fit each other.
     pub fn new(parts: EncoderParts) -> Result<Self, ShapeError> {
-        let width = parts.attention.width();
-        parts.embeddings.check(width)?;
-        for layer in &parts.layers {
-            layer.check(parts.isa, width, parts.inner_width())?;
-        }
-        if let Some(bias) = &parts.relative_bias {
-            exactly(
-                "heads of the relative bias",
-                parts.attention.heads,
-                bias.heads(),
-            )?;
-        }
+        parts.check()?;
         Ok(Self { parts })
     }
 
@@ -56,7 +48,7 @@ impl Encoder {
         self.parts.attention.width()
     }
 
-    /// The longest sequence that the position tables allow, if they set a limit.
+    /// The longest sequence that the tables of positions allow, if they set a limit.
     pub fn max_len(&self) -> Option<usize> {
         let positions = self.parts.embeddings.max_len();
         let bias = self
@@ -64,13 +56,16 @@ impl Encoder {
             .relative_bias
             .as_ref()
             .map(crate::RelativeBias::max_len);
-        positions.into_iter().chain(bias).min()
+        let ropes = self.parts.ropes.iter().map(RopeTable::max_len);
+        positions.into_iter().chain(bias).chain(ropes).min()
     }
 
     /// Memory held by weights, tables and scales.
     pub fn bytes(&self) -> usize {
         let layers: usize = self.parts.layers.iter().map(Layer::bytes).sum();
-        self.parts.embeddings.bytes() + layers
+        let ropes: usize = self.parts.ropes.iter().map(RopeTable::bytes).sum();
+        let last = self.parts.final_norm.as_ref().map_or(0, LayerNorm::bytes);
+        self.parts.embeddings.bytes() + layers + ropes + last
     }
 
     fn shape(&self) -> Shape {

@@ -15,6 +15,8 @@ pub enum Store {
     Replace,
     /// It is added to what is there: the residual connection.
     Add,
+    /// It is multiplied with what is there: a gate.
+    Multiply,
 }
 
 impl Store {
@@ -24,21 +26,22 @@ impl Store {
     /// `to` is valid for reading and writing `left` values.
     #[inline(always)]
     pub(crate) unsafe fn put<S: Simd>(self, s: S, y: S::F, to: *mut f32, left: usize) {
-        let add = self == Self::Add;
         // SAFETY: at most `left` values are touched.
         unsafe {
             if left >= S::LANES {
-                s.store(to, if add { s.add(y, s.load(to)) } else { y });
+                let y = match self {
+                    Self::Replace => y,
+                    Self::Add => s.add(y, s.load(to)),
+                    Self::Multiply => s.mul(y, s.load(to)),
+                };
+                s.store(to, y);
             } else {
-                s.store_n(
-                    to,
-                    left,
-                    if add {
-                        s.add(y, s.load_n(to, left, 0.0))
-                    } else {
-                        y
-                    },
-                );
+                let y = match self {
+                    Self::Replace => y,
+                    Self::Add => s.add(y, s.load_n(to, left, 0.0)),
+                    Self::Multiply => s.mul(y, s.load_n(to, left, 0.0)),
+                };
+                s.store_n(to, left, y);
             }
         }
     }

@@ -4,7 +4,8 @@
 
 use tidegate_kernels::{
     Activation, Attention, Dense as Packed, Embeddings, Encoder, EncoderParts, FloatLinear, Isa,
-    Layer, LayerNorm, Linear, RelativeBias, ShapeError, Table, quantize_weights,
+    Layer, LayerNorm, Linear, Norms, RelativeBias, Rope, RopePairs, RopeTable, ShapeError, Table,
+    quantize_weights,
 };
 
 /// Values that are the same in every run.
@@ -62,12 +63,25 @@ pub struct Norm {
     pub bias: Vec<f32>,
 }
 
+/// Where layers normalize: what comes out of each branch with what goes around it, or what goes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    After,
+    Before,
+}
+
 pub struct Block {
     pub qkv: Dense,
+    /// The base of the frequencies by which queries and keys are rotated.
+    pub rotation: Option<f32>,
+    pub window: Option<usize>,
     pub out: Dense,
-    pub attention_norm: Norm,
+    /// The first norm: none in the first of blocks that normalize before.
+    pub attention_norm: Option<Norm>,
     pub up: Dense,
+    pub gate: Option<Dense>,
     pub down: Dense,
+    /// The second norm.
     pub output_norm: Norm,
 }
 
@@ -81,7 +95,9 @@ pub struct Model {
     pub first_position: usize,
     pub kinds: Option<Vec<f32>>,
     pub norm: Norm,
+    pub order: Order,
     pub blocks: Vec<Block>,
+    pub final_norm: Option<Norm>,
     /// Bias by head and key - query + max_len - 1, with max_len.
     pub relative: Option<(Vec<f32>, usize)>,
 }
@@ -199,6 +215,7 @@ pub fn attention(
     width: usize,
     heads: usize,
     relative: Option<&(Vec<f32>, usize)>,
+    window: Option<usize>,
 ) -> Vec<f32> {
     let (len, dim) = (qkv.len() / (3 * width), width / heads);
     let part = |row: usize, part: usize, head: usize| {
@@ -216,6 +233,11 @@ pub fn attention(
                     *score += bias[head * (2 * max_len - 1) + key + max_len - 1 - query];
                 }
             }
+            for (key, score) in scores.iter_mut().enumerate() {
+                if window.is_some_and(|window| query.abs_diff(key) > window) {
+                    *score = f32::NEG_INFINITY;
+                }
+            }
             softmax(&mut scores);
             for (key, score) in scores.iter().enumerate() {
                 for (d, value) in part(key, 2, head).iter().enumerate() {
@@ -227,12 +249,35 @@ pub fn attention(
     out
 }
 
+/// Rotates the queries and keys of one sequence: values i and i + half of a head by position *
+/// base^(-2i / dim).
+fn rotate(qkv: &mut [f32], width: usize, heads: usize, base: f32) {
+    let dim = width / heads;
+    for (position, row) in qkv.chunks_exact_mut(3 * width).enumerate() {
+        for head in row[..2 * width].chunks_exact_mut(dim) {
+            let (first, second) = head.split_at_mut(dim / 2);
+            for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
+                let frequency = f64::from(base).powf(-2.0 * i as f64 / dim as f64);
+                let (sine, cosine) = (position as f64 * frequency).sin_cos();
+                let (x, y) = (f64::from(*a), f64::from(*b));
+                *a = (x * cosine - y * sine) as f32;
+                *b = (x * sine + y * cosine) as f32;
+            }
+        }
+    }
+}
+
 impl Model {
     /// The last hidden state of one sequence.
     pub fn hidden(&self, ids: &[u32], kinds: Option<&[u32]>) -> Vec<f32> {
         let mut x = self.embed(ids, kinds);
         for block in &self.blocks {
             x = self.block(block, &x);
+        }
+        if let Some(norm) = &self.final_norm {
+            for row in x.chunks_exact_mut(self.width) {
+                norm.run(row, self.eps);
+            }
         }
         x
     }
@@ -260,25 +305,43 @@ impl Model {
     }
 
     fn block(&self, block: &Block, x: &[f32]) -> Vec<f32> {
-        let qkv: Vec<f32> = x
-            .chunks_exact(self.width)
-            .flat_map(|row| block.qkv.run(row))
+        let (before, width) = (self.order == Order::Before, self.width);
+        let normed = |norm: Option<&Norm>, row: &[f32]| {
+            let mut row = row.to_vec();
+            if let Some(norm) = norm {
+                norm.run(&mut row, self.eps);
+            }
+            row
+        };
+        let first = block.attention_norm.as_ref();
+        let second = Some(&block.output_norm);
+        let mut qkv: Vec<f32> = x
+            .chunks_exact(width)
+            .flat_map(|row| block.qkv.run(&normed(first.filter(|_| before), row)))
             .collect();
-        let mixed = attention(&qkv, self.width, self.heads, self.relative.as_ref());
+        if let Some(base) = block.rotation {
+            rotate(&mut qkv, width, self.heads, base);
+        }
+        let relative = self.relative.as_ref();
+        let mixed = attention(&qkv, width, self.heads, relative, block.window);
         let mut out = Vec::new();
-        for (row, mixed) in x
-            .chunks_exact(self.width)
-            .zip(mixed.chunks_exact(self.width))
-        {
-            let mut row = sum(row, &block.out.run(mixed));
-            block.attention_norm.run(&mut row, self.eps);
-            let mut inner = block.up.run(&row);
+        for (row, mixed) in x.chunks_exact(width).zip(mixed.chunks_exact(width)) {
+            let row = sum(row, &block.out.run(mixed));
+            let row = normed(first.filter(|_| !before), &row);
+            let wide = normed(second.filter(|_| before), &row);
+            let mut inner = block.up.run(&wide);
             for x in &mut inner {
                 *x = activation(self.activation, f64::from(*x)) as f32;
             }
-            let mut row = sum(&row, &block.down.run(&inner));
-            block.output_norm.run(&mut row, self.eps);
-            out.extend(row);
+            if let Some(gate) = &block.gate {
+                inner = inner
+                    .iter()
+                    .zip(gate.run(&wide))
+                    .map(|(x, y)| x * y)
+                    .collect();
+            }
+            let row = sum(&row, &block.down.run(&inner));
+            out.extend(normed(second.filter(|_| !before), &row));
         }
         out
     }
@@ -293,18 +356,35 @@ impl Model {
             Precision::Mixed => (Precision::Int8, Precision::F32),
             same => (same, same),
         };
-        let layer = |block: &Block| -> Result<Layer, ShapeError> {
+        let head_dim = self.width / self.heads;
+        let mut ropes = Vec::new();
+        let mut layer = |block: &Block| -> Result<Layer, ShapeError> {
+            if let Some(base) = block.rotation {
+                let rope = Rope::new(RopePairs::Halves, head_dim, base);
+                ropes.push(RopeTable::new(rope, 300)?);
+            }
             Ok(Layer {
+                norms: self.norms(block)?,
                 qkv: block.qkv.pack(isa, most)?,
+                rope: block.rotation.map(|_| ropes.len() - 1),
+                window: block.window,
                 out: block.out.pack(isa, most)?,
-                attention_norm: block.attention_norm.layer_norm(self.eps)?,
                 up: block.up.pack(isa, most)?,
                 activation: self.activation,
+                gate: block
+                    .gate
+                    .as_ref()
+                    .map(|gate| gate.pack(isa, most))
+                    .transpose()?,
                 down: block.down.pack(isa, down)?,
-                output_norm: block.output_norm.layer_norm(self.eps)?,
             })
         };
-        let head_dim = self.width / self.heads;
+        let layers = self
+            .blocks
+            .iter()
+            .map(&mut layer)
+            .collect::<Result<_, _>>()?;
+        let norm = |norm: &Norm| norm.layer_norm(self.eps);
         let relative = self.relative.as_ref();
         Encoder::new(EncoderParts {
             isa,
@@ -323,7 +403,27 @@ impl Model {
             relative_bias: relative
                 .map(|(bias, max_len)| RelativeBias::new(bias.clone(), self.heads, *max_len))
                 .transpose()?,
-            layers: self.blocks.iter().map(layer).collect::<Result<_, _>>()?,
+            ropes,
+            layers,
+            final_norm: self.final_norm.as_ref().map(norm).transpose()?,
+        })
+    }
+
+    fn norms(&self, block: &Block) -> Result<Norms, ShapeError> {
+        let first = block
+            .attention_norm
+            .as_ref()
+            .map(|norm| norm.layer_norm(self.eps));
+        let (first, second) = (first.transpose()?, block.output_norm.layer_norm(self.eps)?);
+        Ok(match (self.order, first) {
+            (Order::After, Some(attention)) => Norms::After {
+                attention,
+                output: second,
+            },
+            (_, attention) => Norms::Before {
+                attention,
+                feed_forward: second,
+            },
         })
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! BERT, ELECTRA, RoBERTa (with XLM-R and CamemBERT), DistilBERT and MPNet are one structure under
 //! different names; what differs is said here, and the encoder is built once for all of them.
+//! ModernBERT is another structure, with settings of its own.
 
 mod build;
 mod config;
 mod family;
+mod modern_bert;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_kernels::Activation;
+use tidegate_kernels::{Activation, Pooling};
 
 use self::config::Config;
 pub use self::config::or_default;
-use self::family::{FAMILIES, Family};
+use self::family::{FAMILIES, Family, LayerNames, Layers};
 pub use self::family::{HeadActivation, Kinds};
 use super::files::Files;
 use super::{ModelError, Scoring};
@@ -25,6 +27,9 @@ pub const CONFIG_FILE: &str = "config.json";
 /// No model of these families has more; what claims to is refused before memory is taken for it.
 const MOST_POSITIONS: usize = 1 << 20;
 
+/// As [`MOST_POSITIONS`], where no table of positions has to be as long.
+const MOST_ROTATED: usize = 1 << 16;
+
 /// As [`MOST_POSITIONS`], of the labels of a classifier.
 const MOST_LABELS: usize = 1 << 16;
 
@@ -34,6 +39,14 @@ pub struct Architecture {
     pub config: Config,
     pub family: &'static Family,
     activation: Activation,
+    structure: Structure,
+}
+
+/// How the layers are built, with what the config says of that.
+#[derive(Debug)]
+enum Structure {
+    Bert(&'static LayerNames),
+    ModernBert(modern_bert::Settings),
 }
 
 /// The one part of every config.json that says how to read the rest.
@@ -58,18 +71,24 @@ pub fn read(files: &Files) -> Result<Architecture, ModelError> {
             known.join(", ")
         )));
     };
-    let config: Config = files.need_json(CONFIG_FILE)?;
-    let activation = match config.hidden_act.as_str() {
-        "gelu" | "gelu_python" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-        "relu" => Activation::Relu,
-        "silu" | "swish" => Activation::Silu,
-        other => {
-            return Err(invalid(format!(
-                "hidden_act \"{other}\" is not supported; expected gelu, gelu_new, relu or silu"
-            )));
+    let mut config: Config = files.need_json(CONFIG_FILE)?;
+    let (structure, activation) = match &family.layers {
+        Layers::Bert(names) => {
+            let activation = named_activation("hidden_act", &config.hidden_act);
+            (Structure::Bert(names), activation)
+        }
+        Layers::ModernBert => {
+            let written: modern_bert::Written = files.need_json(CONFIG_FILE)?;
+            config.layer_norm_eps = written.norm_eps;
+            let activation = named_activation("hidden_activation", &written.hidden_activation);
+            let settings = written.settings(config.num_hidden_layers);
+            (
+                Structure::ModernBert(settings.map_err(invalid)?),
+                activation,
+            )
         }
     };
+    let activation = activation.map_err(invalid)?;
     let positions = config.position_embedding_type.as_deref();
     if positions.is_some_and(|kind| kind != "absolute") {
         let found = positions.unwrap_or_default();
@@ -81,9 +100,23 @@ pub fn read(files: &Files) -> Result<Architecture, ModelError> {
         config,
         family,
         activation,
+        structure,
     };
     architecture.check_sizes().map_err(invalid)?;
     Ok(architecture)
+}
+
+/// The activation that stands under `key`.
+fn named_activation(key: &str, name: &str) -> Result<Activation, String> {
+    match name {
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        other => Err(format!(
+            "{key} \"{other}\" is not supported; expected gelu, gelu_new, relu or silu"
+        )),
+    }
 }
 
 impl Architecture {
@@ -122,8 +155,12 @@ impl Architecture {
             ));
         }
         if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
+            let key = match &self.structure {
+                Structure::Bert(_) => "layer_norm_eps",
+                Structure::ModernBert(_) => "norm_eps",
+            };
             return Err(format!(
-                "layer_norm_eps is {}; expected more than 0 and less than 1",
+                "{key} is {}; expected more than 0 and less than 1",
                 config.layer_norm_eps
             ));
         }
@@ -141,14 +178,67 @@ impl Architecture {
                 labels.unwrap_or(0)
             ));
         }
-        let (least, most) = (self.first_position() + 1, MOST_POSITIONS);
-        if !(least..=most).contains(&config.max_position_embeddings) {
+        self.check_positions()
+    }
+
+    fn check_positions(&self) -> Result<(), String> {
+        let (least, found) = (
+            self.first_position() + 1,
+            self.config.max_position_embeddings,
+        );
+        let most = match &self.structure {
+            Structure::Bert(_) => MOST_POSITIONS,
+            Structure::ModernBert(_) => MOST_ROTATED,
+        };
+        if !(least..=most).contains(&found) {
             return Err(format!(
-                "max_position_embeddings is {}; expected {least} to {most}",
-                config.max_position_embeddings
+                "max_position_embeddings is {found}; expected {least} to {most}"
+            ));
+        }
+        if self.modern().is_some() && !self.head_dim().is_multiple_of(2) {
+            return Err(format!(
+                "hidden_size / num_attention_heads is {}; expected an even number",
+                self.head_dim()
             ));
         }
         Ok(())
+    }
+
+    /// Numbers of a head.
+    pub fn head_dim(&self) -> usize {
+        self.config.hidden_size / self.config.num_attention_heads
+    }
+
+    /// Memory that the tables of rotations will hold, for texts of up to `longest` tokens.
+    pub fn ropes_bytes(&self, longest: usize) -> usize {
+        match &self.structure {
+            Structure::Bert(_) => 0,
+            Structure::ModernBert(_) => modern_bert::ropes_bytes(self.head_dim(), longest),
+        }
+    }
+
+    fn modern(&self) -> Option<&modern_bert::Settings> {
+        match &self.structure {
+            Structure::Bert(_) => None,
+            Structure::ModernBert(settings) => Some(settings),
+        }
+    }
+
+    /// Whether norms have a bias, in a head too.
+    pub fn norms_have_bias(&self) -> bool {
+        self.modern().is_none_or(|settings| settings.norm_bias)
+    }
+
+    /// Whether the first layer of a classification head has a bias.
+    pub fn head_has_bias(&self) -> bool {
+        self.modern().is_none_or(|settings| settings.head_bias)
+    }
+
+    /// What follows the first layer of a classification head.
+    pub fn head_activation(&self) -> HeadActivation {
+        let usual = self.family.head.activation;
+        self.modern()
+            .map_or(usual, |settings| settings.head_activation)
     }
 
     /// The row of the position table that a text's first token has.
@@ -159,7 +249,7 @@ impl Architecture {
         }
     }
 
-    /// The longest text that the position table allows, in tokens.
+    /// The longest text that the positions allow, in tokens.
     pub fn longest(&self) -> usize {
         self.config.max_position_embeddings - self.first_position()
     }
@@ -187,6 +277,12 @@ impl Architecture {
                 0 => config.num_labels.unwrap_or(2),
                 named => named,
             })
+    }
+
+    /// What the classification head reads of a text.
+    pub fn head_pooling(&self) -> Pooling {
+        self.modern()
+            .map_or(Pooling::Cls, |settings| settings.head_pooling)
     }
 
     /// How the labels go together, as transformers takes it.

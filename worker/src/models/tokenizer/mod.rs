@@ -526,7 +526,14 @@ mod tests {
         tokenizer
     }
 
-    const FAMILIES: [&str; 5] = ["bert", "roberta", "xlm-roberta", "distilbert", "mpnet"];
+    const FAMILIES: [&str; 6] = [
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "distilbert",
+        "mpnet",
+        "modernbert",
+    ];
 
     const PROSE: &str = "The cat, which sat on the mat (in 2023!), said: \"don't\"...  twice.\n\nThen\ttwo dogs \
         came; naïve façade — 12,345.67 words of it. ";

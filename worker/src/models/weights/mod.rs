@@ -81,6 +81,29 @@ impl Matrix {
         }
     }
 
+    /// Its first `rows` rows, and the others.
+    pub fn split(self, rows: usize) -> (Matrix, Matrix) {
+        let cols = self.cols;
+        let (first, second) = match self.values {
+            Values::F32(mut first) => {
+                let second = first.split_off(rows * cols);
+                (Values::F32(first), Values::F32(second))
+            }
+            Values::Int8 {
+                mut values,
+                mut scales,
+            } => {
+                let second = Values::Int8 {
+                    values: values.split_off(rows * cols),
+                    scales: scales.split_off(rows),
+                };
+                (Values::Int8 { values, scales }, second)
+            }
+        };
+        let matrix = |values| Matrix { cols, values };
+        (matrix(first), matrix(second))
+    }
+
     /// Joins matrices of one width row after row; in int8 if all of them are.
     pub fn stack(parts: Vec<Matrix>) -> Matrix {
         let cols = parts.first().map_or(0, |part| part.cols);
