@@ -1,8 +1,6 @@
 //! Stores that cannot be used, and disks without room.
 
 use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -62,37 +60,6 @@ async fn a_store_that_cannot_be_used_is_left_alone_and_named() {
     batches.restart().await;
 }
 
-/// A service whose store has a disk of its own, with so many bytes of it taken: in a mount namespace, which needs
-/// no root.
-async fn on_small_disk(harness: &Harness, size: &str, taken: u32) -> Batches {
-    let mut batches = Batches::start(harness, "").await;
-    batches.process.terminate();
-    batches.process.end(Duration::from_secs(10)).await;
-    let store = batches.store();
-    let serve = service::command(harness.dir.path(), batches.listen, harness.listen, "");
-    let mut command = Command::new("unshare");
-    let script = format!(
-        "mount -t tmpfs -o size={size} tmpfs \"$0\" && head -c {taken} /dev/zero > \"$0\"/filler && exec \"$@\""
-    );
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
-    command
-        .arg(&store)
-        .arg(serve.get_program())
-        .args(serve.get_args());
-    command.process_group(0);
-    let log = harness.dir.path().join("full.log");
-    batches.process = Process::start("batch", &mut command, log);
-    let url = format!("http://{}/readyz", batches.listen);
-    eventually("it serves", async || {
-        reqwest::get(&url)
-            .await
-            .ok()
-            .filter(|answer| answer.status().is_success())
-    })
-    .await;
-    batches
-}
-
 /// Lines whose answers are more than the small disk has room for.
 const LINES: u32 = 4000;
 
@@ -100,8 +67,8 @@ const LINES: u32 = 4000;
 async fn a_full_disk_holds_the_batch_until_there_is_room() {
     let harness = Harness::start(HarnessConfig::default()).await;
     let _worker = harness.timed_worker("one", &["--slots", "8"]).await;
-    let batches = on_small_disk(&harness, "7m", 5_000_000).await;
-    let store = batches.store();
+    let mut batches = Batches::start(&harness, "").await;
+    batches.move_to_small_disk("7m", 5_000_000).await;
     let file = input(harness.dir.path(), LINES, 0);
     let mut client = OpenAi::start(&batches.url(), "run", &file, ENDPOINT);
     client.begun();
@@ -115,8 +82,7 @@ async fn a_full_disk_holds_the_batch_until_there_is_room() {
             .output()
             .contains("the disk is full; answers wait until there is room")
     );
-    let inside = format!("/proc/{}/root", batches.process.id());
-    let filler = format!("{inside}{}/filler", store.display());
+    let filler = batches.store_inside().join("filler");
     std::fs::remove_file(filler).expect("the filler can be removed");
     let result = client.result().await;
     assert_eq!(result["status"], "completed", "{result}");
@@ -130,7 +96,8 @@ async fn a_full_disk_holds_the_batch_until_there_is_room() {
 #[tokio::test]
 async fn on_a_full_disk_files_can_be_removed() {
     let harness = Harness::start(HarnessConfig::default()).await;
-    let batches = on_small_disk(&harness, "8m", 0).await;
+    let mut batches = Batches::start(&harness, "").await;
+    batches.move_to_small_disk("8m", 0).await;
     let http = reqwest::Client::new();
     let upload = async |bytes: usize| {
         let line = json!({"custom_id": "a", "method": "POST", "url": "/v1/embeddings",
@@ -156,12 +123,8 @@ async fn on_a_full_disk_files_can_be_removed() {
         (status, &refused["error"]["code"]),
         (507, &json!("insufficient_storage"))
     );
-    let inside = format!(
-        "/proc/{}/root{}",
-        batches.process.id(),
-        batches.store().display()
-    );
-    let mut filler = std::fs::File::create(format!("{inside}/filler")).expect("room");
+    let inside = batches.store_inside();
+    let mut filler = std::fs::File::create(inside.join("filler")).expect("room");
     while filler.write_all(&[0; 4096]).is_ok() {}
     let (status, refused) = upload(10).await;
     assert_eq!(status, 507, "{refused}");
@@ -173,8 +136,30 @@ async fn on_a_full_disk_files_can_be_removed() {
     assert_eq!(removed.expect("it answers").status(), 200);
     let (status, kept) = upload(10).await;
     assert_eq!(status, 200, "{kept}");
+    assert!(inside.join("reserve").exists(), "for the next time");
+}
+
+/// Cut off at the end of a line it is a valid file, and another one.
+#[tokio::test]
+async fn an_input_that_was_cut_off_fails_its_batch_and_says_so() {
+    let harness = Harness::start(HarnessConfig::default()).await;
+    let batches = Batches::start(&harness, "").await;
+    let file = input(harness.dir.path(), 4000, 0);
+    let mut client = OpenAi::start(&batches.url(), "run", &file, ENDPOINT);
+    client.begun();
+    let files = std::fs::read_dir(batches.store().join("files")).expect("a directory");
+    let kept = files.last().expect("a file").expect("a file").path();
+    let whole = std::fs::read_to_string(&kept).expect("text");
+    let end = whole[..whole.len() / 2].rfind('\n').expect("lines") + 1;
+    let opened = std::fs::OpenOptions::new().write(true).open(&kept);
+    let cut = opened.and_then(|file| file.set_len(end as u64));
+    cut.expect("it can be cut");
+    let _worker = harness.timed_worker("one", &[]).await;
+    let result = client.result().await;
+    assert_eq!(result["status"], "failed", "{result}");
+    let said = result["faults"][0].as_str().expect("words");
     assert!(
-        std::path::Path::new(&inside).join("reserve").exists(),
-        "for the next time"
+        said.contains("lines, expected 4000: it was changed"),
+        "{said}"
     );
 }

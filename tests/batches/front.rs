@@ -183,3 +183,95 @@ async fn a_large_file_passes_without_being_held_and_one_that_is_too_large_is_ref
     let back = reqwest::get(format!("{}/files", address(&harness))).await;
     assert_eq!(back.expect("it answers").status(), 200);
 }
+
+/// What boto3 makes of refusals, for each of its calls, is the same through the proxy as at the service.
+#[tokio::test]
+async fn faults_reach_boto3_through_the_proxy_for_each_of_its_calls() {
+    let batch = free_address();
+    let harness = harness(batch, "[line]\nwaiting = 1\n").await;
+    let _worker = harness.timed_worker("one", &["--slots", "1"]).await;
+    let config = format!("{}[quota]\nlines = 1\n", signed_config(&harness));
+    let _batches = Batches::start_at(batch, &harness, &config).await;
+    let call = |operation: &str, body: serde_json::Value| json!({"operation": operation, "endpoint": "shop", "body": body});
+    for operation in [
+        "invoke_endpoint",
+        "invoke_endpoint_with_response_stream",
+        "invoke_endpoint_async",
+    ] {
+        let with = |key: &str, value: &str| {
+            let mut call = call(operation, json!({"input": "x"}));
+            call[key] = value.into();
+            call
+        };
+        let large = json!({"input": "x".repeat(20_000)});
+        let answers = calls_at(
+            harness.listen,
+            json!([
+                with("secret", "another"),
+                with("key", "AKIDSTRANGER"),
+                with("endpoint", "nowhere"),
+                call(operation, large),
+            ]),
+        );
+        let codes: Vec<_> = answers.await.iter().map(code).collect();
+        let expected = [
+            (403, "ClientError", "InvalidSignatureException"),
+            (403, "ClientError", "UnrecognizedClientException"),
+            (400, "ValidationError", "ValidationError"),
+            (400, "ValidationError", "ValidationError"),
+        ];
+        let expected = expected
+            .map(|(status, exception, code)| (status, exception.to_owned(), code.to_owned()));
+        assert_eq!(codes, expected, "{operation}");
+    }
+    let refused = json!({"unheard": "of"});
+    let sync = ["invoke_endpoint", "invoke_endpoint_with_response_stream"];
+    let made: Vec<_> = sync
+        .map(|operation| call(operation, refused.clone()))
+        .into();
+    for answer in calls_at(harness.listen, json!(made)).await {
+        let expected = (424, "ModelError".to_owned(), "ModelError".to_owned());
+        assert_eq!(
+            (code(&answer), &answer["original"]),
+            (expected, &json!(422))
+        );
+    }
+    // One request at the only slot, and one in the queue, which takes no more.
+    let long = json!({"input": "x", "service_ms": 12_000});
+    let held: Vec<_> = (0..2)
+        .map(|_| {
+            let made = json!([call("invoke_endpoint", long.clone())]);
+            tokio::spawn(calls_at(harness.listen, made))
+        })
+        .collect();
+    eventually("one waits", async || {
+        (harness.signal().await.models[0].waiting == 1).then_some(())
+    })
+    .await;
+    let made: Vec<_> = sync.map(|operation| call(operation, long.clone())).into();
+    for answer in calls_at(harness.listen, json!(made)).await {
+        let expected = (
+            503,
+            "ServiceUnavailable".to_owned(),
+            "ServiceUnavailable".to_owned(),
+        );
+        assert_eq!(code(&answer), expected, "{answer}");
+    }
+    // The first takes the quota's one line, and waits behind the others.
+    let made: Vec<_> = (0..2)
+        .map(|_| call("invoke_endpoint_async", long.clone()))
+        .collect();
+    let answers = calls_at(harness.listen, json!(made)).await;
+    assert_eq!(answers[0]["status"], 202, "{}", answers[0]);
+    assert_eq!(answers[1]["code"], "ThrottlingException", "{}", answers[1]);
+    assert_eq!(answers[1]["status"], 429);
+    for held in held {
+        assert_eq!(held.await.expect("it is called")[0]["status"], 200);
+    }
+}
+
+fn code(answer: &serde_json::Value) -> (u64, String, String) {
+    let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+    let status = answer["status"].as_u64().unwrap_or_default();
+    (status, text("exception"), text("code"))
+}

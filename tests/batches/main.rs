@@ -12,5 +12,6 @@ mod run;
 mod sagemaker;
 mod service;
 mod shared;
+mod shared_faults;
 mod traces;
 mod up;

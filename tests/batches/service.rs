@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_tests::{Harness, Process, binary, clients_python, eventually};
@@ -74,6 +76,34 @@ impl Batches {
             &self.environment,
         );
         self.serves().await;
+    }
+
+    /// Starts it again with a store on a disk of its own, with so many bytes of it taken: in a mount namespace,
+    /// which needs no root.
+    pub async fn move_to_small_disk(&mut self, size: &str, taken: u32) {
+        self.process.terminate();
+        self.process.end(Duration::from_secs(10)).await;
+        let serve = command(&self.directory, self.listen, self.proxy, &self.more);
+        let mut command = Command::new("unshare");
+        let script = format!(
+            "mount -t tmpfs -o size={size} tmpfs \"$0\" && head -c {taken} /dev/zero > \"$0\"/filler && exec \"$@\""
+        );
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+        command
+            .arg(self.store())
+            .arg(serve.get_program())
+            .args(serve.get_args())
+            .envs(self.environment.iter().copied())
+            .process_group(0);
+        let log = self.directory.join("small-disk.log");
+        self.process = Process::start("batch", &mut command, log);
+        self.serves().await;
+    }
+
+    /// The store as its process sees it.
+    pub fn store_inside(&self) -> PathBuf {
+        let inside = format!("/proc/{}/root", self.process.id());
+        PathBuf::from(format!("{inside}{}", self.store().display()))
     }
 
     pub fn store(&self) -> PathBuf {

@@ -8,16 +8,16 @@ use tidegate_tests::{ENVIRONMENT, Harness, HarnessConfig, Moto, REGION, within};
 use crate::files;
 use crate::service::{Batches, OpenAi, id, ids, input};
 
-const BUCKET: &str = "batches";
+pub const BUCKET: &str = "batches";
 const ENDPOINT: Option<&str> = Some("/v1/embeddings");
 
 /// moto answers some twenty requests a second on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A bucket and a queue.
 pub struct Aws {
-    moto: Moto,
-    queue: String,
+    pub moto: Moto,
+    pub queue: String,
 }
 
 impl Aws {
@@ -32,16 +32,35 @@ impl Aws {
     }
 
     pub async fn runner(&self, name: &str, harness: &Harness, more: &str) -> Batches {
+        self.runner_at(&self.moto.url, "10s", name, harness, more)
+            .await
+    }
+
+    /// As [`Aws::runner`], with S3 at another address and a visibility timeout of its own.
+    pub async fn runner_at(
+        &self,
+        s3: &str,
+        visibility: &str,
+        name: &str,
+        harness: &Harness,
+        more: &str,
+    ) -> Batches {
         let config = format!(
             "{more}\n[shared]\nbucket = '{BUCKET}'\nprefix = 'of/tests'\nqueue = '{}'\n\
-             region = '{REGION}'\nendpoint = '{}'\npart_lines = 250\nvisibility = '10s'\n",
-            self.queue, self.moto.url
+             region = '{REGION}'\nendpoint = '{s3}'\npart_lines = 250\nvisibility = '{visibility}'\n",
+            self.queue
         );
         Batches::start_named(name, harness, &config, &ENVIRONMENT).await
     }
 
+    /// Replaces an object, by its whole key.
+    pub fn put(&self, key: &str, body: &str) {
+        let object = json!({"Bucket": BUCKET, "Key": key, "Body": body});
+        self.moto.call("s3", "put_object", &object);
+    }
+
     /// Keys in the bucket that begin so.
-    fn keys(&self, begin: &str) -> Vec<String> {
+    pub fn keys(&self, begin: &str) -> Vec<String> {
         let prefix = format!("of/tests/{begin}");
         let listed = json!({"Bucket": BUCKET, "Prefix": prefix});
         let listed = self.moto.call("s3", "list_objects_v2", &listed);
@@ -168,7 +187,7 @@ async fn parts_whose_messages_were_lost_are_put_into_the_queue_again() {
 
 /// One object that nobody can read stops nothing but itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_object_is_named_and_left_alone() {
+async fn a_damaged_object_and_one_of_a_newer_version_are_named_and_left_alone() {
     let aws = Aws::start();
     let harness = Harness::start(HarnessConfig::default()).await;
     let _worker = harness.timed_worker("one", &[]).await;
@@ -180,10 +199,12 @@ async fn a_damaged_object_is_named_and_left_alone() {
         client.result().await["status"].clone()
     };
     assert_eq!(run().await, "completed");
-    let ended = aws.keys("ended/").remove(0);
-    for key in [ended.clone(), ended.replace("ended/", "open/")] {
-        let damaged = json!({"Bucket": BUCKET, "Key": key, "Body": "{\"row\": {\"bat"});
-        aws.moto.call("s3", "put_object", &damaged);
+    assert_eq!(run().await, "completed");
+    let ended = aws.keys("ended/");
+    let bodies = [r#"{"row": {"bat"#, r#"{"version": 2, "rows": []}"#];
+    for (key, body) in ended.iter().zip(bodies) {
+        aws.put(key, body);
+        aws.put(&key.replace("ended/", "open/"), body);
     }
     assert_eq!(run().await, "completed", "another batch goes on");
     let http = reqwest::Client::new();
@@ -195,15 +216,23 @@ async fn a_damaged_object_is_named_and_left_alone() {
     };
     let listed = get("").await;
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{listed}");
-    let id = ended.rsplit('/').next().expect("an id");
-    let damaged = get(&format!("/{id}")).await;
-    assert_eq!(damaged["error"]["code"], "store_damaged", "{damaged}");
     assert_eq!(runner.metric("tidegate_batch_unfinished").await, 0.0);
     let said = runner.process.output();
-    assert!(
-        said.contains(&format!("ended/{}", id_owner(&ended))),
-        "{said}"
-    );
+    let newer = "was written by a newer version of tidegate-batch (version 2";
+    for (key, code, words) in [
+        (
+            &ended[0],
+            "store_damaged",
+            "is not as this version writes it",
+        ),
+        (&ended[1], "store_newer", newer),
+    ] {
+        let id = key.rsplit('/').next().expect("an id");
+        let refused = get(&format!("/{id}")).await;
+        assert_eq!(refused["error"]["code"], code, "{refused}");
+        let words = format!("the object ended/{} {words}", id_owner(key));
+        assert!(said.contains(&words), "{said}");
+    }
 }
 
 /// The owner and the name behind `ended/`.

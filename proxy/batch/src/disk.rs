@@ -4,12 +4,35 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
+use futures_util::{Stream, stream};
+use tokio::io::AsyncReadExt;
+
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// Pieces in which a file is sent.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Whether an error says that a disk or a quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Bytes that may still be written where a path is.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// A file from where it stands to its end, piece by piece.
+pub fn pieces(file: tokio::fs::File) -> impl Stream<Item = io::Result<Vec<u8>>> {
+    stream::try_unfold(file, |mut file| async move {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        match file.read_buf(&mut piece).await? {
+            0 => Ok::<_, io::Error>(None),
+            _ => Ok(Some((piece, file))),
+        }
+    })
 }
 
 /// Writes a file whole or not at all: beside its place, to the disk, and then to its name.

@@ -82,6 +82,7 @@ pub async fn run(args: &RunArgs) -> Result<Counts, RunError> {
             path: args.input.clone(),
             before: 0,
         },
+        lines: Some(checked.lines),
     };
     let work = Work::new(job, journal, Arc::new(shared), obeyed, progress);
     let worked = work.run().await;

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use futures_util::stream;
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 use super::schedule::Schedule;
 use crate::config::Config;
+use crate::disk::pieces;
 use crate::gate::Gate;
 use crate::input::Endpoint;
 use crate::metrics::Backlog;
@@ -19,9 +18,6 @@ use crate::store::{
     Batch, FileObject, NewBatch, NewDeferred, NewFile, Page, SortOrder, Store, StoreError,
 };
 use crate::work::Shared;
-
-/// Pieces in which contents are sent.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Ended batches of an overview.
 const ENDED_LISTED: usize = 10;
@@ -172,14 +168,7 @@ impl Backing {
         let path = store.file_path(&file.id);
         let opened = tokio::fs::File::open(&path).await;
         let opened = opened.map_err(|cause| StoreError::Io { path, cause })?;
-        let pieces = stream::try_unfold(opened, |mut file| async move {
-            let mut piece = Vec::with_capacity(PIECE_BYTES);
-            match file.read_buf(&mut piece).await? {
-                0 => Ok::<_, std::io::Error>(None),
-                _ => Ok(Some((piece, file))),
-            }
-        });
-        Ok((file, Body::from_stream(pieces)))
+        Ok((file, Body::from_stream(pieces(opened))))
     }
 
     pub async fn add_batch(&self, owner: String, new: NewBatch) -> Result<Batch, StoreError> {

@@ -74,6 +74,12 @@ impl From<StoreError> for ApiError {
                 error!(%error, "the disk of the store is full");
                 ApiError::full_disk()
             }
+            StoreError::Shared(SharedError::Newer { .. }) => {
+                error!("{error}");
+                let message =
+                    "a newer version of the batch service wrote this; its log names the object";
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "store_newer", message)
+            }
             StoreError::Shared(SharedError::Object { .. }) => {
                 error!(%error, "the store is damaged");
                 let message =

@@ -230,6 +230,7 @@ impl Schedule {
             batch: id.clone(),
             owner: owner.clone(),
             input,
+            lines: Some(row.batch.request_counts.total),
         };
         let shared = Arc::clone(&self.shared);
         let work = Work::new(job, journal, shared, orders, progress);

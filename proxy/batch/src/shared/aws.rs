@@ -17,16 +17,19 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4::SigningParams;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use reqwest::header::CONTENT_LENGTH;
-use reqwest::{Client, Method, Response};
-use tokio::sync::Mutex;
+use reqwest::{Body, Client, Method, RequestBuilder, Response};
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
 
 use super::SharedError;
+use crate::disk::pieces;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two pieces of an answer; longer than a message is waited for.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing may come or be taken; longer than a message is waited for.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Goes before `AWS_ENDPOINT_URL`, which the SDK reads.
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_S3";
@@ -44,6 +47,9 @@ pub struct Aws {
 
 struct Common {
     http: Client,
+    /// For files. A time limit of reqwest's for answers begins with the request, however long that takes to
+    /// be sent.
+    uploads: Client,
     region: String,
     /// Of S3, where the environment or the profile says so.
     endpoint: Option<String>,
@@ -86,13 +92,16 @@ impl Aws {
         let endpoint = std::env::var(ENDPOINT_VARIABLE).ok();
         let endpoint = endpoint.or_else(|| aws.endpoint_url().map(str::to_owned));
         let provider = aws.credentials_provider();
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build();
+        let client = || {
+            Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+        };
+        let http = client().read_timeout(SILENCE).build();
+        let uploads = client().build();
         let common = Common {
             http: http.map_err(SharedError::unreachable("AWS"))?,
+            uploads: uploads.map_err(SharedError::unreachable("AWS"))?,
             region: region.ok_or(SharedError::NoRegion)?,
             endpoint: endpoint.filter(|endpoint| !endpoint.is_empty()),
             provider: provider
@@ -118,7 +127,7 @@ impl Aws {
         for _ in 1..TRIES {
             match self.try_once(ask).await {
                 Ok(answer) if !may_pass(&answer) => return Ok(answer),
-                Ok(_) | Err(SharedError::Unreachable { .. }) => {}
+                Ok(_) | Err(SharedError::Unreachable { .. } | SharedError::Silent { .. }) => {}
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(wait).await;
@@ -130,22 +139,28 @@ impl Aws {
     async fn try_once(&self, ask: &Ask) -> Result<Response, SharedError> {
         let credentials = self.credentials().await?;
         let signed = signature(ask, &credentials, self.region())?;
-        let mut request = self.common.http.request(ask.method.clone(), &ask.url);
+        let http = match ask.payload {
+            Payload::Bytes(_) => &self.common.http,
+            Payload::File { .. } => &self.common.uploads,
+        };
+        let mut request = http.request(ask.method.clone(), &ask.url);
         for (name, value) in &ask.headers {
             request = request.header(*name, value);
         }
         for (name, value) in signed {
             request = request.header(name, value);
         }
-        request = match &ask.payload {
-            Payload::Bytes(bytes) => request.body(bytes.clone()),
+        let sent = match &ask.payload {
+            Payload::Bytes(bytes) => request.body(bytes.clone()).send().await,
             Payload::File { path, bytes, .. } => {
                 let file = tokio::fs::File::open(path).await;
                 let file = file.map_err(SharedError::io(path))?;
-                request.header(CONTENT_LENGTH, *bytes).body(file)
+                let request = request.header(CONTENT_LENGTH, *bytes);
+                let service = ask.service;
+                let silent = |_| SharedError::Silent { service };
+                send_file(request, file).await.map_err(silent)?
             }
         };
-        let sent = request.send().await;
         sent.map_err(SharedError::unreachable(ask.service))
     }
 
@@ -160,6 +175,30 @@ impl Aws {
         let found = self.common.provider.provide_credentials().await;
         let found = found.map_err(|error| SharedError::NoCredentials(error.to_string()))?;
         Ok(known.insert(found).clone())
+    }
+}
+
+/// Nothing was taken or answered for [`SILENCE`].
+struct Silent;
+
+/// Sends a file for as long as it moves: the time that this takes depends on its size.
+async fn send_file(
+    request: RequestBuilder,
+    file: tokio::fs::File,
+) -> Result<reqwest::Result<Response>, Silent> {
+    let (moved, mut moves) = watch::channel(());
+    let pieces = pieces(file).inspect_ok(move |_| moved.send_replace(()));
+    let mut sent = std::pin::pin!(request.body(Body::wrap_stream(pieces)).send());
+    loop {
+        tokio::select! {
+            sent = &mut sent => return Ok(sent),
+            moved = timeout(SILENCE, moves.changed()) => match moved {
+                Ok(Ok(())) => {}
+                // It is sent whole.
+                Ok(Err(_)) => return timeout(SILENCE, sent).await.map_err(|_| Silent),
+                Err(_) => return Err(Silent),
+            },
+        }
     }
 }
 

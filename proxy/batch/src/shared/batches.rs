@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::files::{AT_ONCE, ids_of};
+use super::lost::sign_name;
 use super::parts::Part;
 use super::queue::Message;
 use super::{SharedError, SharedStore, whole};
@@ -87,7 +88,7 @@ impl SharedStore {
         if !asked.is_chained || next as usize >= asked.parts.len() {
             return Ok(());
         }
-        let sent = sent_key(&asked.row.batch.id, next);
+        let sent = sent_key(&asked.row.batch.id, next, 0);
         if self.bucket.has(&sent).await? {
             return Ok(());
         }
@@ -103,12 +104,8 @@ impl SharedStore {
         self.send(owner, asked, &missing).await
     }
 
-    async fn send(&self, owner: &str, asked: &Asked, parts: &[u32]) -> Result<(), SharedError> {
-        let message = |part: &u32| Message::Part {
-            owner: owner.to_owned(),
-            batch: asked.row.batch.id.clone(),
-            part: *part,
-        };
+    pub async fn send(&self, owner: &str, asked: &Asked, parts: &[u32]) -> Result<(), SharedError> {
+        let message = |part: &u32| part_message(owner, &asked.row.batch.id, *part);
         let messages: Vec<_> = parts.iter().map(message).collect();
         self.queue.send(&messages).await
     }
@@ -276,8 +273,23 @@ pub fn part_key(batch: &str, part: u32) -> String {
     format!("work/{batch}/parts/{part:05}")
 }
 
-fn sent_key(batch: &str, part: u32) -> String {
-    format!("work/{batch}/sent/{part:05}")
+/// Of the keys that say how many lines of a part are answered.
+pub fn counts_begin(batch: &str, part: u32) -> String {
+    format!("work/{batch}/counts/{part:05}.")
+}
+
+/// What says that a part is in the queue, for so many times.
+pub fn sent_key(batch: &str, part: u32, times: u32) -> String {
+    let name = sign_name(&format!("{part:05}"), times);
+    format!("work/{batch}/sent/{name}")
+}
+
+pub fn part_message(owner: &str, batch: &str, part: u32) -> Message {
+    Message::Part {
+        owner: owner.to_owned(),
+        batch: batch.to_owned(),
+        part,
+    }
 }
 
 fn batch_key(owner: &str, id: &str) -> String {

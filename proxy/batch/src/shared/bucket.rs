@@ -1,16 +1,19 @@
 //! Objects of one bucket: put, put if absent, got, listed, deleted.
 
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use reqwest::header::DATE;
 use reqwest::{Method, Response, StatusCode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::SharedError;
 use super::aws::{Ask, Aws, Payload};
+use super::{SharedError, VERSION};
+use crate::clock::{seconds_of_extended, unix_seconds};
 use crate::work::Shared;
 
 pub const SERVICE: &str = "s3";
@@ -26,6 +29,9 @@ pub struct Bucket {
     prefix: String,
 }
 
+/// How long the words of a refusal may take.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(10);
+
 /// What became of an object that was to be put where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
@@ -39,6 +45,8 @@ pub enum Put {
 pub struct Listed {
     pub key: String,
     pub bytes: u64,
+    /// Since it was last put, by the clock of the bucket.
+    pub age: Duration,
 }
 
 impl Bucket {
@@ -114,11 +122,7 @@ impl Bucket {
             return Ok(None);
         };
         let text = text(answer, key).await?;
-        let read = serde_json::from_slice(&text);
-        read.map(Some).map_err(|error| SharedError::Object {
-            key: key.to_owned(),
-            why: error.to_string(),
-        })
+        from_json(key, &text).map(Some)
     }
 
     /// An object, or so many bytes of it from one on. `None` when there is no such object.
@@ -210,10 +214,11 @@ impl Bucket {
         if answer.status() != StatusCode::OK {
             return Err(refusal(answer, "to list".to_owned()).await);
         }
+        let now = now_of(&answer);
         let text = text(answer, "a list").await?;
         let text = String::from_utf8_lossy(&text);
         let has_more = element(&text, "IsTruncated") == Some("true");
-        Ok((listed(&text, &self.prefix), has_more))
+        Ok((listed(&text, &self.prefix, now), has_more))
     }
 
     async fn ask(
@@ -251,11 +256,50 @@ pub fn payload_of(path: &Path) -> Result<Payload, SharedError> {
 }
 
 fn json(key: &str, value: &impl Serialize) -> Result<Payload, SharedError> {
-    let text = serde_json::to_vec(value).map_err(|error| SharedError::Object {
-        key: key.to_owned(),
-        why: error.to_string(),
-    })?;
-    Ok(Payload::Bytes(text.into()))
+    Ok(Payload::Bytes(to_json(key, value)?.into()))
+}
+
+/// A record as it is kept, with the version of whoever wrote it.
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+/// Records without one are of the first version.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    version: u32,
+}
+
+pub fn to_json(key: &str, record: &impl Serialize) -> Result<Vec<u8>, SharedError> {
+    let version = VERSION;
+    let text = serde_json::to_vec(&Versioned { version, record });
+    text.map_err(|error| strange_object(key, error.to_string()))
+}
+
+pub fn from_json<T: DeserializeOwned>(key: &str, text: &[u8]) -> Result<T, SharedError> {
+    let read = |error: serde_json::Error| strange_object(key, error.to_string());
+    let Version { version } = serde_json::from_slice(text).map_err(read)?;
+    check_version(key, version)?;
+    serde_json::from_slice(text).map_err(read)
+}
+
+pub fn check_version(key: &str, found: u32) -> Result<(), SharedError> {
+    match found > VERSION {
+        true => Err(SharedError::Newer {
+            key: key.to_owned(),
+            found,
+        }),
+        false => Ok(()),
+    }
+}
+
+pub fn strange_object(key: &str, why: String) -> SharedError {
+    let key = key.to_owned();
+    SharedError::Object { key, why }
 }
 
 /// An object whole, and the room in memory that it takes, which is waited for. `None` when there is no such
@@ -329,7 +373,8 @@ async fn text(mut answer: Response, what: &str) -> Result<Vec<u8>, SharedError> 
 
 async fn refusal(answer: Response, what: String) -> SharedError {
     let status = answer.status().as_u16();
-    let body = text(answer, &what).await.unwrap_or_default();
+    let body = tokio::time::timeout(REFUSAL_LIMIT, text(answer, &what)).await;
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let body = String::from_utf8_lossy(&body);
     let said = |name| element(&body, name).unwrap_or("nothing").to_owned();
     SharedError::Refused {
@@ -347,14 +392,28 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
 }
 
+/// The bucket's own time, in seconds since 1970.
+fn now_of(answer: &Response) -> u64 {
+    let date = answer
+        .headers()
+        .get(DATE)
+        .and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let since = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+    since.map_or_else(unix_seconds, |since| since.as_secs())
+}
+
 /// Keys are made here of letters that XML has no other way to write.
-fn listed(xml: &str, prefix: &str) -> Vec<Listed> {
+fn listed(xml: &str, prefix: &str, now: u64) -> Vec<Listed> {
     let entries = xml.split("<Contents>").skip(1);
     entries
         .filter_map(|entry| {
             let key = element(entry, "Key")?.strip_prefix(prefix)?.to_owned();
             let bytes = element(entry, "Size")?.parse().ok()?;
-            Some(Listed { key, bytes })
+            let changed = element(entry, "LastModified").and_then(seconds_of_extended);
+            let age = now.saturating_sub(changed.unwrap_or(now));
+            let age = Duration::from_secs(age);
+            Some(Listed { key, bytes, age })
         })
         .collect()
 }
@@ -378,15 +437,36 @@ mod tests {
     #[test]
     fn a_list_is_read_without_its_prefix() {
         let xml = "<ListBucketResult><IsTruncated>false</IsTruncated>\
-                   <Contents><Key>p/a/1</Key><Size>12</Size></Contents>\
+                   <Contents><Key>p/a/1</Key><LastModified>2026-11-27T08:54:50.000Z</LastModified>\
+                   <Size>12</Size></Contents>\
                    <Contents><Size>0</Size><Key>p/a/2</Key></Contents>\
                    <Contents><Key>other</Key><Size>1</Size></Contents></ListBucketResult>";
-        let of = |key: &str, bytes| Listed {
+        let of = |key: &str, bytes, seconds| Listed {
             key: key.to_owned(),
             bytes,
+            age: Duration::from_secs(seconds),
         };
-        assert_eq!(listed(xml, "p/"), [of("a/1", 12), of("a/2", 0)]);
+        let found = listed(xml, "p/", 1_795_769_700);
+        assert_eq!(found, [of("a/1", 12, 10), of("a/2", 0, 0)]);
         assert_eq!(element(xml, "IsTruncated"), Some("false"));
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_told_from_a_damaged_one() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Record {
+            bytes: u64,
+        }
+        let read = |text: &[u8]| from_json::<Record>("k", text);
+        let written = to_json("k", &Record { bytes: 1 }).expect("JSON");
+        assert_eq!(written, br#"{"version":1,"bytes":1}"#);
+        for text in [&written[..], br#"{"bytes":1}"#] {
+            assert_eq!(read(text).expect("of this version"), Record { bytes: 1 });
+        }
+        let newer = read(br#"{"version":2,"size":1}"#);
+        assert!(matches!(newer, Err(SharedError::Newer { found: 2, .. })));
+        let damaged = read(br#"{"version":1,"byt"#);
+        assert!(matches!(damaged, Err(SharedError::Object { .. })));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::VERSION;
+
 /// Refusals of S3 that the next credentials, or a clock that is set, may end.
 const PASSING: [&str; 3] = ["ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout"];
 
@@ -23,6 +25,8 @@ pub enum SharedError {
         service: &'static str,
         cause: reqwest::Error,
     },
+    #[error("{service} neither took nor sent anything for half a minute")]
+    Silent { service: &'static str },
     #[error("{service} refused {what}: {status} {code}: {message}")]
     Refused {
         service: &'static str,
@@ -39,6 +43,13 @@ pub enum SharedError {
     },
     #[error("the object {key} is not as this version writes it: {why}")]
     Object { key: String, why: String },
+    #[error(
+        "the object {key} was written by a newer version of tidegate-batch (version {found}, this one knows \
+         up to {VERSION}); it is left to services of that version"
+    )]
+    Newer { key: String, found: u32 },
+    #[error("the input {file} is not what it was when it was checked: {why}")]
+    Input { file: String, why: String },
     #[error("the object {key} has {bytes} bytes, and at most {most} are read")]
     TooLarge { key: String, bytes: u64, most: u64 },
     #[error("{}: {cause}", path.display())]

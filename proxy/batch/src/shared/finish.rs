@@ -7,12 +7,13 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use futures_util::{StreamExt, stream};
-use tracing::info;
+use reqwest::Response;
+use tracing::{error, info};
 
-use super::batches::{Asked, answers_id, ended_key, open_key, part_key};
-use super::bucket::SERVICE;
+use super::batches::{Asked, answers_id, counts_begin, ended_key, open_key, part_key};
+use super::bucket::{Put, SERVICE, check_version, strange_object};
 use super::files::{AT_ONCE, Known};
-use super::parts::{Ending, Head, VERSION};
+use super::parts::{Ending, Head};
 use super::{SharedError, SharedStore};
 use crate::id;
 use crate::journal::Counts;
@@ -33,7 +34,7 @@ impl SharedStore {
 
     async fn finish(&self, owner: &str, asked: &Asked) -> Result<(), StoreError> {
         let id = &asked.row.batch.id;
-        let Some(merged) = self.merge(asked).await? else {
+        let Some(merged) = self.merge(owner, asked).await? else {
             // Another one was faster.
             return Ok(());
         };
@@ -56,8 +57,6 @@ impl SharedStore {
             Ending::Expired => Status::Expired,
             Ending::Cancelled => Status::Cancelled,
         });
-        let (status, counts) = (batch.status.word(), batch.request_counts);
-        info!(batch = %id, status, answered = counts.completed, failed = counts.failed, "ended");
         self.end(owner, &row).await
     }
 
@@ -76,7 +75,11 @@ impl SharedStore {
 
     async fn end(&self, owner: &str, row: &Row) -> Result<(), StoreError> {
         let id = &row.batch.id;
-        self.bucket.put_new_json(&ended_key(owner, id), row).await?;
+        let put = self.bucket.put_new_json(&ended_key(owner, id), row).await?;
+        if put == Put::Done {
+            let (status, counts) = (row.batch.status.word(), row.batch.request_counts);
+            info!(batch = %id, status, answered = counts.completed, failed = counts.failed, "ended");
+        }
         Ok(self.clean_up(owner, id).await?)
     }
 
@@ -92,8 +95,9 @@ impl SharedStore {
         self.bucket.delete(&open_key(owner, id)).await
     }
 
-    /// All parts in order. `None` when one is gone, because the batch has ended meanwhile.
-    async fn merge(&self, asked: &Asked) -> Result<Option<Merged>, StoreError> {
+    /// All parts in order. `None` when one is gone, because the batch has ended meanwhile; or is damaged, and
+    /// is answered again.
+    async fn merge(&self, owner: &str, asked: &Asked) -> Result<Option<Merged>, StoreError> {
         let mut merged = Merged {
             output: self.answers()?,
             error: self.answers()?,
@@ -101,19 +105,15 @@ impl SharedStore {
         };
         for part in 0..asked.parts.len() as u32 {
             let key = part_key(&asked.row.batch.id, part);
-            let Some(mut object) = self.bucket.get(&key, None).await? else {
+            let Some(object) = self.bucket.get(&key, None).await? else {
                 return Ok(None);
             };
-            let mut reading = Reading {
-                key: &key,
-                line: Vec::new(),
-                has_head: false,
-            };
-            loop {
-                let piece = object.chunk().await;
-                let piece = piece.map_err(SharedError::unreachable(SERVICE))?;
-                let Some(piece) = piece else { break };
-                tokio::task::block_in_place(|| merged.take(&piece, &mut reading))?;
+            match merged.take_part(&key, object).await {
+                Err(damaged @ SharedError::Object { .. }) => {
+                    self.answer_again(owner, asked, part, damaged).await?;
+                    return Ok(None);
+                }
+                taken => taken?,
             }
         }
         tokio::task::block_in_place(|| {
@@ -121,6 +121,23 @@ impl SharedStore {
             merged.error.flush()
         })?;
         Ok(Some(merged))
+    }
+
+    /// Removes the answers of a part that cannot be read, and puts the part into the queue again.
+    async fn answer_again(
+        &self,
+        owner: &str,
+        asked: &Asked,
+        part: u32,
+        damaged: SharedError,
+    ) -> Result<(), StoreError> {
+        let id = &asked.row.batch.id;
+        error!(batch = %id, part, "its answers are damaged; its lines are sent again: {damaged}");
+        for object in self.bucket.list(&counts_begin(id, part)).await? {
+            self.bucket.delete(&object.key).await?;
+        }
+        self.bucket.delete(&part_key(id, part)).await?;
+        Ok(self.send(owner, asked, &[part]).await?)
     }
 
     fn answers(&self) -> Result<Answers, StoreError> {
@@ -180,10 +197,29 @@ struct Reading<'a> {
     key: &'a str,
     /// What is there of the next line.
     line: Vec<u8>,
-    has_head: bool,
+    head: Option<Head>,
+    /// Answers so far.
+    answers: u32,
 }
 
 impl Merged {
+    /// Takes the answers of a part.
+    async fn take_part(&mut self, key: &str, mut object: Response) -> Result<(), SharedError> {
+        let mut reading = Reading {
+            key,
+            line: Vec::new(),
+            head: None,
+            answers: 0,
+        };
+        loop {
+            let piece = object.chunk().await;
+            let piece = piece.map_err(SharedError::unreachable(SERVICE))?;
+            let Some(piece) = piece else { break };
+            tokio::task::block_in_place(|| self.take(&piece, &mut reading))?;
+        }
+        reading.check_whole()
+    }
+
     fn take(&mut self, piece: &[u8], reading: &mut Reading) -> Result<(), SharedError> {
         for piece in piece.split_inclusive(|byte| *byte == b'\n') {
             reading.line.extend_from_slice(piece);
@@ -196,24 +232,37 @@ impl Merged {
     }
 
     fn take_line(&mut self, line: &[u8], reading: &mut Reading) -> Result<(), SharedError> {
-        let strange = |why: String| SharedError::Object {
-            key: reading.key.to_owned(),
-            why,
-        };
-        if !reading.has_head {
+        let strange = |why: String| strange_object(reading.key, why);
+        if reading.head.is_none() {
             let head: Head =
                 serde_json::from_slice(line).map_err(|error| strange(error.to_string()))?;
-            if head.version > VERSION {
-                return Err(strange(format!("it is of version {}", head.version)));
-            }
+            check_version(reading.key, head.version)?;
             self.ending = self.ending.max(head.ending);
-            reading.has_head = true;
+            reading.head = Some(head);
             return Ok(());
         }
+        reading.answers += 1;
         match line.split_at_checked(2) {
             Some((b"o ", answer)) => self.output.write(answer),
             Some((b"e ", answer)) => self.error.write(answer),
             _ => Err(strange("a line is neither answer nor error".to_owned())),
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn check_whole(&self) -> Result<(), SharedError> {
+        let damaged = |why: &str| Err(strange_object(self.key, why.to_owned()));
+        let Some(head) = self.head else {
+            return damaged("it is empty");
+        };
+        match head.answers {
+            _ if !self.line.is_empty() => damaged("its last line has no end"),
+            Some(answers) if answers != self.answers => damaged(&format!(
+                "found {} answers, expected {answers}",
+                self.answers
+            )),
+            _ => Ok(()),
         }
     }
 }

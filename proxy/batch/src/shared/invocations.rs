@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::bucket::read_whole;
+use super::bucket::{from_json, read_whole, to_json};
 use super::queue::Message;
 use super::{Payload, SharedError, SharedStore};
 use crate::sagemaker::Invocation;
 use crate::store::StoreError;
 use crate::work::Shared;
 
-const BEGIN: &str = "invocations/";
+/// Of the keys of all of them.
+pub const BEGIN: &str = "invocations/";
 
 /// Of an object; bodies are limited when they are taken in.
 const LARGEST: u64 = 4 << 30;
@@ -48,11 +49,15 @@ impl SharedStore {
         let held = lines.sum::<u64>() + self.invocations(owner).await?.count;
         self.quota.check_lines(held, 1)?;
         let key = key(owner, &invocation.id);
-        let mut text = serde_json::to_vec(invocation).map_err(StoreError::Row)?;
+        let mut text = to_json(&key, invocation)?;
         text.push(b'\n');
         text.extend_from_slice(body);
         self.bucket.put(&key, Payload::Bytes(text.into())).await?;
-        if let Err(error) = self.send_invocation(owner, &invocation.id).await {
+        let message = Message::Invocation {
+            owner: owner.to_owned(),
+            invocation: invocation.id.clone(),
+        };
+        if let Err(error) = self.queue.send(&[message]).await {
             tracing::warn!(id = invocation.id, %error, "it is not in the queue yet");
         }
         Ok(())
@@ -72,11 +77,7 @@ impl SharedStore {
         let text = Bytes::from(text);
         let end = text.iter().position(|byte| *byte == b'\n');
         let end = end.unwrap_or(text.len());
-        let read = serde_json::from_slice(&text[..end]);
-        let invocation = read.map_err(|error| SharedError::Object {
-            key,
-            why: error.to_string(),
-        })?;
+        let invocation = from_json(&key, &text[..end])?;
         Ok(Some(Kept {
             invocation,
             body: text.slice((end + 1).min(text.len())..),
@@ -109,20 +110,21 @@ impl SharedStore {
     pub async fn send_all_invocations(&self) -> Result<(), SharedError> {
         for object in self.bucket.list(BEGIN).await? {
             let name = object.key.strip_prefix(BEGIN);
-            if let Some((owner, id)) = name.and_then(|name| name.rsplit_once('/')) {
-                self.send_invocation(owner, id).await?;
+            if let Some(message) = name.and_then(message) {
+                self.queue.send(&[message]).await?;
             }
         }
         Ok(())
     }
+}
 
-    async fn send_invocation(&self, owner: &str, id: &str) -> Result<(), SharedError> {
-        let message = Message::Invocation {
-            owner: owner.to_owned(),
-            invocation: id.to_owned(),
-        };
-        self.queue.send(&[message]).await
-    }
+/// The message for `OWNER/ID`.
+pub fn message(name: &str) -> Option<Message> {
+    let (owner, id) = name.rsplit_once('/')?;
+    Some(Message::Invocation {
+        owner: owner.to_owned(),
+        invocation: id.to_owned(),
+    })
 }
 
 fn key(owner: &str, id: &str) -> String {

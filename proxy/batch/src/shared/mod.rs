@@ -10,9 +10,11 @@
 //!     work/ID/cancel/SECONDS   its end is asked for
 //!     work/ID/counts/PART.O.E  so many lines of a part are answered, and so many failed
 //!     work/ID/parts/PART       the answers of a part
-//!     work/ID/sent/PART        it was put into the queue by whoever took the part before it
+//!     work/ID/sent/PART        it is in the queue, put there by whoever took the part before it; of what
+//!                              was sent again PART.TIMES
 //!     ended/OWNER/ID           the batch as it ended
 //!     invocations/OWNER/ID     a request whose answer goes to S3, until that is written
+//!     signs/OWNER/ID           its message was seen in the queue, or sent again: ID.TIMES
 //!
 //! A message names a part of a batch, which is a range of its input's lines, or an invocation. It may come twice, and two
 //! machines may work on one part: the answers that count are those whose object was there first
@@ -28,10 +30,12 @@ mod error;
 mod files;
 mod finish;
 mod invocations;
+mod lost;
 mod parts;
 mod piece;
 mod progress;
 mod queue;
+mod room;
 mod runner;
 mod scratch;
 mod turns;
@@ -48,14 +52,19 @@ use self::batches::Look;
 pub use self::bucket::{Bucket, Put, read_whole};
 pub use self::error::SharedError;
 use self::queue::Queue;
+use self::room::Room;
 pub use self::runner::Runner;
 use self::scratch::Scratch;
 use crate::config::{Config, Quota};
+
+/// Of the objects and messages that this build writes. Those of a later one are left to services of that version.
+const VERSION: u32 = 1;
 
 pub struct SharedStore {
     bucket: Bucket,
     queue: Queue,
     scratch: Scratch,
+    room: Room,
     quota: Quota,
     part_lines: u32,
     part_bytes: u64,
@@ -66,7 +75,7 @@ pub struct SharedStore {
 /// Of a list: what cannot be read is said and left out, and stays as it is.
 fn whole<T>(found: Result<Option<T>, SharedError>) -> Result<Option<T>, SharedError> {
     match found {
-        Err(error @ SharedError::Object { .. }) => {
+        Err(error @ (SharedError::Object { .. } | SharedError::Newer { .. })) => {
             error!(%error, "left out of a list");
             Ok(None)
         }
@@ -88,6 +97,7 @@ impl SharedStore {
             bucket: Bucket::new(aws, bucket, &rules.prefix, rules.endpoint.as_deref()),
             queue,
             scratch,
+            room: Room::new(config.store.clone(), rules.part_bytes),
             quota: config.quota.clone(),
             part_lines: rules.part_lines,
             part_bytes: rules.part_bytes,

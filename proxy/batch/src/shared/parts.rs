@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::VERSION;
 use crate::journal::Counts;
 use crate::work::Order;
 
@@ -67,6 +68,9 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<u64> {
 pub struct Head {
     pub version: u32,
     pub ending: Ending,
+    /// How many answers follow. Versions before this did not say.
+    #[serde(default)]
+    pub answers: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,9 +80,6 @@ pub enum Ending {
     Expired,
     Cancelled,
 }
-
-/// Of this build.
-pub const VERSION: u32 = 1;
 
 impl From<Order> for Ending {
     fn from(order: Order) -> Ending {
@@ -91,10 +92,11 @@ impl From<Order> for Ending {
 }
 
 impl Head {
-    pub fn write(ending: Ending, out: &mut impl Write) -> io::Result<()> {
+    pub fn write(ending: Ending, counts: Counts, out: &mut impl Write) -> io::Result<()> {
         let head = Head {
             version: VERSION,
             ending,
+            answers: Some(counts.output + counts.error),
         };
         serde_json::to_writer(&mut *out, &head)?;
         out.write_all(b"\n")

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -48,29 +49,31 @@ impl SharedStore {
         to: &Path,
     ) -> Result<(), StoreError> {
         let file = &asked.row.batch.input_file_id;
-        let key = content_key(named.owner, file);
         let range = Some((part.offset, part.bytes));
-        let content = self.bucket.get(&key, range).await?;
-        let mut content = content.ok_or_else(|| StoreError::NoFile(file.clone()))?;
+        let content = self
+            .bucket
+            .get(&content_key(named.owner, file), range)
+            .await;
+        let changed = |why| {
+            let file = file.clone();
+            SharedError::Input { file, why }
+        };
+        let content = match content {
+            Err(SharedError::Refused { status: 416, .. }) => {
+                return Err(changed(format!("it ends before byte {}", part.offset)).into());
+            }
+            content => content?,
+        };
+        let content = content.ok_or_else(|| StoreError::NoFile(file.clone()))?;
         let half = to.with_extension("half");
-        let out = tokio::fs::File::create(&half).await;
-        let mut out = out.map_err(SharedError::io(&half))?;
-        let mut bytes = 0;
-        loop {
-            let piece = content.chunk().await;
-            let piece = piece.map_err(SharedError::unreachable(SERVICE))?;
-            let Some(piece) = piece else { break };
-            bytes += piece.len() as u64;
-            let written = out.write_all(&piece).await;
-            written.map_err(SharedError::io(&half))?;
-        }
-        out.flush().await.map_err(SharedError::io(&half))?;
+        let bytes = fetch_into(&half, content).await.inspect_err(|_| {
+            let _ = std::fs::remove_file(&half);
+        })?;
         if bytes != part.bytes {
-            let why = format!(
-                "found {bytes} bytes from {} on, expected {}",
-                part.offset, part.bytes
-            );
-            return Err(SharedError::Object { key, why }.into());
+            let _ = std::fs::remove_file(&half);
+            let (from, expected) = (part.offset, part.bytes);
+            let why = format!("found {bytes} bytes from {from} on, expected {expected}");
+            return Err(changed(why).into());
         }
         let named = tokio::fs::rename(&half, to).await;
         Ok(named.map_err(SharedError::io(to))?)
@@ -127,7 +130,7 @@ impl SharedStore {
         let path = self.scratch.answers(batch, part);
         let payload = tokio::task::block_in_place(|| {
             let written = write_whole(&path, |out| {
-                Head::write(ending, out)?;
+                Head::write(ending, journal.counts(), out)?;
                 journal.write_marked(out)
             });
             written.map_err(SharedError::io(&path))?;
@@ -144,4 +147,21 @@ impl SharedStore {
         }
         Ok(())
     }
+}
+
+/// Writes what comes to a file, and gives the number of its bytes.
+async fn fetch_into(half: &Path, mut content: Response) -> Result<u64, SharedError> {
+    let out = tokio::fs::File::create(half).await;
+    let mut out = out.map_err(SharedError::io(half))?;
+    let mut bytes = 0;
+    loop {
+        let piece = content.chunk().await;
+        let piece = piece.map_err(SharedError::unreachable(SERVICE))?;
+        let Some(piece) = piece else { break };
+        bytes += piece.len() as u64;
+        let written = out.write_all(&piece).await;
+        written.map_err(SharedError::io(half))?;
+    }
+    out.flush().await.map_err(SharedError::io(half))?;
+    Ok(bytes)
 }

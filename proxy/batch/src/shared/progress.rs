@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::batches::Asked;
-use super::files::ids_of;
+use super::lost::{Sign, read_sign};
 use super::parts::read_counts;
 use super::{SharedError, SharedStore};
 use crate::journal::Counts;
@@ -17,8 +17,8 @@ pub struct Progress {
     /// Of the parts that are answered.
     counts: BTreeMap<u32, Counts>,
     parts_there: Vec<u32>,
-    /// Parts that were put into the queue by whoever took the one before.
-    sent: Vec<u32>,
+    /// Of the messages of parts that were put into the queue by whoever took the one before.
+    pub signs: BTreeMap<u32, Sign>,
 }
 
 impl SharedStore {
@@ -26,12 +26,13 @@ impl SharedStore {
         let begin = format!("work/{id}/");
         let listed = self.bucket.list(&begin).await?;
         let mut progress = Progress::default();
-        for key in ids_of(&listed, &begin) {
+        for object in &listed {
+            let key = object.key.strip_prefix(&begin).unwrap_or_default();
             match key.split_once('/') {
                 Some(("begun", seconds)) => earliest(&mut progress.begun_at, seconds),
                 Some(("cancel", seconds)) => earliest(&mut progress.cancelling_at, seconds),
                 Some(("counts", counts)) => progress.counts.extend(read_counts(counts)),
-                Some(("sent", part)) => progress.sent.extend(part.parse::<u32>()),
+                Some(("sent", name)) => progress.take_sign(read_sign(name, object)),
                 Some(("parts", part)) => progress.parts_there.extend(part.parse::<u32>()),
                 _ => {}
             }
@@ -41,12 +42,26 @@ impl SharedStore {
 }
 
 impl Progress {
+    fn take_sign(&mut self, (part, sign): (&str, Sign)) {
+        let Ok(part) = part.parse::<u32>() else {
+            return;
+        };
+        let mut latest = self.signs.get(&part).copied();
+        sign.keep_latest(&mut latest);
+        self.signs.extend(latest.map(|latest| (part, latest)));
+    }
+
     /// The parts that were in the queue and have no answer; where there are none the next one, and at the
     /// end the last one again, so that somebody finishes the batch.
     pub fn missing(&self, asked: &Asked) -> Vec<u32> {
         let count = asked.parts.len() as u32;
         let sent = match asked.is_chained {
-            true => self.sent.iter().max().map_or(1, |last| last + 1).min(count),
+            true => self
+                .signs
+                .keys()
+                .max()
+                .map_or(1, |last| last + 1)
+                .min(count),
             false => count,
         };
         let missing: Vec<u32> = (0..sent)
@@ -115,9 +130,11 @@ mod tests {
             parts: vec![part; 4],
             is_chained,
         };
+        let (times, age) = (0, std::time::Duration::ZERO);
+        let sign = Sign { times, age };
         let missing = |sent: &[u32], there: &[u32], is_chained| {
             let progress = Progress {
-                sent: sent.to_vec(),
+                signs: sent.iter().map(|part| (*part, sign)).collect(),
                 parts_there: there.to_vec(),
                 ..Progress::default()
             };

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::SharedError;
 use super::aws::{Ask, Aws, Payload};
+use super::bucket::{from_json, to_json};
 
 const SERVICE: &str = "sqs";
 
@@ -26,7 +27,7 @@ pub struct Queue {
 }
 
 /// What is to be worked on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Message {
     /// A part of a batch.
@@ -78,8 +79,12 @@ impl Queue {
 
     pub async fn send(&self, messages: &[Message]) -> Result<(), SharedError> {
         for some in messages.chunks(MOST_AT_ONCE) {
-            let entry = |(id, message): (usize, &Message)| json!({"Id": id.to_string(), "MessageBody": json!(message).to_string()});
-            let entries: Vec<_> = some.iter().enumerate().map(entry).collect();
+            let mut entries = Vec::new();
+            for (id, message) in some.iter().enumerate() {
+                let body = to_json("a message", message)?;
+                let body = String::from_utf8_lossy(&body);
+                entries.push(json!({"Id": id.to_string(), "MessageBody": body}));
+            }
             let asked = json!({"Entries": entries});
             let answer = self.ask("SendMessageBatch", asked).await?;
             if answer["Failed"]
@@ -107,8 +112,12 @@ impl Queue {
                 return Err(strange("ReceiveMessage", &answer));
             };
             let receipt = receipt.to_owned();
-            match serde_json::from_str(body) {
+            match from_json("of a message in the queue", body.as_bytes()) {
                 Ok(message) => messages.push(Received { message, receipt }),
+                Err(newer @ SharedError::Newer { .. }) => {
+                    warn!("a message is put back: {newer}");
+                    self.hold_by(&receipt, self.visibility).await?;
+                }
                 Err(error) => {
                     warn!(%error, "a message in the queue is none of ours; it is deleted");
                     self.delete_by(&receipt).await?;
@@ -120,8 +129,12 @@ impl Queue {
 
     /// From now on it is nobody else's for so long; for no time, and somebody takes it at once.
     pub async fn hold(&self, received: &Received, time: Duration) -> Result<(), SharedError> {
+        self.hold_by(&received.receipt, time).await
+    }
+
+    async fn hold_by(&self, receipt: &str, time: Duration) -> Result<(), SharedError> {
         let seconds = time.as_secs();
-        let asked = json!({"ReceiptHandle": received.receipt, "VisibilityTimeout": seconds});
+        let asked = json!({"ReceiptHandle": receipt, "VisibilityTimeout": seconds});
         self.ask("ChangeMessageVisibility", asked).await.map(drop)
     }
 

@@ -8,8 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep};
 use tracing::{error, info, warn};
 
-use super::queue::Received;
+use super::lost::Seen;
+use super::queue::{Message, Received};
 use super::turns::{Turn, Turns};
+use super::working::Stumble;
 use super::{SharedError, SharedStore};
 use crate::gate::Gate;
 use crate::sagemaker::Answerer;
@@ -36,6 +38,7 @@ pub struct Runner {
     /// Where answers of invocations go.
     pub(super) answerer: Option<Arc<Answerer>>,
     turns: Arc<Turns>,
+    seen: Seen,
 }
 
 /// What becomes of a message.
@@ -59,6 +62,7 @@ impl Runner {
             shared,
             answerer,
             turns: Turns::new(at_once),
+            seen: Seen::default(),
         })
     }
 
@@ -77,7 +81,8 @@ impl Runner {
                 _ = stop.wait_for(|stopped| *stopped) => break,
             };
             let pause = match received {
-                Ok(messages) => self.take(messages, &mut at_work, &stopped).await,
+                Ok(Some(messages)) => self.take(messages, &mut at_work, &stopped).await,
+                Ok(None) => TRY_AGAIN,
                 Err(error) => {
                     error!(%error, "nothing can be taken from the queue");
                     TRY_AGAIN
@@ -94,12 +99,16 @@ impl Runner {
         while at_work.join_next().await.is_some() {}
     }
 
-    async fn receive(&self) -> Result<Vec<Received>, SharedError> {
+    /// The next messages. `None` while there is no room for anything on the disk.
+    async fn receive(&self) -> Result<Option<Vec<Received>>, SharedError> {
+        if self.store.room.is_missing() {
+            return Ok(None);
+        }
         let wait = match self.turns.has_room() {
             true => WAIT,
             false => Duration::ZERO,
         };
-        self.store.queue.receive(wait).await
+        self.store.queue.receive(wait).await.map(Some)
     }
 
     /// Begins with those whose turn it is, and puts the others back. Gives how long to wait then.
@@ -109,6 +118,9 @@ impl Runner {
         at_work: &mut JoinSet<()>,
         stopped: &watch::Receiver<bool>,
     ) -> Duration {
+        for received in &messages {
+            self.seen.note(&received.message);
+        }
         let (chosen, others) = self.turns.choose(messages);
         for (received, turn) in chosen {
             let work = Arc::clone(self).handle(received, turn, stopped.clone());
@@ -139,6 +151,7 @@ impl Runner {
             tokio::select! {
                 outcome = &mut work => break outcome,
                 _ = hold.tick() => {
+                    self.seen.note(message);
                     // Whoever gets it as well works in vain, and does no harm.
                     if let Err(error) = queue.hold(&received, queue.visibility).await {
                         warn!(work = %message, %error, "it is not held any more");
@@ -150,8 +163,9 @@ impl Runner {
             Ok(Outcome::Done) => queue.delete(&received).await,
             Ok(Outcome::Released) => queue.hold(&received, Duration::ZERO).await,
             Err(stumble) => {
-                error!(work = %message, error = %stumble, "it is tried again");
-                queue.hold(&received, TRY_AGAIN).await
+                queue
+                    .hold(&received, self.stumbled(message, &stumble))
+                    .await
             }
         };
         if let Err(error) = told {
@@ -159,10 +173,26 @@ impl Runner {
         }
     }
 
+    /// Says why a message is not worked on to its end, and gives how long it is nobody's.
+    fn stumbled(&self, message: &Message, stumble: &Stumble) -> Duration {
+        if stumble.is_full_disk() {
+            self.store.room.ran_out(stumble);
+            return PUT_BACK;
+        }
+        error!(work = %message, error = %stumble, "it is tried again");
+        match stumble.is_of_the_store() {
+            // Nothing but another version, or somebody's repair, ends that.
+            true => self.store.queue.visibility,
+            false => TRY_AGAIN,
+        }
+    }
+
     /// Puts into the queue what has no answer and is not there: it was lost, or never sent because
-    /// somebody was killed. When the queue is found empty twice, nobody works on anything.
+    /// somebody was killed. When the queue is found empty twice, nobody works on anything. While it is not
+    /// empty, a message is taken for lost that no service has seen for long.
     async fn sweep(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut was_empty = false;
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 () = sleep(SWEEP_EVERY) => {}
@@ -177,6 +207,13 @@ impl Runner {
                 error!(%error, "what is missing in the queue cannot be sent");
             }
             was_empty = is_empty;
+            if looked.elapsed() < self.store.queue.visibility {
+                continue;
+            }
+            looked = Instant::now();
+            if let Err(error) = self.store.send_lost(&self.seen).await {
+                error!("what is lost in the queue cannot be sent again: {error}");
+            }
         }
     }
 

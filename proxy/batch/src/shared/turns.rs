@@ -2,7 +2,7 @@
 //! fewest parts at work here first. A key with none at work does not wait for the parts of others, and
 //! invocations wait for no parts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::queue::{Message, Received};
@@ -23,13 +23,14 @@ struct Taken {
     /// Parts at work, by owner. No owner is there without one.
     parts: HashMap<String, usize>,
     invocations: usize,
+    /// The messages themselves: SQS may deliver one twice, and two tasks would write the same files.
+    messages: HashSet<Message>,
 }
 
 /// A message that is worked on; gives its place back when it is dropped.
 pub struct Turn {
     turns: Arc<Turns>,
-    /// `None`: an invocation.
-    owner: Option<String>,
+    message: Message,
 }
 
 impl Turns {
@@ -75,13 +76,15 @@ impl Turns {
 
     fn take(self: &Arc<Self>, message: &Message) -> Option<Turn> {
         let mut taken = self.taken();
-        let owner = match message {
+        if taken.messages.contains(message) {
+            return None;
+        }
+        match message {
             Message::Invocation { .. } => {
                 if taken.invocations >= MOST_INVOCATIONS {
                     return None;
                 }
                 taken.invocations += 1;
-                None
             }
             Message::Part { owner, .. } => {
                 let most = match taken.of(owner) {
@@ -92,12 +95,12 @@ impl Turns {
                     return None;
                 }
                 *taken.parts.entry(owner.clone()).or_default() += 1;
-                Some(owner.clone())
             }
-        };
+        }
+        taken.messages.insert(message.clone());
         Some(Turn {
             turns: Arc::clone(self),
-            owner,
+            message: message.clone(),
         })
     }
 
@@ -115,7 +118,8 @@ impl Taken {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut taken = self.turns.taken();
-        let Some(owner) = &self.owner else {
+        taken.messages.remove(&self.message);
+        let Message::Part { owner, .. } = &self.message else {
             taken.invocations -= 1;
             return;
         };
@@ -161,6 +165,15 @@ mod tests {
         assert!(turns.has_room());
         let (again, others) = turns.choose(vec![part("many", 1), part("many", 2)]);
         assert_eq!((again.len(), others.len()), (2, 0), "one key may have all");
+    }
+
+    #[test]
+    fn a_message_that_comes_twice_is_worked_on_once_at_a_time() {
+        let turns = Turns::new(4);
+        let (chosen, others) = turns.choose(vec![part("one", 0), part("one", 0)]);
+        assert_eq!((chosen.len(), others.len()), (1, 1));
+        drop(chosen);
+        assert_eq!(turns.choose(others).0.len(), 1);
     }
 
     #[test]

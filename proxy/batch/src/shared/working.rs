@@ -127,6 +127,8 @@ impl Runner {
                 path: input,
                 before: part.before,
             },
+            // Its bytes were counted.
+            lines: None,
         };
         let work = Work::new(job, journal, Arc::clone(&self.shared), obeyed, told);
         let worked = work.run().await;
@@ -177,7 +179,30 @@ impl Stumble {
         !matches!(
             self,
             // The input is gone, or not what it was when it was checked.
-            Stumble::Store(StoreError::NoFile(_)) | Stumble::Work(WorkError::Changed { .. })
+            Stumble::Store(StoreError::NoFile(_) | StoreError::Shared(SharedError::Input { .. }))
+                | Stumble::Work(WorkError::Changed { .. })
+        )
+    }
+
+    /// Whether this machine's disk is full.
+    pub fn is_full_disk(&self) -> bool {
+        match self {
+            Stumble::Store(error) => error.is_full_disk(),
+            Stumble::Shared(error) => error.is_full_disk(),
+            Stumble::Journal(error) | Stumble::Work(WorkError::Journal(error)) => {
+                error.is_full_disk()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an object is damaged, or of a newer version.
+    pub fn is_of_the_store(&self) -> bool {
+        use SharedError::{Newer, Object};
+        matches!(
+            self,
+            Stumble::Store(StoreError::Shared(Newer { .. } | Object { .. }))
+                | Stumble::Shared(Newer { .. } | Object { .. })
         )
     }
 }

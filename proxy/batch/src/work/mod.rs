@@ -67,6 +67,12 @@ pub enum WorkError {
         number: u32,
         what: String,
     },
+    #[error("{}: found {found} lines, expected {expected}: it was changed", path.display())]
+    Cut {
+        path: PathBuf,
+        found: u32,
+        expected: u32,
+    },
     #[error("a line's task failed: {0}")]
     Task(#[from] JoinError),
 }
@@ -120,6 +126,8 @@ pub struct Job {
     /// Whose batch it is.
     pub owner: String,
     pub input: Input,
+    /// How many the input has, where that is known.
+    pub lines: Option<u32>,
 }
 
 /// One batch, or a part of one.
@@ -172,7 +180,24 @@ impl Work {
             Order::Cancel => self.answer_rest(NoAnswer::Cancelled, order).await?,
             Order::Expire => self.answer_rest(NoAnswer::Expired, order).await?,
         };
+        if end != End::Paused {
+            self.check_whole()?;
+        }
         Ok((self.journal, end))
+    }
+
+    /// An input that was cut off at the end of a line looks like a shorter one.
+    fn check_whole(&self) -> Result<(), WorkError> {
+        let counts = self.journal.counts();
+        let found = counts.output + counts.error;
+        match self.job.lines {
+            Some(expected) if found < expected => Err(WorkError::Cut {
+                path: self.job.input.path.clone(),
+                found,
+                expected,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Asks line after line. Gives the order that stopped it, or `Work` at the end.
