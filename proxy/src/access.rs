@@ -165,8 +165,11 @@ fn put_aside(path: &Path) -> std::io::Result<()> {
     std::fs::rename(path, aside)
 }
 
-/// Whether lines can be added to what is there, which may be nothing.
+/// Whether lines can be added to what is there, which may be nothing, or no file but a pipe.
 fn has_header(path: &Path) -> bool {
+    if !path.is_file() {
+        return true;
+    }
     let mut first = String::new();
     let read = File::open(path).and_then(|file| {
         let most = HEADER.len() as u64 + 1;

@@ -16,7 +16,6 @@ use tidegate_worker::config::{S3Config, WorkerConfig};
 use tidegate_worker::models::Source;
 use tidegate_worker::serve::{self, ServeError, StandardInput, Stop};
 use tidegate_worker::{bench, compare, probe, quantize};
-use tracing::error;
 
 /// HTTP, heartbeats and signals; what computes has threads of its own.
 const RUNTIME_THREADS: usize = 2;
@@ -29,11 +28,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    cli.log.start("info");
+    let log = cli.log;
+    log.start("info");
     match run(cli.command) {
         Ok(code) => code,
         Err(failure) => {
-            error!(error = %failure, "failed");
+            log.failed("tidegate-worker", &format!("{failure:#}"));
             exit_code(&failure)
         }
     }

@@ -278,6 +278,7 @@ fn differing(before: &PolicyFile, now: &PolicyFile) -> Vec<&'static str> {
         ("[process]", before.process != now.process),
         ("[container]", before.container != now.container),
         ("[asg]", before.asg != now.asg),
+        ("[up]", before.up != now.up),
     ];
     let changed = changes.iter().filter(|(_, changed)| *changed);
     changed.map(|(what, _)| *what).collect()

@@ -24,6 +24,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
+use tidegate_http::RequestId;
 use tidegate_protocol::REQUEST_ID_HEADER;
 
 pub use self::deferred::Deferred;
@@ -224,8 +225,9 @@ impl Runtime {
             .http
             .post(url)
             .header(header::CONTENT_TYPE, "application/json");
-        // That of the proxy in front, where the client names none.
+        // That of the proxy in front, where the client names none that can be one.
         let id = text(&parts.headers, &INFERENCE_ID);
+        let id = id.filter(|id| RequestId::stated(id.as_bytes()).is_some());
         if let Some(id) = id.or_else(|| text(&parts.headers, &PROXY_REQUEST_ID)) {
             request = request.header(PROXY_REQUEST_ID, id);
         }

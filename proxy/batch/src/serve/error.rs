@@ -75,7 +75,7 @@ impl From<StoreError> for ApiError {
                 ApiError::full_disk()
             }
             StoreError::Shared(SharedError::Newer { .. }) => {
-                error!("{error}");
+                error!(%error, "an object of a newer version");
                 let message =
                     "a newer version of the batch service wrote this; its log names the object";
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "store_newer", message)

@@ -11,7 +11,7 @@ use reqwest::Response;
 use tracing::{error, info};
 
 use super::batches::{Asked, answers_id, counts_begin, ended_key, open_key, part_key};
-use super::bucket::{Put, SERVICE, check_version, strange_object};
+use super::bucket::{Put, SERVICE, from_json, strange_object};
 use super::files::{AT_ONCE, Known};
 use super::parts::{Ending, Head};
 use super::{SharedError, SharedStore};
@@ -132,7 +132,7 @@ impl SharedStore {
         damaged: SharedError,
     ) -> Result<(), StoreError> {
         let id = &asked.row.batch.id;
-        error!(batch = %id, part, "its answers are damaged; its lines are sent again: {damaged}");
+        error!(batch = %id, part, error = %damaged, "its answers are damaged; its lines are sent again");
         for object in self.bucket.list(&counts_begin(id, part)).await? {
             self.bucket.delete(&object.key).await?;
         }
@@ -234,9 +234,7 @@ impl Merged {
     fn take_line(&mut self, line: &[u8], reading: &mut Reading) -> Result<(), SharedError> {
         let strange = |why: String| strange_object(reading.key, why);
         if reading.head.is_none() {
-            let head: Head =
-                serde_json::from_slice(line).map_err(|error| strange(error.to_string()))?;
-            check_version(reading.key, head.version)?;
+            let head: Head = from_json(reading.key, line)?;
             self.ending = self.ending.max(head.ending);
             reading.head = Some(head);
             return Ok(());

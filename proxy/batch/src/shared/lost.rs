@@ -172,8 +172,8 @@ impl SharedStore {
                     // Another service does.
                     return Ok(());
                 }
-                let silent = sign.age.as_secs();
-                warn!("no service has seen {message} for {silent} s; it is sent again");
+                let silent_s = sign.age.as_secs();
+                warn!(work = %message, silent_s, "no service has seen it; it is sent again");
                 self.queue.send(std::slice::from_ref(message)).await
             }
         }

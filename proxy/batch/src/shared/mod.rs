@@ -97,7 +97,7 @@ impl SharedStore {
             bucket: Bucket::new(aws, bucket, &rules.prefix, rules.endpoint.as_deref()),
             queue,
             scratch,
-            room: Room::new(config.store.clone(), rules.part_bytes),
+            room: Room::new(config.store.clone(), rules.part_bytes, *rules.visibility),
             quota: config.quota.clone(),
             part_lines: rules.part_lines,
             part_bytes: rules.part_bytes,

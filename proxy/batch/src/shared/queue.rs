@@ -112,15 +112,15 @@ impl Queue {
                 return Err(strange("ReceiveMessage", &answer));
             };
             let receipt = receipt.to_owned();
-            match from_json("of a message in the queue", body.as_bytes()) {
+            match from_json("(a message in the queue)", body.as_bytes()) {
                 Ok(message) => messages.push(Received { message, receipt }),
-                Err(newer @ SharedError::Newer { .. }) => {
-                    warn!("a message is put back: {newer}");
-                    self.hold_by(&receipt, self.visibility).await?;
-                }
+                // For one who can read it, once its time is over.
+                Err(error @ SharedError::Newer { .. }) => warn!(%error, "a message is left alone"),
                 Err(error) => {
                     warn!(%error, "a message in the queue is none of ours; it is deleted");
-                    self.delete_by(&receipt).await?;
+                    if let Err(error) = self.delete_by(&receipt).await {
+                        warn!(%error, "it is not deleted");
+                    }
                 }
             }
         }
@@ -129,12 +129,10 @@ impl Queue {
 
     /// From now on it is nobody else's for so long; for no time, and somebody takes it at once.
     pub async fn hold(&self, received: &Received, time: Duration) -> Result<(), SharedError> {
-        self.hold_by(&received.receipt, time).await
-    }
-
-    async fn hold_by(&self, receipt: &str, time: Duration) -> Result<(), SharedError> {
-        let seconds = time.as_secs();
-        let asked = json!({"ReceiptHandle": receipt, "VisibilityTimeout": seconds});
+        let asked = json!({
+            "ReceiptHandle": received.receipt,
+            "VisibilityTimeout": time.as_secs(),
+        });
         self.ask("ChangeMessageVisibility", asked).await.map(drop)
     }
 

@@ -3,7 +3,8 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
@@ -12,41 +13,49 @@ use crate::metrics;
 
 pub struct Room {
     directory: PathBuf,
-    /// A disk that was full has room again with so many bytes.
+    /// A disk that was full has room again with so many bytes,
     needed: u64,
-    is_missing: AtomicBool,
+    /// and no sooner than after so long: what could not be written may be larger, or a quota may forbid it.
+    pause: Duration,
+    ran_out: Mutex<Option<Instant>>,
 }
 
 impl Room {
-    pub fn new(directory: PathBuf, needed: u64) -> Room {
+    pub fn new(directory: PathBuf, needed: u64, pause: Duration) -> Room {
         Room {
             directory,
             needed,
-            is_missing: AtomicBool::new(false),
+            pause,
+            ran_out: Mutex::new(None),
         }
     }
 
     /// Something could not be written.
     pub fn ran_out(&self, why: &impl Display) {
-        if !self.is_missing.swap(true, Ordering::Relaxed) {
-            error!("the disk is full; nothing is taken from the queue until there is room: {why}");
+        if self.ran_out().replace(Instant::now()).is_none() {
+            error!(error = %why, "the disk is full; nothing is taken from the queue until there is room");
             metrics::disk_full(true);
         }
     }
 
     /// Whether the disk was full, and still is.
     pub fn is_missing(&self) -> bool {
-        if !self.is_missing.load(Ordering::Relaxed) {
+        let mut ran_out = self.ran_out();
+        let Some(since) = *ran_out else {
             return false;
-        }
-        let free = free_bytes(&self.directory);
-        if free.is_ok_and(|free| free < self.needed) {
+        };
+        let is_full = || free_bytes(&self.directory).is_ok_and(|free| free < self.needed);
+        if since.elapsed() < self.pause || is_full() {
             return true;
         }
         info!("there is room on the disk again");
         metrics::disk_full(false);
-        self.is_missing.store(false, Ordering::Relaxed);
+        *ran_out = None;
         false
+    }
+
+    fn ran_out(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.ran_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,10 +66,11 @@ mod tests {
     #[test]
     fn room_is_missing_from_the_first_failure_until_there_are_so_many_bytes() {
         let directory = tempfile::tempdir().expect("a directory");
-        let room = |needed| Room::new(directory.path().to_owned(), needed);
-        assert!(!room(u64::MAX).is_missing(), "nothing failed");
-        for (needed, still) in [(u64::MAX, true), (1, false)] {
-            let room = room(needed);
+        let room = |needed, pause| Room::new(directory.path().to_owned(), needed, pause);
+        let (none, long) = (Duration::ZERO, Duration::from_secs(3600));
+        assert!(!room(u64::MAX, long).is_missing(), "nothing failed");
+        for (needed, pause, still) in [(u64::MAX, none, true), (1, none, false), (1, long, true)] {
+            let room = room(needed, pause);
             room.ran_out(&"no space");
             assert_eq!(room.is_missing(), still);
         }

@@ -177,7 +177,7 @@ impl Runner {
     fn stumbled(&self, message: &Message, stumble: &Stumble) -> Duration {
         if stumble.is_full_disk() {
             self.store.room.ran_out(stumble);
-            return PUT_BACK;
+            return self.store.queue.visibility;
         }
         error!(work = %message, error = %stumble, "it is tried again");
         match stumble.is_of_the_store() {
@@ -212,7 +212,7 @@ impl Runner {
             }
             looked = Instant::now();
             if let Err(error) = self.store.send_lost(&self.seen).await {
-                error!("what is lost in the queue cannot be sent again: {error}");
+                error!(%error, "what is lost in the queue cannot be sent again");
             }
         }
     }

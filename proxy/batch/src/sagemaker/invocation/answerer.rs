@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tidegate_http::RequestId;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
@@ -149,7 +150,10 @@ impl Answerer {
         let asking = Asking {
             batch: &invocation.id,
             owner,
-            request_id: Some(&invocation.name),
+            request_id: [&invocation.name, &invocation.id]
+                .into_iter()
+                .map(String::as_str)
+                .find(|id| RequestId::stated(id.as_bytes()).is_some()),
             timeout: Some(Duration::from_secs(invocation.timeout_seconds)),
         };
         let answer = self.shared.asker.ask(&line, asking, stop).await;
