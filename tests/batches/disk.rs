@@ -158,8 +158,7 @@ async fn an_input_that_was_cut_off_fails_its_batch_and_says_so() {
     let result = client.result().await;
     assert_eq!(result["status"], "failed", "{result}");
     let said = result["faults"][0].as_str().expect("words");
-    assert!(
-        said.contains("lines, expected 4000: it was changed"),
-        "{said}"
-    );
+    // What it had read ahead may end in the middle of a line.
+    let expected = ["lines, expected 4000: it was changed", "is invalid now"];
+    assert!(expected.iter().any(|words| said.contains(words)), "{said}");
 }
