@@ -17,7 +17,7 @@ pub struct Room {
     needed: u64,
     /// and no sooner than after so long: what could not be written may be larger, or a quota may forbid it.
     pause: Duration,
-    ran_out: Mutex<Option<Instant>>,
+    failed_at: Mutex<Option<Instant>>,
 }
 
 impl Room {
@@ -26,13 +26,13 @@ impl Room {
             directory,
             needed,
             pause,
-            ran_out: Mutex::new(None),
+            failed_at: Mutex::new(None),
         }
     }
 
     /// Something could not be written.
     pub fn ran_out(&self, why: &impl Display) {
-        if self.ran_out().replace(Instant::now()).is_none() {
+        if self.failed_at().replace(Instant::now()).is_none() {
             error!(error = %why, "the disk is full; nothing is taken from the queue until there is room");
             metrics::disk_full(true);
         }
@@ -40,8 +40,8 @@ impl Room {
 
     /// Whether the disk was full, and still is.
     pub fn is_missing(&self) -> bool {
-        let mut ran_out = self.ran_out();
-        let Some(since) = *ran_out else {
+        let mut failed_at = self.failed_at();
+        let Some(since) = *failed_at else {
             return false;
         };
         let is_full = || free_bytes(&self.directory).is_ok_and(|free| free < self.needed);
@@ -50,12 +50,14 @@ impl Room {
         }
         info!("there is room on the disk again");
         metrics::disk_full(false);
-        *ran_out = None;
+        *failed_at = None;
         false
     }
 
-    fn ran_out(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.ran_out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failed_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
