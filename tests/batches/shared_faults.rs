@@ -40,7 +40,7 @@ async fn a_lost_message_is_sent_again_although_the_queue_is_never_empty() {
     assert_eq!(ids(&result["output"]), (0..300).map(id).collect::<Vec<_>>());
     let said = runner.process.output();
     assert!(
-        said.contains("no service has seen part 0 of batch_"),
+        said.contains("it is sent again work=part 0 of batch_"),
         "{said}"
     );
 }

@@ -52,7 +52,7 @@ async fn a_long_text_holds_a_small_multiple_of_itself() {
             let before = worker.memory("VmHWM");
             let begun = Instant::now();
             worker.post_to(path, &body).await;
-            let more = worker.memory("VmHWM") - before;
+            let more = worker.memory("VmHWM").saturating_sub(before);
             let times = more / text.len() as u64;
             println!("{kind} to {path}: {times} times, {:?}", begun.elapsed());
             assert!(times <= MOST_TIMES, "{kind} to {path}: {more} bytes more");
@@ -86,7 +86,7 @@ async fn a_long_prompt_holds_a_small_multiple_of_itself() {
                 worker.forget_peak();
                 let before = worker.memory("VmHWM");
                 let answer = worker.post_to(path, &body).await;
-                let more = worker.memory("VmHWM") - before;
+                let more = worker.memory("VmHWM").saturating_sub(before);
                 let says = answer.refusal(400, json!("context_length_exceeded"));
                 assert!(says.contains("at least"), "{says}");
                 let times = more / text.len() as u64;
