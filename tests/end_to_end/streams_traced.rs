@@ -90,7 +90,8 @@ async fn the_spans_of_a_stream_say_that_its_worker_was_lost() {
     let mut worker = harness.timed_worker("w", &[]).await;
     let mut stream = harness.begin(1, r#"{"pieces": 1000, "gap_ms": 20}"#).await;
     let mut piece = [0; 512];
-    stream.read(&mut piece).await.expect("the head");
+    let read = stream.read(&mut piece).await.expect("the head");
+    assert!(read > 0);
     worker.kill();
     let request = span(&collector, PROXY, "POST /v1/embeddings").await;
     let attempt = span(&collector, PROXY, "attempt").await;
