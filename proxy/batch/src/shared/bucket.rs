@@ -287,7 +287,7 @@ pub fn from_json<T: DeserializeOwned>(key: &str, text: &[u8]) -> Result<T, Share
     serde_json::from_slice(text).map_err(read)
 }
 
-pub fn check_version(key: &str, found: u32) -> Result<(), SharedError> {
+fn check_version(key: &str, found: u32) -> Result<(), SharedError> {
     match found > VERSION {
         true => Err(SharedError::Newer {
             key: key.to_owned(),

@@ -283,3 +283,44 @@ impl Drop for Answers {
         let _ = std::fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else its answers would be taken for damaged, removed and asked for again.
+    #[test]
+    fn a_part_of_a_newer_version_is_not_taken_for_damaged() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let answers = |name: &str| {
+            let path = directory.path().join(name);
+            Answers {
+                out: BufWriter::new(File::create(&path).expect("a file")),
+                path,
+                lines: 0,
+                bytes: 0,
+            }
+        };
+        let mut merged = Merged {
+            output: answers("output"),
+            error: answers("error"),
+            ending: Ending::Completed,
+        };
+        let mut take = |head: &str| {
+            let mut reading = Reading {
+                key: "part",
+                head: None,
+                line: Vec::new(),
+                answers: 0,
+            };
+            merged.take(head.as_bytes(), &mut reading)
+        };
+        let newer = take("{\"version\":2,\"ending\":\"a word of its own\"}\n");
+        assert!(matches!(newer, Err(SharedError::Newer { .. })), "{newer:?}");
+        let damaged = take("{\"version\":1,\"ending\":\"a word of its own\"}\n");
+        assert!(
+            matches!(damaged, Err(SharedError::Object { .. })),
+            "{damaged:?}"
+        );
+    }
+}
