@@ -1,20 +1,8 @@
 //! `quantize`, `compare` and `bench` as people run them.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::support::{default_model, fixture, quantized, said, worker};
-
-fn json(args: &[&str]) -> Value {
-    let output = worker(args);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
+use crate::support::{default_model, fixture, json_of, quantized, said, text, worker};
 
 #[test]
 fn the_default_model_becomes_a_quarter_and_stays_close() {
@@ -30,7 +18,7 @@ fn the_default_model_becomes_a_quarter_and_stays_close() {
             .any(|name| name == "pooler.dense.weight")
     );
 
-    let comparison = json(&[
+    let comparison = json_of(&[
         "compare",
         "--json",
         "--record",
@@ -123,10 +111,10 @@ fn compare_chooses_the_smallest_that_is_good_enough_or_exits_2() {
         small,
         full,
     ];
-    assert_eq!(json(&models)["chosen"], small);
+    assert_eq!(json_of(&models)["chosen"], small);
     // Only the reference itself is that close.
     let strict = [&models[..], &["--min-cosine", "0.9999999"]].concat();
-    assert_eq!(json(&strict)["chosen"], full);
+    assert_eq!(json_of(&strict)["chosen"], full);
 
     let impossible = [&models[..], &["--max-p99-ms", "0.000001"]].concat();
     let output = worker(impossible);
@@ -157,7 +145,7 @@ fn a_quantized_reranker_keeps_its_order_in_every_structure() {
         let (full, small) = (text(&reference), text(&quantized.file));
         let args = ["compare", "--json", "--reference", full, "--model", small];
         let args = [&args[..], &["--min-spearman", "0.99"]].concat();
-        assert_eq!(json(&args)["chosen"], small, "{name}");
+        assert_eq!(json_of(&args)["chosen"], small, "{name}");
     }
 }
 
@@ -172,7 +160,7 @@ fn other_models_are_compared_by_neighbours_not_by_cosine() {
         "--model",
         text(&other),
     ];
-    let close = &json(&args)["models"][0]["closeness"];
+    let close = &json_of(&args)["models"][0]["closeness"];
     assert!(close["cosine"].is_null(), "{close}");
     assert!(
         close["spearman"].is_f64() && close["neighbours"].is_f64(),
@@ -200,7 +188,7 @@ fn classifiers_and_rerankers_are_compared_by_what_they_say() {
         let quantized = quantized(reference.clone());
         let (full, small) = (text(&reference), text(&quantized.file));
         let args = ["compare", "--json", "--reference", full, "--model", small];
-        let close = json(&args)["models"][0]["closeness"].clone();
+        let close = json_of(&args)["models"][0]["closeness"].clone();
         assert!(close[figure].as_f64() > Some(0.9), "{name}: {close}");
         assert!(
             close["probability_change"].as_f64() < Some(0.1),
@@ -250,7 +238,7 @@ fn bench_prints_one_object_that_adds_up() {
     let home = tempfile::tempdir().unwrap();
     let inputs = home.path().join("inputs.txt");
     std::fs::write(&inputs, "one text\nand another one\n\n").unwrap();
-    let figures = json(&[
+    let figures = json_of(&[
         "bench",
         "--json",
         "--seconds",

@@ -5,23 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tidegate_worker::models::decoder;
 
-use crate::support::{said, worker};
+use crate::support::{json_of, said, text, worker};
 
 /// A tiny decoder with random weights.
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/fixtures/decoders")
         .join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
-
-fn json_of(args: &[&str]) -> Value {
-    let output = worker(args);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 fn quantize(model: &Path, out: &Path) -> String {

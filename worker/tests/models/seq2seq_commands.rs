@@ -1,23 +1,13 @@
 //! `quantize`, `compare` and `bench` of sequence-to-sequence models.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tidegate_worker::models::seq2seq;
 
 use crate::seq2seq::{fixture, read};
-use crate::support::{quantized, said, worker};
-
-fn json_of(args: &[&str]) -> Value {
-    let output = worker(args);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
+use crate::support::{json_of, quantized, said, text, worker};
 
 /// A few inputs, as a file.
 fn inputs() -> (TempDir, PathBuf) {
